@@ -1,0 +1,99 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// complete fills in what no literal can say: paths, names that depend on other names, the system's host name.
+func (c *Config) complete(d *decoder, folder string, opts Options) {
+	for _, path := range []*string{&c.Data, &c.Plugins.Folder} {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(folder, *path)
+		}
+	}
+	for name, run := range c.Runs {
+		if run.Plugin == "" {
+			run.Plugin = name
+			c.Runs[name] = run
+		}
+	}
+	if d.lines.below["hostname"] == nil {
+		c.systemName(d, opts)
+	}
+}
+
+func (c *Config) systemName(d *decoder, opts Options) {
+	name, err := "", errors.New("it is not known")
+	if opts.Hostname != nil {
+		name, err = opts.Hostname()
+	}
+	if err == nil {
+		c.Hostname, err = domainName(name)
+	}
+	if err != nil {
+		d.report(1, "hostname is missing, and the system's host name cannot stand for it (%v); "+
+			`write hostname = "mx1.example.org"`, err)
+	}
+}
+
+// check looks at what one key alone does not show.
+func (c *Config) check(d *decoder) {
+	if len(c.Listeners) == 0 && d.lines.below["listener"] == nil {
+		d.report(1, "there is no listener, so no mail can arrive; write, for example:\n"+
+			"    [[listener]]\n    name = \"mx\"\n    address = \"0.0.0.0:25\"\n    role = \"mx\"")
+	}
+	taken := "%q is taken by the listener on line %d; choose another"
+	names, addresses := newSeen(d, taken), newSeen(d, taken)
+	for i, l := range c.Listeners {
+		names.add(l.Name, "listener", Index(i), "name")
+		if !strings.HasSuffix(l.Address, ":0") { // any free port: never the same
+			addresses.add(l.Address, "listener", Index(i), "address")
+		}
+	}
+	enabled := newSeen(d, "%q is listed on line %d already; remove one of them")
+	for i, name := range c.Plugins.Enable {
+		enabled.add(name, "plugins", "enable", Index(i))
+	}
+	if len(c.Queue.Retry) == 0 {
+		d.fail([]string{"queue", "retry"}, `the list is empty; write at least one wait, such as retry = ["5m"]`)
+	}
+	known := slices.Sorted(maps.Keys(names.line))
+	for _, name := range slices.Sorted(maps.Keys(c.Runs)) {
+		for i, l := range c.Runs[name].When.Listener {
+			if l == "" || names.line[l] > 0 {
+				continue
+			}
+			hint := "the file has " + shorten(strings.Join(known, ", "))
+			if near := Nearest(l, known); near != "" {
+				hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			d.fail([]string{"run", name, "when", "listener", Index(i)}, "there is no listener %q; %s", l, hint)
+		}
+	}
+}
+
+// seen finds values that stand twice where each may stand once.
+type seen struct {
+	d       *decoder
+	message string // with verbs for the value and the first one's line
+	line    map[string]int
+}
+
+func newSeen(d *decoder, message string) seen { return seen{d, message, map[string]int{}} }
+
+// add notes a value; the empty one stands for a value that was reported already.
+func (s seen) add(value string, at ...string) {
+	if value == "" {
+		return
+	}
+	if first := s.line[value]; first > 0 {
+		s.d.fail(at, s.message, value, first)
+		return
+	}
+	s.line[value] = s.d.lines.line(at)
+}

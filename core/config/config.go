@@ -1,0 +1,163 @@
+// Package config reads stagepost.toml: strictly, once, and whole.
+//
+// The file is described in one place, fields.go: each key with its type, bounds, default and meaning, bound to the Go
+// field it fills. The decoder, the checks, the manual page (Manual) and the tests walk that same description, so a key
+// cannot be read without being documented, nor documented without being read. Whatever the description does not know is
+// an error with its line and the nearest known name. Several errors are reported at once, in the order of the file.
+//
+// A plugin's own settings ([plugin.NAME]) are kept as plain values, because only the plugin's manifest knows what may
+// stand there; Where and Errorf give that later check the same lines and the same form of message.
+//
+// A Config is never changed after Parse returned it. A reload parses the file anew and compares.
+package config
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// MaxFile bounds the configuration file, in bytes.
+const MaxFile = 1 << 20
+
+// Config is one reading of the file, with defaults filled in. It is read-only and safe for concurrent use.
+// Listener, Limits and Trace compare with ==.
+type Config struct {
+	File string   // the name given to Load or Parse
+	Hash [32]byte // SHA-256 of the bytes read: equal hashes, equal configuration
+
+	Hostname  string // domain name, A-labels
+	Data      string // folder
+	Listeners []Listener
+	Resolver  Resolver
+	Limits    Limits
+	Queue     Queue
+	Plugins   Plugins
+	// Settings are the [plugin.NAME] tables by NAME. The values are bool, int64, float64, string, []any and
+	// map[string]any, nested.
+	Settings map[string]map[string]any
+	Runs     map[string]Run // the [run.NAME] tables by NAME
+	Trace    Trace
+
+	lines *index
+}
+
+// Listener is one [[listener]]: an address on which sessions arrive.
+type Listener struct {
+	Name    string
+	Address string // host:port as net.Listen takes it; an empty host is every address, port 0 a free port
+	Role    string // "mx"
+	TLS     string // "off"
+}
+
+// Resolver says how DNS is asked.
+type Resolver struct {
+	Servers []string      // each "ip:port"; empty: the system's
+	Timeout time.Duration // for one try at one server
+}
+
+// Limits bound what clients may ask of the server.
+type Limits struct {
+	Sessions      int
+	SessionsPerIP int
+	MessageSize   int64 // bytes
+	Recipients    int   // in one transaction
+}
+
+// Queue says when a delivery is tried again and how many run at once.
+type Queue struct {
+	Retry       []time.Duration // waits between attempts, never empty; the last repeats
+	Expire      time.Duration   // after arrival
+	Concurrency int             // connections to one next hop
+}
+
+// Plugins says which plugins are loaded.
+type Plugins struct {
+	Folder string   // watched folder; empty: none
+	Enable []string // bundled and installed plugins, in order
+}
+
+// Run is one [run.NAME]: what the operator decides about a plugin's calls. Nil, empty and zero leave what the plugin
+// declares.
+type Run struct {
+	Plugin    string // never empty: NAME itself, when the file does not say
+	When      When
+	Order     *int
+	After     []string // names of plugins
+	OnError   string   // "next", "defer" or "reject"
+	Timeout   time.Duration
+	Instances int
+}
+
+// When restricts the sessions for which a plugin is asked. Empty lists and nil restrict nothing.
+type When struct {
+	Role     []string
+	Listener []string // names of listeners in the same file
+	User     *bool    // whether a user is logged in
+}
+
+// Trace bounds the messages' records.
+type Trace struct {
+	Keep time.Duration
+	Size int64 // bytes
+}
+
+// Options are what Parse takes from outside the file.
+type Options struct {
+	// Hostname gives the name used when the file has none; nil makes the key required.
+	Hostname func() (string, error)
+}
+
+// Load reads and parses the file at path. When it cannot be read the error wraps the one of package os (fs.ErrNotExist
+// for example); when its content is wrong the error is of type Errors.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	return Parse(path, data, Options{Hostname: os.Hostname})
+}
+
+// Parse reads a configuration from data. Messages call it name, and relative paths in it count from name's folder.
+// The error, if any, is of type Errors.
+func Parse(name string, data []byte, opts Options) (*Config, error) {
+	d := &decoder{file: name, lines: newIndex()}
+	if len(data) > MaxFile {
+		d.report(1, "the file is larger than %s, the most that is read; move lists to lookup files", FormatSize(MaxFile))
+		return nil, d.errors()
+	}
+	root := d.parse(data)
+	if root == nil {
+		return nil, d.errors()
+	}
+	c := &Config{File: name, Hash: sha256.Sum256(data), lines: d.lines}
+	fields := c.fields()
+	d.top = fields
+	d.table(nil, fields, root)
+	c.complete(d, filepath.Dir(name), opts)
+	c.check(d)
+	if len(d.errs) > 0 {
+		return nil, d.errors()
+	}
+	return c, nil
+}
+
+// Where gives the place of a key as "file:line", for messages about what the file asked for. The path is the key's
+// names from the top, with Index for an element of a list: Where("listener", Index(0), "address"). What the file does
+// not hold has the place of the nearest table or key around it.
+func (c *Config) Where(path ...string) string {
+	return place(c.File, c.lines.line(path))
+}
+
+// Errorf makes an error about a key in the form that Parse uses: "file:line: key: text".
+func (c *Config) Errorf(path []string, format string, args ...any) Error {
+	return Error{File: c.File, Line: c.lines.line(path), Text: keyText(path) + fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,219 @@
+package config
+
+import (
+	"fmt"
+	"time"
+)
+
+const day = 24 * time.Hour
+
+// fields describes the whole file and binds it to c. A new key is a line here and a field in Config.
+func (c *Config) fields() []field {
+	return []field{
+		{
+			name: "hostname", example: `"mx1.example.org"`, absent: "the system's host name",
+			doc: "The name of this server: in the banner, in EHLO and HELO, in Received. Receivers look it up, so it should resolve to this machine.",
+			to:  one(&c.Hostname, "a domain name in ASCII (xn-- for others) without a final dot", domainName),
+		},
+		{
+			name: "data", value: `"/var/lib/stagepost"`,
+			doc: "The folder for the queue, plugins' state and message records. It belongs to one server. A change needs a restart.",
+			to:  one(&c.Data, "a path", text),
+		},
+		{
+			name: "listener",
+			doc:  "An address on which mail arrives. At least one is needed; repeat the table for more.",
+			to:   repeated(&c.Listeners, (*Listener).fields),
+		},
+		{
+			name: "resolver", doc: "How DNS is asked.",
+			to: section([]field{
+				{
+					name: "servers", example: `["127.0.0.1:53", "[::1]:53"]`, absent: "the system's servers",
+					doc: "Recursive resolvers, at most 8. A failing one is followed by the next.",
+					to:  list(&c.Resolver.Servers, 8, "a list of IP addresses with or without a port", dnsServer),
+				},
+				{
+					name: "timeout", value: `"3s"`,
+					doc: "The longest time for one try at one server.",
+					to:  aDuration(&c.Resolver.Timeout, 100*time.Millisecond, time.Minute),
+				},
+			}),
+		},
+		{
+			name: "limits", doc: "Bounds on what clients may ask. They hold over all listeners together.",
+			to: section([]field{
+				{
+					name: "sessions", value: "10000",
+					doc: "Sessions open at once. Further ones are answered 421.",
+					to:  wholeNumber(&c.Limits.Sessions, 1, 1_000_000),
+				},
+				{
+					name: "sessions_per_ip", value: "100",
+					doc: "Sessions open at once from one IP address.",
+					to:  wholeNumber(&c.Limits.SessionsPerIP, 1, 1_000_000),
+				},
+				{
+					name: "message_size", value: `"50MB"`,
+					doc: "The largest message, as announced by the SIZE extension (RFC 1870).",
+					to:  aSize(&c.Limits.MessageSize, 1000, 2e9),
+				},
+				{
+					name: "recipients", value: "1000",
+					doc: "Recipients of one message. RFC 5321 section 4.5.3.1.8 asks for at least 100.",
+					to:  wholeNumber(&c.Limits.Recipients, 1, 100_000),
+				},
+			}),
+		},
+		{
+			name: "queue", doc: "When a failed delivery is tried again, and how many run at once.",
+			to: section([]field{
+				{
+					name: "retry", value: `["5m", "15m", "1h", "4h"]`,
+					doc: "The waits after the first, second, and further failed attempts. The last one repeats.",
+					to:  list(&c.Queue.Retry, 100, "a list of durations, each from 1s to 7d", duration(time.Second, 7*day)),
+				},
+				{
+					name: "expire", value: `"5d"`,
+					doc: "Mail that could not be delivered for so long is given up.",
+					to:  aDuration(&c.Queue.Expire, time.Second, 60*day),
+				},
+				{
+					name: "concurrency", value: "20",
+					doc: "Connections open at once to one next hop.",
+					to:  wholeNumber(&c.Queue.Concurrency, 1, 10_000),
+				},
+			}),
+		},
+		{
+			name: "plugins", doc: "Which plugins decide.",
+			to: section([]field{
+				{
+					name: "folder", example: `"plugins"`, absent: "no folder is watched",
+					doc: "A folder that is watched. Every plugin in it is loaded, and loaded again when a file changes.",
+					to:  one(&c.Plugins.Folder, "a path", text),
+				},
+				{
+					name: "enable", example: `["relay", "route"]`, absent: "none",
+					doc: "Bundled and installed plugins to load, by name. Their place here decides their order where nothing else does.",
+					to:  list(&c.Plugins.Enable, 1000, "a list of plugin names", identifier),
+				},
+			}),
+		},
+		{
+			name: "plugin",
+			doc:  "The settings of the plugin NAME. Its manifest says which keys there are: see the plugin's own page.",
+			to:   free(&c.Settings),
+		},
+		{
+			name: "run",
+			doc: "What the operator decides about the calls of the plugin NAME, over what the plugin declares. " +
+				"With another plugin's name in `plugin`, NAME is a second copy of that plugin with settings of its own.",
+			to: named(&c.Runs, (*Run).fields),
+		},
+		{
+			name: "trace", doc: "How much of the messages' records is kept. Whichever bound is met first counts.",
+			to: section([]field{
+				{
+					name: "keep", value: `"7d"`,
+					doc: "The age at which records are removed.",
+					to:  aDuration(&c.Trace.Keep, time.Minute, 3650*day),
+				},
+				{
+					name: "size", value: `"256MB"`,
+					doc: "The size of all records on disk, above which the oldest are removed.",
+					to:  aSize(&c.Trace.Size, 1e6, 1e12),
+				},
+			}),
+		},
+	}
+}
+
+func (l *Listener) fields() []field {
+	return []field{
+		{
+			name: "name", required: true, example: `"mx"`,
+			doc: "The listener's name in plugins, logs and metrics.",
+			to:  one(&l.Name, "a name of "+identifierKind, identifier),
+		},
+		{
+			name: "address", required: true, example: `"0.0.0.0:25"`,
+			doc: "Where the listener waits. Without an IP address, as in \":25\", every address of the machine; port 0 is any free port.",
+			to:  one(&l.Address, "an IP address and a port", listenAddress),
+		},
+		{
+			name: "role", required: true, example: `"mx"`,
+			doc: "What the sessions are for: \"mx\" takes mail from other servers.",
+			to:  oneOf(&l.Role, "mx"),
+		},
+		{
+			name: "tls", value: `"off"`,
+			doc: "Whether sessions are encrypted. This version speaks no TLS.",
+			to:  one(&l.TLS, `"off"`, tlsMode),
+		},
+	}
+}
+
+func tlsMode(v any) (string, error) {
+	s, err := words("off", "starttls", "required", "implicit")(v)
+	if err == nil && s != "off" {
+		err = fmt.Errorf("%q is not possible, since this version speaks no TLS", s)
+	}
+	return s, err
+}
+
+func (r *Run) fields() []field {
+	roles := []string{"mx", "submission", "lmtp", "api", "sendmail", "internal"}
+	return []field{
+		{
+			name: "plugin", example: `"greylist"`, absent: "NAME",
+			doc: "The plugin whose code runs.",
+			to:  one(&r.Plugin, "the name of a plugin", identifier),
+		},
+		{
+			name: "when", doc: "The sessions for which the plugin is asked.",
+			to: section([]field{
+				{
+					name: "role", example: `["mx"]`, absent: "as the plugin declares",
+					doc: "Only in sessions of these roles.",
+					to:  list(&r.When.Role, 10, "a list with "+wordsKind(roles...), words(roles...)),
+				},
+				{
+					name: "listener", example: `["mx"]`, absent: "as the plugin declares",
+					doc: "Only on these listeners.",
+					to:  list(&r.When.Listener, 100, "a list of listeners' names", identifier),
+				},
+				{
+					name: "user", example: "false", absent: "as the plugin declares",
+					doc: "Only with (true) or without (false) a user logged in.",
+					to:  maybe(&r.When.User, "true or false", boolean),
+				},
+			}),
+		},
+		{
+			name: "order", example: "50", absent: "as the plugin declares",
+			doc: "The plugin's place among those of a stage: the lower is asked first.",
+			to:  maybe(&r.Order, "a whole number from -10000 to 10000", number(-10_000, 10_000)),
+		},
+		{
+			name: "after", example: `["dnsbl"]`, absent: "as the plugin declares",
+			doc: "Plugins that are asked before this one.",
+			to:  list(&r.After, 100, "a list of plugin names", identifier),
+		},
+		{
+			name: "on_error", example: `"next"`, absent: "as the plugin declares",
+			doc: "The answer when the plugin fails: \"next\" goes on without it, \"defer\" asks the client to come back, \"reject\" refuses.",
+			to:  oneOf(&r.OnError, "next", "defer", "reject"),
+		},
+		{
+			name: "timeout", example: `"10s"`, absent: "as the plugin declares",
+			doc: "The longest time for one call.",
+			to:  aDuration(&r.Timeout, 10*time.Millisecond, 10*time.Minute),
+		},
+		{
+			name: "instances", example: "64", absent: "as the plugin declares",
+			doc: "Calls of this plugin that may run at once.",
+			to:  wholeNumber(&r.Instances, 1, 10_000),
+		},
+	}
+}

@@ -1,0 +1,164 @@
+package config
+
+import (
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestExampleParses(t *testing.T) {
+	mustParse(t, "example.toml", Example())
+}
+
+// TestExampleIsWhole: the example shows every table and every key above them.
+func TestExampleIsWhole(t *testing.T) {
+	for _, k := range Document() {
+		want := k.Name
+		if k.Table != "" {
+			want, _, _ = strings.Cut(k.Table, "NAME")
+		} else if strings.Contains(k.Name, ".") {
+			continue
+		}
+		if k.Table == "[run.NAME.when]" {
+			want = "when"
+		}
+		if !strings.Contains(Example(), want) {
+			t.Errorf("%s is not shown", want)
+		}
+	}
+}
+
+// TestDocumentedKeys writes each documented key with its example, and with its default, into a file and reads it.
+func TestDocumentedKeys(t *testing.T) {
+	keys := Document()
+	header := ""
+	tested := 0
+	for _, k := range keys {
+		if k.Table != "" {
+			header = strings.Replace(k.Table, "NAME", "mx", 1)
+			if k.Doc == "" || !strings.HasSuffix(k.Doc, ".") {
+				t.Errorf("%s: no whole sentence in %q", k.Name, k.Doc)
+			}
+			continue
+		}
+		if k.Doc == "" || !strings.HasSuffix(k.Doc, ".") || k.Type == "" || k.Example == "" || k.Required != (k.Default == "") {
+			t.Errorf("%s is not fully documented: %+v", k.Name, k)
+		}
+		name := k.Name[strings.LastIndexByte(k.Name, '.')+1:]
+		values := []string{k.Example}
+		if !k.Required && !strings.Contains(k.Default, " ") && k.Default != "none" && k.Default != "NAME" {
+			values = append(values, k.Default)
+		}
+		for _, value := range values {
+			file := baseFor(header, name) + header + "\n" + name + " = " + value + "\n" + restOf(header, name)
+			if _, err := Parse("f", []byte(file), Options{}); err != nil {
+				t.Errorf("%s = %s: %v\n%s", k.Name, value, err, file)
+			}
+			tested++
+		}
+	}
+	if tested < len(keys) {
+		t.Errorf("only %d values tried", tested)
+	}
+}
+
+// baseFor is a minimal file without what the key under test sets itself.
+func baseFor(header, name string) string {
+	switch {
+	case header == "" && name == "hostname":
+		return ""
+	case header == "":
+		return "hostname = \"a.example\"\n"
+	case header == "[[listener]]":
+		return "hostname = \"a.example\"\n"
+	}
+	return minimal
+}
+
+func restOf(header, name string) string {
+	if header != "" && header != "[[listener]]" {
+		return ""
+	}
+	rest := ""
+	if header == "" {
+		rest = "[[listener]]\n"
+	}
+	for _, line := range strings.Split(minimal, "\n")[3:] {
+		if header == "" || !strings.HasPrefix(line, name+" ") {
+			rest += line + "\n"
+		}
+	}
+	return rest
+}
+
+// TestEveryFieldIsDescribed: no Go field of Config is without a key.
+func TestEveryFieldIsDescribed(t *testing.T) {
+	c := new(Config)
+	described(t, reflect.ValueOf(c).Elem(), c.fields(), "File", "Hash", "lines")
+	l := new(Listener)
+	described(t, reflect.ValueOf(l).Elem(), l.fields())
+	r := new(Run)
+	described(t, reflect.ValueOf(r).Elem(), r.fields())
+}
+
+func described(t *testing.T, v reflect.Value, fields []field, except ...string) {
+	t.Helper()
+	into := map[uintptr]bool{}
+	var gather func(fields []field)
+	gather = func(fields []field) {
+		for _, f := range fields {
+			if f.to.into != nil {
+				into[reflect.ValueOf(f.to.into).Pointer()] = true
+			} else {
+				gather(f.to.below())
+			}
+		}
+	}
+	gather(fields)
+	var walk func(v reflect.Value, path string)
+	walk = func(v reflect.Value, path string) {
+		for i := range v.NumField() {
+			name, fv := v.Type().Field(i).Name, v.Field(i)
+			switch {
+			case strings.Contains(" "+strings.Join(except, " ")+" ", " "+name+" "):
+			case fv.Kind() == reflect.Struct:
+				walk(fv, path+name+".")
+			case !into[fv.Addr().Pointer()]:
+				t.Errorf("%s%s is filled by no key", path, name)
+			}
+		}
+	}
+	walk(v, v.Type().Name()+".")
+}
+
+// TestNamesAreUnique: no table has a key twice, and names look alike.
+func TestNamesAreUnique(t *testing.T) {
+	shape := regexp.MustCompile(`^[a-z][a-z_]*$`)
+	seen := map[string]bool{}
+	for _, k := range Document() {
+		if seen[k.Name] || !shape.MatchString(k.Name[strings.LastIndexByte(k.Name, '.')+1:]) {
+			t.Errorf("%s stands twice, or is not lower case", k.Name)
+		}
+		seen[k.Name] = true
+	}
+}
+
+func TestManual(t *testing.T) {
+	m := Manual()
+	for _, want := range []string{
+		"\n## [[listener]]\n", "\n## [run.NAME.when]\n", "\n    [limits]\n",
+		"- `sessions`: a whole number from 1 to 1000000; default `10000`. Sessions open at once.",
+		"- `hostname`: a domain name in ASCII (xn-- for others) without a final dot; default: the system's host name.",
+		"- `name`: a name of up to 64 lower-case letters, digits, - and _, with a letter or digit first; required.",
+	} {
+		if !strings.Contains(m, want) {
+			t.Errorf("the manual lacks %q", want)
+		}
+	}
+	for _, k := range Document() {
+		if k.Table == "" && !strings.Contains(m, "- `"+k.Name[strings.LastIndexByte(k.Name, '.')+1:]+"`: "+k.Type) {
+			t.Errorf("the manual lacks %s", k.Name)
+		}
+	}
+}
