@@ -1,0 +1,101 @@
+package message
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stagepost/stagepost/core/smtp"
+)
+
+func TestParseNextHop(t *testing.T) {
+	for _, c := range []struct{ in, lane, err string }{
+		{"127.0.0.1:2526", "smtp:127.0.0.1:2526", ""},
+		{"Relay.Example.org", "smtp:relay.example.org:25", ""},
+		{"relay.example.org:587", "smtp:relay.example.org:587", ""},
+		{"smtp:relay.example.org:587", "smtp:relay.example.org:587", ""},
+		{"LMTP:127.0.0.1", "lmtp:127.0.0.1:24", ""},
+		{"lmtp:[::1]:2400", "lmtp:[::1]:2400", ""},
+		{"[2001:DB8::1]:25", "smtp:[2001:db8::1]:25", ""},
+		{"[2001:db8::1]", "smtp:[2001:db8::1]:25", ""},
+		{"2001:db8:0::1", "smtp:[2001:db8::1]:25", ""},
+		{"mx:Example.ORG", "mx:example.org", ""},
+		{"mx:", "", "not a domain"},
+		{"mx:a b", "", "not a domain"},
+		{"", "", "neither a host name nor an IP"},
+		{"host:0", "", "port"},
+		{"host:65536", "", "port"},
+		{"host:25:25", "", "not host:port"},
+		{"smtp:25", "", "neither"},
+		{"ho st", "", "neither"},
+		{"host]", "", "neither"},
+		{"[host", "", "neither"},
+		{"host\x00:25", "", "neither"},
+	} {
+		p, err := ParseNextHop(c.in)
+		switch {
+		case c.err == "" && err != nil:
+			t.Errorf("%q: %v", c.in, err)
+		case c.err == "" && p.Lane() != c.lane:
+			t.Errorf("%q has lane %s, want %s", c.in, p.Lane(), c.lane)
+		case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
+			t.Errorf("%q: error %v, want one with %q", c.in, err, c.err)
+		}
+		if err == nil && p.Check() != nil {
+			t.Errorf("%q: Check refuses what ParseNextHop gave: %v", c.in, p.Check())
+		}
+	}
+}
+
+func TestPlanCheck(t *testing.T) {
+	many := make([]string, maxHosts+1)
+	for i := range many {
+		many[i] = "h.example.org"
+	}
+	for _, c := range []struct {
+		name string
+		plan Plan
+		err  string
+	}{
+		{"nothing set", Plan{}, ""},
+		{"a plugin delivers", Plan{Via: "webhook"}, ""},
+		{"helo", Plan{Helo: "mail.example.org"}, ""},
+		{"hosts and mx", Plan{Hosts: []string{"a.example"}, MX: "b.example"}, "not both"},
+		{"too many hosts", Plan{Hosts: many}, "at most 16"},
+		{"bad host", Plan{Hosts: []string{"a.example", "b b"}}, "hosts:"},
+		{"bad mx", Plan{MX: "b b"}, "mx:"},
+		{"bad helo", Plan{Helo: "x\r\nRSET"}, "helo:"},
+		{"lmtp to nowhere", Plan{Via: ViaLMTP}, "needs hosts"},
+	} {
+		err := c.plan.Check()
+		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.err)
+		}
+	}
+	p := Plan{Via: ViaLMTP, Hosts: []string{"A.Example"}}
+	if err := p.Check(); err != nil || p.Lane() != "lmtp:a.example:24" {
+		t.Errorf("lane %s, %v", p.Lane(), err)
+	}
+}
+
+func TestPlanMergeAndEqual(t *testing.T) {
+	sender := smtp.Address{Text: "a@example.org", Local: "a", Domain: "example.org"}
+	p := Plan{MX: "first.example"}
+	p.Merge(&Plan{Via: ViaSMTP, Hosts: []string{"second.example:25"}, Helo: "h.example", Sender: &sender})
+	p.Merge(&Plan{Via: ViaLMTP, MX: "third.example", Helo: "other.example"})
+	if p.MX != "first.example" || p.Hosts != nil || p.Via != ViaSMTP || p.Helo != "h.example" || p.Sender != &sender {
+		t.Errorf("merged to %+v", p)
+	}
+	if p.Lane() != "mx:first.example" || (&Plan{Via: "webhook", MX: "x.example"}).Lane() != "plugin:webhook" {
+		t.Error("lanes of an mx or plugin plan are wrong")
+	}
+	copied := sender
+	q := p
+	q.Sender = &copied
+	if !p.Equal(&q) {
+		t.Error("plans with the same sender differ")
+	}
+	q.Sender = nil
+	if p.Equal(&q) || q.Equal(&p) {
+		t.Error("a plan with a sender of its own equals one without")
+	}
+}

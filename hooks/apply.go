@@ -1,0 +1,122 @@
+package hooks
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/stagepost/stagepost/core/message"
+)
+
+// apply carries out what a handler staged, all or nothing: everything that can fail is tried before anything changes. It
+// returns a word for each edit, for the record.
+func (c *Call) apply() ([]string, error) {
+	if len(c.edits) == 0 {
+		return nil, nil
+	}
+	if err := c.tryEdits(); err != nil {
+		return nil, err
+	}
+	if c.header != nil {
+		c.Message.header, c.header = c.header, nil
+	}
+	words := make([]string, 0, len(c.edits))
+	for i := range c.edits {
+		words = append(words, c.do(&c.edits[i]))
+	}
+	return words, nil
+}
+
+// tryEdits finds what would fail half-way: facts over their bounds, too many recipients, a header that cannot be read.
+func (c *Call) tryEdits() error {
+	added, bytes, facts := 0, 0, 0 // facts are counted over all their owners, which errs on the safe side
+	c.header = nil
+	for i := range c.edits {
+		switch e := &c.edits[i]; e.op {
+		case opFact:
+			n, _ := message.SizeOf(e.value)
+			bytes += n + len(e.name)
+			facts++
+			if e.facts.Bytes()+bytes > message.MaxFactsBytes || e.facts.Len()+facts > message.MaxFacts {
+				return fmt.Errorf("fact %q: more than %d facts or %d bytes of them", e.name, message.MaxFacts, message.MaxFactsBytes)
+			}
+		case opAddRcpt:
+			added++
+		case opRename:
+			added += len(e.addrs) - 1
+		case opAddHeader, opSetHeader, opRemoveHeader:
+			if c.Stage >= Data {
+				if err := c.editHeader(e); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if c.Message != nil && c.Message.added+added > MaxRenames {
+		return fmt.Errorf("plugins may add %d recipients to a message", MaxRenames)
+	}
+	return nil
+}
+
+// editHeader edits a copy of the header, which apply puts in its place.
+func (c *Call) editHeader(e *edit) error {
+	if c.header == nil {
+		h, err := c.Message.Header()
+		if err != nil {
+			return err
+		}
+		c.header = h.Clone()
+	}
+	switch e.op {
+	case opAddHeader:
+		return c.header.Add(e.name, e.text)
+	case opSetHeader:
+		return c.header.Set(e.name, e.text)
+	}
+	c.header.Remove(e.name, e.n-1)
+	return nil
+}
+
+func (c *Call) do(e *edit) string {
+	m := c.Message
+	switch e.op {
+	case opFact:
+		e.facts.Set(e.name, e.value) // checked by tryEdits
+		return "fact " + e.name
+	case opAddHeader:
+		if c.Stage < Data {
+			m.Added = append(m.Added, HeaderField{e.name, e.text})
+		}
+	case opSetSender:
+		m.Sender = e.addrs[0]
+		return "set_sender <" + e.addrs[0].Text + ">"
+	case opAddRcpt:
+		m.added++
+		m.Rcpts = append(m.Rcpts, &message.Rcpt{Address: e.addrs[0], Original: e.addrs[0], Class: e.class, By: c.hook.Plugin})
+		return "add_rcpt <" + e.addrs[0].Text + ">"
+	case opRename:
+		m.added += len(e.addrs) - 1
+		c.Rcpt.Address = e.addrs[0]
+		c.renamed = append(c.renamed, e.addrs[1:]...)
+		return "rename <" + e.addrs[0].Text + ">"
+	case opSchedule:
+		m.schedule(e.sched)
+		return "schedule"
+	}
+	return editNames[e.op] + " " + e.name
+}
+
+func (m *MessageView) schedule(s Schedule) {
+	if s.Tenant != nil {
+		m.Tenant = *s.Tenant
+	}
+	if s.Priority != nil {
+		m.Priority = int8(*s.Priority)
+	}
+	set := func(to *time.Time, from *time.Time) {
+		if from != nil {
+			*to = *from
+		}
+	}
+	set(&m.NotBefore, s.NotBefore)
+	set(&m.Expires, s.Expires)
+}

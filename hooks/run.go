@@ -1,0 +1,282 @@
+package hooks
+
+import (
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/observe"
+)
+
+// Observer is told of every hook that was asked, in the order they were, by the goroutine that asked.
+type Observer interface {
+	Observe(observe.Step)
+}
+
+// Result is what the hooks of a stage came to.
+type Result struct {
+	// End is the verdict that ended the stage (reject, defer, close), or the only one at deliver; nil when the stage ran to its
+	// end.
+	End *Verdict
+	By  string // the plugin that gave End
+
+	Accept    *Verdict // the first accept
+	Discard   *Verdict // the first discard
+	Hold      *Verdict // the first hold
+	Plan      *message.Plan
+	Failed    bool   // a handler failed and its on_error was the answer
+	DecidedBy string // the plugin of the first Accept, Discard, Hold or Plan
+}
+
+// asked remembers a plugin whose facts others read.
+type asked struct {
+	plugin string
+	failed bool
+}
+
+const maxHistory = 100
+
+// Run asks the hooks of c.Stage in order.
+func (g *Generation) Run(c *Call) Result {
+	var res Result
+	chain := g.chains[c.Stage]
+	if len(chain) == 0 {
+		return res
+	}
+	start := time.Now()
+	for _, h := range chain {
+		if !h.When.holds(c.Session) {
+			continue
+		}
+		switch run, failed := c.ready(h); {
+		case failed:
+			start = g.step(c, h, &res, nil, errSetter, start)
+		case run:
+			v, err := c.ask(h, start)
+			start = g.step(c, h, &res, v, err, start)
+		default:
+			continue
+		}
+		if res.End != nil {
+			break
+		}
+	}
+	return res
+}
+
+// RunPlugin asks only the hook of the plugin that a plan names in via.
+func (g *Generation) RunPlugin(c *Call, name string) (Result, bool) {
+	var res Result
+	h := g.Plugin(c.Stage, name)
+	if h == nil {
+		return res, false
+	}
+	start := time.Now()
+	v, err := c.ask(h, start)
+	g.step(c, h, &res, v, err, start)
+	return res, true
+}
+
+var errSetter = fmt.Errorf("what it reads could not be had: the plugin that sets it failed")
+
+// ready tells whether the facts that h reads are there (run), or their setter failed. A hook whose setter was not asked is
+// passed over.
+func (c *Call) ready(h *Hook) (run, failed bool) {
+	for _, r := range h.reads {
+		if r.optional || c.hasFact(r.fact) {
+			continue
+		}
+		a := c.wasAsked(r.plugin)
+		if a == nil {
+			return false, false
+		}
+		if a.failed {
+			return false, true
+		}
+	}
+	return true, false
+}
+
+func (c *Call) hasFact(name string) bool {
+	if _, ok := c.Session.Facts.Get(name); ok {
+		return true
+	}
+	if c.Message != nil {
+		if _, ok := c.Message.Facts.Get(name); ok {
+			return true
+		}
+	}
+	if c.Rcpt != nil {
+		_, ok := c.Rcpt.Facts.Get(name)
+		return ok
+	}
+	return false
+}
+
+func (c *Call) wasAsked(plugin string) *asked {
+	list := c.Asked
+	if c.Message != nil {
+		list = append(list[:len(list):len(list)], c.Message.asked...)
+	}
+	for i := len(list) - 1; i >= 0; i-- {
+		if list[i].plugin == plugin {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// ask calls the handler, contains its panic, checks its verdict and applies its edits.
+func (c *Call) ask(h *Hook, now time.Time) (v *Verdict, err error) {
+	c.hook, c.deadline, c.edits = h, now.Add(h.Timeout), c.edits[:0]
+	defer func() {
+		if c.cancel != nil {
+			c.cancel()
+			c.ctx, c.cancel = nil, nil
+		}
+		if p := recover(); p != nil {
+			v, err = nil, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if v, err = h.Handler.Handle(c); err != nil {
+		return nil, err
+	}
+	if v == nil {
+		return nil, nil
+	}
+	if err := v.Check(c.Stage); err != nil {
+		return nil, err
+	}
+	return v, c.granted(h, v)
+}
+
+// granted checks what a verdict needs beyond answering.
+func (c *Call) granted(h *Hook, v *Verdict) error {
+	switch {
+	case v.Kind == Accept && c.Stage == Rcpt && v.Class == Relay && !h.Needs.Relay:
+		return errRelay
+	case v.Kind == RouteTo:
+		if via := v.Plan.Via; via != "" && via != message.ViaSMTP && via != message.ViaLMTP && via != h.Plugin {
+			return fmt.Errorf("route: via is smtp, lmtp or this plugin (%s), not %q", h.Plugin, via)
+		}
+		if what, ok := h.Needs.mayRoute(v.Plan); !ok {
+			return fmt.Errorf("route to %s is not granted: ask with needs = { route = {%q} }", what, what)
+		}
+	}
+	return nil
+}
+
+// step applies the answer of one hook to call and result, and tells the observer. It returns the time, which is the start of
+// the next hook.
+func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, start time.Time) time.Time {
+	var words []string
+	if err == nil {
+		words, err = c.apply()
+	}
+	detail := ""
+	if err != nil {
+		detail = err.Error()
+		v = h.onError(c.Stage)
+		res.Failed = true
+	}
+	if h.setter {
+		if c.Message != nil {
+			c.Message.asked = append(c.Message.asked, asked{h.Plugin, err != nil})
+		} else {
+			c.Asked = append(c.Asked, asked{h.Plugin, err != nil})
+		}
+	}
+	res.take(c, h, v)
+	end := time.Now()
+	if v != nil && len(c.Session.History) < maxHistory && (c.Stage <= Queue || c.Stage == Disconnect) { // a stored session is shared
+		c.Session.History = append(c.Session.History, message.Note{Stage: c.Stage.String(), Plugin: h.Plugin, Verdict: v.Kind.String(), Code: v.Code, Reason: v.Reason})
+	}
+	if c.Observer != nil {
+		word := v.Word()
+		if err != nil {
+			word = "error, " + word
+		} else if v != nil {
+			detail = v.detail()
+		}
+		c.Observer.Observe(observe.Step{Time: start, Stage: c.Stage.String(), Plugin: h.Plugin, Generation: g.Number, Verdict: word,
+			Micros: uint32(min(end.Sub(start).Microseconds(), 1<<32-1)), Edits: words, Detail: detail})
+	}
+	return end
+}
+
+// take adds one hook's verdict to what the stage came to.
+func (res *Result) take(c *Call, h *Hook, v *Verdict) {
+	if v == nil {
+		return
+	}
+	first := func(to **Verdict) {
+		if *to == nil {
+			*to = v
+			if res.DecidedBy == "" {
+				res.DecidedBy = h.Plugin
+			}
+		}
+	}
+	switch v.Kind {
+	case Reject, Defer, Close, Each:
+		res.End, res.By = v, h.Plugin
+	case Accept:
+		first(&res.Accept)
+		if c.Stage == Rcpt && c.Rcpt.Class == message.ClassNone {
+			c.Rcpt.Class, c.Rcpt.By = v.Class, h.Plugin
+		}
+	case Discard:
+		first(&res.Discard)
+	case Hold:
+		first(&res.Hold)
+	case RouteTo:
+		if res.Plan == nil {
+			res.Plan = &message.Plan{}
+			if res.DecidedBy == "" {
+				res.DecidedBy = h.Plugin
+			}
+		}
+		res.Plan.Merge(v.Plan)
+	}
+}
+
+// onError is the answer of a hook whose handler failed.
+func (h *Hook) onError(s Stage) *Verdict {
+	if h.OnError == Next || !s.Info().Verdicts.Has(h.OnError) {
+		return nil
+	}
+	v := &Verdict{Kind: h.OnError, Text: "a policy check failed, try again later", Enhanced: "4.3.0"}
+	if h.OnError == Reject {
+		v.Text, v.Enhanced = "a policy check failed", "5.3.0"
+	}
+	if v.Check(s) != nil {
+		return nil
+	}
+	return v
+}
+
+// Word is the verdict in a record: "next", "reject 550 5.7.1", "accept local".
+func (v *Verdict) Word() string {
+	switch {
+	case v == nil:
+		return Next.String()
+	case v.Code != 0:
+		return fmt.Sprintf("%s %d %s", v.Kind, v.Code, v.Enhanced)
+	case v.Class != "":
+		return v.Kind.String() + " " + string(v.Class)
+	}
+	return v.Kind.String()
+}
+
+func (v *Verdict) detail() string {
+	switch {
+	case v.Plan != nil:
+		return v.Plan.Lane()
+	case v.Reason != "" && v.Text != "":
+		return v.Reason + ": " + v.Text
+	case v.Reason != "":
+		return v.Reason
+	}
+	return v.Text
+}

@@ -1,0 +1,46 @@
+package hooks
+
+import (
+	"net/netip"
+
+	"github.com/stagepost/stagepost/core/message"
+)
+
+func ipText(ip netip.Addr) string {
+	if !ip.IsValid() {
+		return ""
+	}
+	return ip.String()
+}
+
+func texts(list []string) []any {
+	out := make([]any, len(list))
+	for i, s := range list {
+		out[i] = s
+	}
+	return out
+}
+
+func history(s *message.Session) []any {
+	out := make([]any, len(s.History))
+	for i, n := range s.History {
+		out[i] = map[string]any{"stage": n.Stage, "plugin": n.Plugin, "verdict": n.Verdict, "code": int64(n.Code), "reason": n.Reason}
+	}
+	return out
+}
+
+func (m *MessageView) rcpts() []*RcptView {
+	out := make([]*RcptView, len(m.Rcpts))
+	for i, r := range m.Rcpts {
+		out[i] = &RcptView{Rcpt: r, Message: m, Index: i}
+	}
+	return out
+}
+
+// contentOf returns an untyped nil where there is no content, so that engines see nil.
+func contentOf(m *MessageView) any {
+	if c, err := m.Body(); err == nil && c != nil {
+		return c
+	}
+	return nil
+}
