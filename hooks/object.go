@@ -33,6 +33,19 @@ type RcptView struct {
 	Attempts int
 	FirstTry time.Time
 	Last     message.Last
+
+	name string // <address>, for the record; made on first use
+}
+
+// label begins a record's detail with the recipient it is about.
+func (r *RcptView) label(detail string) string {
+	if detail != "" {
+		return "<" + r.Address.Text + "> " + detail
+	}
+	if r.name == "" {
+		r.name = "<" + r.Address.Text + ">"
+	}
+	return r.name
 }
 
 // DeliveryView is the object delivery: one attempt of recipients that share a plan.

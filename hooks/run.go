@@ -40,6 +40,7 @@ const maxHistory = 100
 // Run asks the hooks of c.Stage in order.
 func (g *Generation) Run(c *Call) Result {
 	var res Result
+	c.renamed = nil
 	chain := g.chains[c.Stage]
 	if len(chain) == 0 {
 		return res
@@ -115,16 +116,20 @@ func (c *Call) hasFact(name string) bool {
 }
 
 func (c *Call) wasAsked(plugin string) *asked {
-	list := c.Asked
-	if c.Message != nil {
-		list = append(list[:len(list):len(list)], c.Message.asked...)
+	find := func(list []asked) *asked {
+		for i := len(list) - 1; i >= 0; i-- {
+			if list[i].plugin == plugin {
+				return &list[i]
+			}
+		}
+		return nil
 	}
-	for i := len(list) - 1; i >= 0; i-- {
-		if list[i].plugin == plugin {
-			return &list[i]
+	if c.Message != nil {
+		if a := find(c.Message.asked); a != nil {
+			return a
 		}
 	}
-	return nil
+	return find(c.Asked)
 }
 
 // ask calls the handler, contains its panic, checks its verdict and applies its edits.
@@ -198,6 +203,9 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 			word = "error, " + word
 		} else if v != nil {
 			detail = v.detail()
+		}
+		if c.Stage.Info().Scope == ScopeRcpt {
+			detail = c.Rcpt.label(detail)
 		}
 		c.Observer.Observe(observe.Step{Time: start, Stage: c.Stage.String(), Plugin: h.Plugin, Generation: g.Number, Verdict: word,
 			Micros: uint32(min(end.Sub(start).Microseconds(), 1<<32-1)), Edits: words, Detail: detail})

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,13 +34,12 @@ type segment struct {
 // folder is the segments in a directory, oldest first, the last of which may be written to. Writing, pruning and closing are for
 // one goroutine at a time; the rest for any.
 type folder struct {
-	dir         string
-	size        int64
-	segmentSize int64
-	age         time.Duration
-	now         func() time.Time
-	log         *slog.Logger
-	seed        maphash.Seed
+	dir  string
+	size atomic.Int64 // bytes of all segments
+	age  atomic.Int64 // of a segment, in nanoseconds
+	now  func() time.Time
+	log  *slog.Logger
+	seed maphash.Seed
 
 	file    *os.File // of the last segment, when it is written to
 	highest uint64   // number of a file
@@ -50,7 +50,8 @@ type folder struct {
 
 // openFolder reads what is there. Segments are numbered; a number is used once.
 func openFolder(dir string, size int64, age time.Duration, now func() time.Time, log *slog.Logger) (*folder, error) {
-	f := &folder{dir: dir, size: size, segmentSize: min(max(size/8, minSegment), maxSegment), age: age, now: now, log: log, seed: maphash.MakeSeed()}
+	f := &folder{dir: dir, now: now, log: log, seed: maphash.MakeSeed()}
+	f.limit(size, age)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -77,6 +78,15 @@ func openFolder(dir string, size int64, age time.Duration, now func() time.Time,
 	f.resume()
 	return f, nil
 }
+
+// limit sets the bounds.
+func (f *folder) limit(size int64, age time.Duration) {
+	f.size.Store(size)
+	f.age.Store(int64(age))
+}
+
+// segmentSize is when a segment is full.
+func (f *folder) segmentSize() int64 { return min(max(f.size.Load()/8, minSegment), maxSegment) }
 
 // inspect looks at the head of a segment.
 func inspect(path string) (*segment, error) {
@@ -109,7 +119,7 @@ func (f *folder) resume() {
 		return
 	}
 	seg := f.segments[len(f.segments)-1]
-	if seg.size >= f.segmentSize || seg.size < int64(len(segmentHeader)) {
+	if seg.size >= f.segmentSize() || seg.size < int64(len(segmentHeader)) {
 		return
 	}
 	b, _, err := f.read(seg, nil)
@@ -165,7 +175,7 @@ func (f *folder) write(b []byte) (count int, err error) {
 func (f *folder) fit(seg *segment, b []byte) (size, entries int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	room := f.segmentSize - seg.size
+	room := f.segmentSize() - seg.size
 	for e, rest, ok := next(b); ok; e, rest, ok = next(rest) {
 		if end := len(b) - len(rest); size == 0 || int64(end) <= room {
 			size = end
@@ -185,8 +195,8 @@ func (f *folder) current(entrySize int64) (*segment, error) {
 	if f.file != nil {
 		f.mu.Lock()
 		seg := f.segments[len(f.segments)-1]
-		old := now.Sub(seg.first) > f.age/8 || now.Before(seg.first)
-		full := seg.size+entrySize > f.segmentSize && seg.size > int64(len(segmentHeader))
+		old := now.Sub(seg.first) > time.Duration(f.age.Load()/8) || now.Before(seg.first)
+		full := seg.size+entrySize > f.segmentSize() && seg.size > int64(len(segmentHeader))
 		f.mu.Unlock()
 		if !full && !old {
 			return seg, nil
@@ -220,7 +230,7 @@ func (f *folder) prune() {
 	segments := f.list()
 	total := int64(0)
 	if f.file != nil {
-		total = f.segmentSize // room for the last to grow
+		total = f.segmentSize() // room for the last to grow
 	}
 	f.mu.Lock()
 	for _, seg := range segments {
@@ -229,10 +239,10 @@ func (f *folder) prune() {
 	f.mu.Unlock()
 	for i, seg := range segments {
 		f.mu.Lock()
-		size, old := seg.size, f.now().Sub(seg.last) > f.age
+		size, old := seg.size, f.now().Sub(seg.last) > time.Duration(f.age.Load())
 		f.mu.Unlock()
 		active := f.file != nil && i == len(segments)-1
-		if !old && (total <= f.size || active) {
+		if !old && (total <= f.size.Load() || active) {
 			return
 		}
 		if active {
@@ -280,7 +290,7 @@ func (f *folder) read(seg *segment, buf []byte) (entries, grown []byte, err erro
 	size := int(seg.size)
 	f.mu.Unlock()
 	if cap(buf) < size {
-		buf = make([]byte, max(size, int(f.segmentSize)))
+		buf = make([]byte, max(size, int(f.segmentSize())))
 	}
 	file, err := os.Open(seg.path)
 	if errors.Is(err, fs.ErrNotExist) {

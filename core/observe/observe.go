@@ -35,7 +35,7 @@ import (
 
 // Step is one thing that happened to a message.
 type Step struct {
-	Time       time.Time `json:"time"`       // when it ended; zero: when it was appended
+	Time       time.Time `json:"time"`       // when it began; zero: when it was appended
 	Stage      string    `json:"stage"`      // of hooks: connect ... disconnect; and those of the core
 	Plugin     string    `json:"plugin"`     // empty for the core
 	Generation uint64    `json:"generation"` // of the plugins that were asked

@@ -60,6 +60,9 @@ func OpenRecords(dir string, o RecordOptions) (*Records, error) {
 	return r, nil
 }
 
+// Limit changes how much is kept and for how long; what is too much or too old goes with the next tidying.
+func (r *Records) Limit(size int64, age time.Duration) { r.folder.limit(size, age) }
+
 // Append adds steps to the record of a message. It does not wait for the disk; when more waits for it than memory allows, or the
 // Records are closed, the steps are dropped and counted. Strings are cut to their bounds; ids to 64 bytes.
 func (r *Records) Append(id string, steps ...Step) {
@@ -97,7 +100,7 @@ func (r *Records) write(b []byte, count int) {
 	r.broken = err != nil
 }
 
-// Find returns the steps of a message in the order in which they were appended, up to 100,000; none is no error. Entries that are
+// Find returns the steps of a message in the order in which they began, up to 100,000; none is no error. Entries that are
 // damaged are passed over. A segment that cannot be read makes an error beside the steps of the others.
 func (r *Records) Find(ctx context.Context, id string) ([]Step, error) {
 	if err := r.behind.flush(ctx); err != nil {
@@ -136,6 +139,7 @@ func (r *Records) Find(ctx context.Context, id string) ([]Step, error) {
 		}
 		r.folder.learn(seg, seen)
 	}
+	slices.SortStableFunc(steps, func(a, b Step) int { return a.Time.Compare(b.Time) })
 	return steps, errors.Join(errs...)
 }
 

@@ -436,3 +436,32 @@ func BenchmarkFind(b *testing.B) {
 		}
 	})
 }
+
+func TestLimitTakesEffectWhileRunning(t *testing.T) {
+	dir := t.TempDir()
+	r, err := OpenRecords(dir, RecordOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	step := Step{Stage: "rcpt", Detail: strings.Repeat("x", 1000)}
+	fill := func() {
+		for range 3000 {
+			r.Append("0000000000000000", step)
+		}
+		if err := r.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill()
+	r.Limit(1<<20, time.Hour)
+	fill()
+	r.folder.prune()
+	var total int64
+	for _, seg := range r.folder.list() {
+		total += seg.size
+	}
+	if total > 1<<20+maxSegment {
+		t.Errorf("%d bytes are kept after the limit was set to %d", total, 1<<20)
+	}
+}

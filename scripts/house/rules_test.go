@@ -64,7 +64,6 @@ func TestRulesSee(t *testing.T) {
 		{"state", "core/smtp/a.go", "import `errors`\nvar errX = errors.New(``)\nfunc f() error { return errX }", ""},
 		{"state", "core/smtp/a.go", "import `net/http`\nfunc f() { http.DefaultClient = nil }", "http.DefaultClient is assigned to"},
 		{"state", "core/smtp/a_test.go", "var n int\nfunc f() { n++ }", ""},
-		{"state", "cmd/stagepost/a.go", "import lua `github.com/yuin/gopher-lua`\nfunc f() { lua.MaxArrayIndex = 1 }", ""},
 	} {
 		f := &file{path: tt.path, mode: 0o755, text: []byte(tt.text), fset: token.NewFileSet()}
 		if strings.HasSuffix(tt.path, ".go") {

@@ -1,0 +1,389 @@
+package deliver
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/smtp"
+)
+
+// The commands of a transaction, as failures and records name them.
+const (
+	stageRset = "RSET"
+	stageMail = "MAIL"
+	stageRcpt = "RCPT"
+	stageData = "DATA"
+	stageBody = "the content"
+	stageDot  = "the end of the message"
+)
+
+// maxPipelined bounds the commands sent before their replies are read, so that neither side's buffers can fill up with both
+// waiting (RFC 2920 section 3.1).
+const maxPipelined = 100
+
+// try makes one transaction with one address, on an idle connection if there is one. That one may have been closed by the
+// server meanwhile: if so, nothing was asked on it yet and a new connection takes its place, once.
+func (d *delivery) try(h hop) {
+	start := d.now()
+	var before []message.Result
+	if d.job.Record != nil && d.open < len(d.outcomes) {
+		before = make([]message.Result, len(d.outcomes))
+		for i, o := range d.outcomes {
+			before[i] = o.Result
+		}
+	}
+	k := key{h.addr, d.lmtp, d.helo}
+	var f *failure
+	var note string
+	label, how, stale := "", "reused", true
+	if c := d.idle.take(k); c != nil {
+		c.reused = true
+		c.name(h)
+		c.begin(d.ctx)
+		label = c.label
+		note, stale, f = d.use(c)
+	}
+	if stale {
+		how = "new"
+		var c *conn
+		if c, f = d.connect(d.ctx, h, k); f == nil {
+			label = c.label
+			note, _, f = d.use(c)
+		} else {
+			label = h.String()
+		}
+	}
+	if f != nil {
+		d.blame(f, label)
+	}
+	d.record(label, how, start, before, f, note)
+}
+
+// use sends the message over a connection and gives that away: it may be another Send's before use returns.
+func (d *delivery) use(c *conn) (note string, stale bool, f *failure) {
+	note, f = d.transact(c)
+	stale = c.stale
+	d.finish(c)
+	return note, stale, f
+}
+
+// finish keeps the connection for another message, or ends it.
+func (d *delivery) finish(c *conn) {
+	c.release()
+	switch {
+	case c.unusable:
+		c.Close()
+	case c.final || c.messages >= d.maxMessages:
+		d.idle.leave(c)
+	default:
+		d.idle.put(c)
+	}
+}
+
+// transact sends the message. The failure is nil when all recipients are decided. The note is for the record.
+func (d *delivery) transact(c *conn) (note string, f *failure) {
+	if c.maxSize > 0 && d.size > c.maxSize {
+		d.decideAll(smtp.NewReply(552, "5.3.4", fmt.Sprintf("the message has %d octets, more than the %d that %s takes", d.size, c.maxSize, c.label)), "", "")
+		return "", nil
+	}
+	ready, f := d.envelope(c)
+	switch {
+	case f == nil && ready:
+		return d.content(c)
+	case d.open == 0: // what came later does not matter
+		f = nil
+	}
+	return "", f
+}
+
+// envelope sends the commands from RSET, where one is owed, to DATA, and decides what their replies decide. ready means that
+// the server waits for content and that somebody is to get it.
+//
+// Commands are numbered: -1 RSET, 0 MAIL, 1 to n RCPT, n+1 DATA.
+func (d *delivery) envelope(c *conn) (ready bool, f *failure) {
+	d.asked, d.accepted = d.asked[:0], d.accepted[:0]
+	for i := range d.outcomes {
+		if d.outcomes[i].Result == 0 {
+			d.asked = append(d.asked, i)
+		}
+	}
+	data := len(d.asked) + 1
+	next := 0
+	if c.rset {
+		next = -1
+	}
+	batch := 1
+	if c.pipelining {
+		batch = maxPipelined
+	}
+	refused, stray := false, false // MAIL was refused; a RCPT was accepted all the same
+	for i := next; ; i++ {
+		var err error
+		if i == next {
+			if refused || i > data || i == data && len(d.accepted) == 0 {
+				return ready, nil
+			}
+			c.out = c.out[:0]
+			for ; next <= data && next < i+batch; next++ {
+				c.out = d.command(c.out, c, next)
+			}
+			err = c.send(c.out, d.wait(i))
+		}
+		var r smtp.Reply
+		if err == nil {
+			r, err = c.reply(d.wait(i))
+		}
+		if err != nil {
+			f := c.fail(err, d.name(i), d.wait(i))
+			c.stale = f.gone && c.reused && i <= 0
+			return false, f
+		}
+		switch positive := r.Code/100 == 2; {
+		case r.Code == 421 || i < 0 && !positive:
+			c.unusable = true
+			if c.reused && i <= 0 {
+				c.stale = true
+				return false, &failure{reply: r, remote: true}
+			}
+			d.decideAll(r, c.label, d.name(i))
+			return false, nil
+		case r.Code/100 == 3 && i != data || positive && i == data:
+			return false, c.nonsense(r, d.name(i))
+		case i < 0:
+			c.rset = false
+		case i == 0 && positive:
+			c.rset = true
+		case i == 0:
+			refused = true
+			d.decideAll(r, c.label, stageMail)
+		case i < data && refused:
+			stray = stray || positive
+		case i < data && positive:
+			d.accepted = append(d.accepted, d.asked[i-1])
+		case i < data:
+			d.decide(d.asked[i-1], r, c.label, stageRcpt)
+		case r.Code/100 == 3:
+			// A server that waits for content without a recipient gets an empty one, which goes nowhere (RFC 2920 section
+			// 3.1); one that has a recipient of a sender it refused must not get that.
+			ready = len(d.accepted) > 0
+			c.unusable = c.unusable || stray
+			c.lone, c.final = !ready, c.final || !ready
+		case !refused:
+			d.decideAccepted(r, c.label, stageData)
+		}
+	}
+}
+
+func (d *delivery) decideAccepted(r smtp.Reply, host, stage string) {
+	for _, i := range d.accepted {
+		d.decide(i, r, host, stage)
+	}
+	d.accepted = d.accepted[:0]
+}
+
+func (d *delivery) name(i int) string {
+	switch {
+	case i < 0:
+		return stageRset
+	case i == 0:
+		return stageMail
+	case i <= len(d.asked):
+		return stageRcpt
+	}
+	return stageData
+}
+
+func (d *delivery) wait(i int) time.Duration {
+	switch {
+	case i <= 0:
+		return d.timeouts.Mail
+	case i <= len(d.asked):
+		return d.timeouts.Rcpt
+	}
+	return d.timeouts.Data
+}
+
+func (d *delivery) command(b []byte, c *conn, i int) []byte {
+	switch {
+	case i < 0:
+		b = append(b, "RSET"...)
+	case i == 0:
+		sender := d.job.Env.Sender
+		if d.job.Plan.Sender != nil {
+			sender = *d.job.Plan.Sender
+		}
+		b = append(append(append(b, "MAIL FROM:<"...), sender.Text...), '>')
+		if c.size {
+			b = strconv.AppendInt(append(b, " SIZE="...), d.size, 10)
+		}
+		if c.eightBit && d.isEightBit() {
+			b = append(b, " BODY=8BITMIME"...)
+		}
+	case i <= len(d.asked):
+		r := d.job.Env.Rcpts[d.job.Rcpts[d.asked[i-1]]]
+		b = append(append(append(b, "RCPT TO:<"...), r.Address.Text...), '>')
+	default:
+		b = append(b, "DATA"...)
+	}
+	return append(b, '\r', '\n')
+}
+
+// isEightBit tells whether BODY=8BITMIME is to be declared (RFC 6152): the client did, or there is 8-bit content, or it
+// would have to be read for that alone, since a declaration too many does no harm.
+func (d *delivery) isEightBit() bool {
+	if body, _ := smtp.Params(d.job.Env.Params).Body(); body == smtp.Body8BitMIME {
+		return true
+	}
+	b := d.job.Content.Bytes()
+	if b == nil {
+		return d.job.Content.Size() > 0 || !ascii(d.job.Env.Prefix)
+	}
+	return !ascii(d.job.Env.Prefix) || !ascii(b[min(d.job.Env.Skip, int64(len(b))):])
+}
+
+func ascii(b []byte) bool {
+	for len(b) >= 8 {
+		if (b[0]|b[1]|b[2]|b[3]|b[4]|b[5]|b[6]|b[7])&0x80 != 0 {
+			return false
+		}
+		b = b[8:]
+	}
+	for _, c := range b {
+		if c&0x80 != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// errContent wraps an error of the message's own content.
+type errContent struct{ error }
+
+// content sends the message to the accepted recipients and decides them.
+func (d *delivery) content(c *conn) (note string, f *failure) {
+	w := writers.Get().(*bufio.Writer)
+	w.Reset(blockWriter{c, d.timeouts.Block})
+	defer func() {
+		w.Reset(nil)
+		writers.Put(w)
+	}()
+	dots := smtp.NewDataWriter(w)
+
+	if err := d.body(dots); err != nil {
+		var own errContent
+		switch {
+		case errors.As(err, &own):
+			c.unusable = true // no other way to end the message than to break off
+			d.decideAll(smtp.NewReply(451, "4.3.0", "the content cannot be read: "+own.Error()), "", "")
+			return "", nil
+		case c.ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded):
+			c.broken = err
+			if r, err := c.reply(lastWords); err == nil && r.Code >= 400 {
+				c.unusable = true
+				d.decideAccepted(r, c.label, stageBody)
+				return "", nil
+			}
+		case c.ctx.Err() == nil:
+			c.unusable = true
+			return "", failed(451, "4.4.2", fmt.Sprintf("the server took no content for %v", d.timeouts.Block))
+		}
+		return "", c.fail(err, stageBody, d.timeouts.Block)
+	}
+
+	// From here on the message may be taken, whatever happens: only the reply tells, and ctx has no say.
+	if !c.release() {
+		return "", interrupted()
+	}
+	err := dots.Close()
+	if err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
+		c.broken = err
+	}
+	c.messages++
+	c.rset = false
+	if n := dots.Strays(); n > 0 {
+		note = fmt.Sprintf("; %d stray CR, LF or NUL replaced", n)
+	}
+	d.answers(c)
+	return note, nil
+}
+
+// body writes what is sent: prefix and the rest of the content, in pieces where it is not in memory.
+func (d *delivery) body(w io.Writer) error {
+	content, off := d.job.Content, d.job.Env.Skip
+	size := content.Size()
+	if off < 0 || off > size {
+		return errContent{fmt.Errorf("it has %d octets, the envelope skips %d", size, off)}
+	}
+	if _, err := w.Write(d.job.Env.Prefix); err != nil {
+		return err
+	}
+	if b := content.Bytes(); b != nil {
+		_, err := w.Write(b[off:])
+		return err
+	}
+	block := blocks.Get().(*[blockSize]byte)
+	defer blocks.Put(block)
+	for off < size {
+		piece := block[:min(size-off, blockSize)]
+		n, err := content.ReadAt(piece, off)
+		if n < len(piece) {
+			return errContent{cmp.Or(err, io.ErrUnexpectedEOF)}
+		}
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
+		off += int64(n)
+	}
+	return nil
+}
+
+// answers reads the replies to the end of the message: one, or in LMTP one for each recipient (RFC 2033 section 4.2).
+func (d *delivery) answers(c *conn) {
+	var r smtp.Reply
+	for n, i := range d.accepted {
+		if n == 0 || d.lmtp {
+			var f *failure
+			var err error
+			if r, err = c.reply(d.timeouts.Dot); err != nil {
+				f = c.fail(err, stageDot, d.timeouts.Dot)
+			} else if r.Code/100 == 3 {
+				f = c.nonsense(r, stageDot)
+			}
+			if f != nil {
+				d.unknown(c, d.accepted[n:], f)
+				return
+			}
+		}
+		d.decide(i, r, c.label, stageDot)
+		switch {
+		case r.Code == 421 && d.lmtp:
+			c.unusable = true
+			d.unknown(c, d.accepted[n+1:], failed(451, "4.4.2", "closed by the remote server at "+stageDot))
+			return
+		case r.Code == 421:
+			c.unusable = true
+		case r.Code/100 != 2 && !d.lmtp:
+			c.final = true // it may have been said before the end, and another reply may follow
+		}
+	}
+}
+
+// unknown defers recipients of whom it is not known whether they have the message.
+func (d *delivery) unknown(c *conn, rcpts []int, f *failure) {
+	d.stage = ""
+	f.reply.Text = []string{c.label + ": " + strings.Join(f.reply.Text, " ") + "; the message may have been delivered"}
+	for _, i := range rcpts {
+		d.set(i, message.Outcome{Result: message.Deferred, Reply: f.reply, Unknown: true})
+	}
+}

@@ -1,0 +1,208 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/store"
+	"github.com/stagepost/stagepost/hooks"
+)
+
+// maxReceived is the number of Received fields that a message in a loop has (RFC 5321 section 6.3).
+const maxReceived = 100
+
+// Finish ends the transaction after all content was written: plugins have their say at data and queue, then the message is
+// made durable. The answer is final.
+//
+// Hold beats discard, since it can be undone; both beat a plan.
+func (t *Transaction) Finish(ctx context.Context) Answer {
+	if t.err != nil {
+		return t.Refuse(ctx, failed(t.err))
+	}
+	content := t.body.Content()
+	t.view.Content = content
+	t.env.Size = content.Size()
+	if reply := t.header(); reply.Code != 0 {
+		return t.Refuse(ctx, reply)
+	}
+
+	given := len(t.env.Rcpts)
+	res := t.run(ctx, hooks.Data)
+	if res.End != nil {
+		return t.refuse(ctx, res.End, res.By)
+	}
+	t.take(res)
+	added := t.env.Rcpts[given:]
+	t.env.Rcpts = t.env.Rcpts[:given]
+	for _, r := range added {
+		t.add(r)
+	}
+
+	res = t.run(ctx, hooks.Queue)
+	if res.End != nil {
+		return t.refuse(ctx, res.End, res.By)
+	}
+	t.take(res)
+	if len(t.env.Rcpts) == 0 || t.discard && t.env.Hold == "" {
+		return t.discarded(ctx)
+	}
+
+	header, err := t.view.Header() // with the edits
+	if err != nil {
+		return t.Refuse(ctx, t.unreadable(err))
+	}
+	t.env.Arrived = t.in.Now()
+	t.env.Prefix, t.env.Skip = header.Result(appendReceived(make([]byte, 0, 256), t.env, t.set.Hostname))
+	t.env.Size = int64(len(t.env.Prefix)) + content.Size() - t.env.Skip
+	t.env.Session = stored(t.env.Session)
+
+	if res.Plan != nil && t.env.Hold == "" {
+		return t.relay(ctx, content, res.Plan)
+	}
+	return t.commit(ctx, smtp.Reply{})
+}
+
+// header reads the header, bounded, and puts on top what plugins added before it was there. It returns the reply if that
+// cannot be.
+func (t *Transaction) header() (refusal smtp.Reply) {
+	h, err := t.view.Header()
+	if err == nil && h.Count("Received") >= maxReceived {
+		return replyHops
+	}
+	for i := 0; err == nil && i < len(t.view.Added); i++ {
+		err = h.Add(t.view.Added[i].Name, t.view.Added[i].Value)
+	}
+	if err == nil {
+		return smtp.Reply{}
+	}
+	if limit := (*message.HeaderLimitError)(nil); errors.As(err, &limit) {
+		return smtp.NewReply(552, "5.3.4", limit.Error())
+	}
+	return t.unreadable(err)
+}
+
+// unreadable is the reply when our own copy of the content cannot be read.
+func (t *Transaction) unreadable(err error) smtp.Reply {
+	t.in.Log.Error("the content of a message cannot be read", "id", t.env.ID.String(), "error", err)
+	return replyFailed
+}
+
+// stored is what is kept of a session: the live one goes on, and is not shared.
+func stored(s *message.Session) *message.Session {
+	c := *s
+	c.Facts, c.History = message.Facts{}, nil
+	return &c
+}
+
+func (t *Transaction) discarded(ctx context.Context) Answer {
+	detail := "a plugin discarded the message"
+	if !t.discard {
+		detail = "plugins discarded all recipients"
+	}
+	t.Observe(observe.Step{Time: t.in.Now(), Stage: stageEnd, Generation: t.gen.Number, Verdict: "discarded", Detail: detail})
+	t.end(ctx, "discarded", replyDiscarded, t.by)
+	return Answer{Reply: replyDiscarded}
+}
+
+// commit hands the message to the queue. The reply is for when that succeeded; without one it names the id.
+func (t *Transaction) commit(ctx context.Context, reply smtp.Reply) Answer {
+	id := t.env.ID.String()
+	at, start := t.in.Now(), time.Now() // from here on the queue may write its own steps
+	err := t.in.Queue.Commit(ctx, t.env, t.body)
+	step := observe.Step{Time: at, Stage: stageEnd, Generation: t.gen.Number, Micros: uint32(time.Since(start).Microseconds())}
+	if err == nil {
+		if reply.Code == 0 {
+			reply = smtp.NewReply(250, "2.0.0", "queued as "+id)
+		}
+		step.Verdict = "queued"
+		if t.env.Hold != "" {
+			step.Verdict, step.Detail = "held", t.env.Hold
+		}
+		t.Observe(step)
+		t.end(ctx, "accepted", reply, t.by)
+		return Answer{Reply: reply}
+	}
+	step.Detail = err.Error()
+	if errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrBusy) {
+		reply = failed(err)
+		step.Verdict = word(reply)
+		t.Observe(step)
+		t.end(ctx, "rejected", reply, "")
+		return Answer{Reply: reply}
+	}
+	// The message may be on disk or not: any answer could be false, and the client tries again.
+	step.Verdict = "unknown"
+	t.Observe(step)
+	t.in.Log.LogAttrs(ctx, slog.LevelError, "the outcome of a commit is not known", slog.String("id", id), slog.Any("error", err))
+	t.end(ctx, "unknown", smtp.Reply{}, "")
+	return Answer{Silent: true, Close: true}
+}
+
+// relay delivers before the reply, as a plan of the stage queue asks. Once one recipient has the message it is ours: the
+// others are queued, those that were refused too, so that the sender is told by the queue.
+func (t *Transaction) relay(ctx context.Context, content message.Content, plan *message.Plan) Answer {
+	t.env.Plan = plan
+	outcomes := t.in.Queue.Relay(ctx, t.gen, t.env, content, plan, t)
+	t.env.Plan = nil
+	var open []*message.Rcpt
+	var delivered, deferred, refused smtp.Reply
+	done := 0
+	for i, r := range t.env.Rcpts {
+		o := message.Outcome{Result: message.Deferred}
+		if i < len(outcomes) {
+			o = outcomes[i]
+		}
+		switch o.Result {
+		case message.Delivered, message.Discarded:
+			done++
+			delivered = o.Reply
+			continue
+		case message.Failed:
+			refused = o.Reply
+		default:
+			deferred = o.Reply
+			if deferred.Code == 0 {
+				deferred.Code = 451
+			}
+		}
+		open = append(open, r)
+	}
+	step := observe.Step{Time: t.in.Now(), Stage: stageEnd, Generation: t.gen.Number, Detail: strconv.Itoa(done) + " of " + strconv.Itoa(len(t.env.Rcpts)) + " recipients delivered before the reply"}
+	switch {
+	case len(open) == 0:
+		reply := passOn(delivered, 250, "2.0.0", "delivered")
+		step.Verdict = "delivered"
+		t.Observe(step)
+		t.end(ctx, "accepted", reply, t.by)
+		return Answer{Reply: reply}
+	case done > 0:
+		t.env.Rcpts = open
+		return t.commit(ctx, passOn(delivered, 250, "2.0.0", "delivered"))
+	}
+	reply := passOn(refused, 550, "5.0.0", "refused by the next hop")
+	if deferred.Code != 0 {
+		reply = passOn(deferred, 451, "4.4.0", "the next hop cannot take it now")
+	}
+	step.Verdict = word(reply)
+	t.Observe(step)
+	t.end(ctx, "rejected", reply, t.by)
+	return Answer{Reply: reply}
+}
+
+// passOn is a remote's reply with the code that the client is to see; the rest is ours where the remote has nothing fitting.
+func passOn(remote smtp.Reply, code int, enhanced, text string) smtp.Reply {
+	reply := smtp.NewReply(code, enhanced, text)
+	if len(remote.Text) > 0 {
+		reply.Text = remote.Text
+	}
+	if remote.Enhanced != "" && remote.Enhanced[0] == enhanced[0] {
+		reply.Enhanced = remote.Enhanced
+	}
+	return reply
+}

@@ -1,0 +1,136 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/stagepost/stagepost/core/deliver"
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/store"
+	"github.com/stagepost/stagepost/hooks"
+)
+
+// attempt tries one job and records what came of it.
+func (q *Queue) attempt(j *job) {
+	if !q.own.Valid(leaseMargin) {
+		q.skip(j)
+		return
+	}
+	gen := q.Current.Acquire()
+	defer gen.Release()
+	m := j.flight.msg
+	content, err := m.body(q.stopping, q.Store)
+	var outcomes []message.Outcome
+	switch {
+	case errors.Is(err, store.ErrDamaged):
+		q.Log.Error("content is damaged; the message is held", "id", m.id.String())
+		outcomes = all(len(j.rcpts), message.Outcome{Result: message.Held, Reply: smtp.NewReply(451, "4.3.0", "the stored content is damaged")})
+	case err != nil:
+		q.Log.Error("content cannot be read", "id", m.id.String(), "err", err)
+		outcomes = all(len(j.rcpts), message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.0", "the stored content cannot be read")})
+	default:
+		outcomes = q.send(q.stopping, gen, m.view(q), content, j)
+	}
+	q.finish(gen, j, outcomes)
+}
+
+// send attempts a job by its plan: the plugin that via names, or the sender.
+func (q *Queue) send(ctx context.Context, gen *hooks.Generation, view *hooks.MessageView, content message.Content, j *job) []message.Outcome {
+	via := j.plan.Via
+	if via == "" || via == message.ViaSMTP || via == message.ViaLMTP {
+		return q.Sender.Send(ctx, &deliver.Job{Env: view.Envelope, Content: content, Rcpts: j.rcpts, Plan: j.plan, Record: j.steps.Observe})
+	}
+	view.Content = view.Sent(content)
+	d := &hooks.DeliveryView{Message: view, Plan: j.plan, Number: 1}
+	for _, i := range j.rcpts {
+		r := &hooks.RcptView{Rcpt: view.Rcpts[i], Message: view, Index: i}
+		if j.flight != nil {
+			j.flight.msg.rcptView(r, view, i)
+		}
+		d.Number = max(d.Number, r.Attempts+1)
+		d.Rcpts = append(d.Rcpts, r)
+	}
+	call := hooks.Call{Stage: hooks.Deliver, Session: view.Session, Message: view, Delivery: d, Observer: &j.steps, Parent: ctx}
+	res, ok := gen.RunPlugin(&call, via)
+	if !ok {
+		return all(len(j.rcpts), message.Outcome{Result: message.Deferred,
+			Reply: smtp.NewReply(451, "4.3.5", "the plugin "+via+", which the route names, is not loaded or has no deliver")})
+	}
+	if res.End != nil && res.End.Kind == hooks.Each {
+		out := make([]message.Outcome, len(j.rcpts))
+		for k := range out {
+			out[k] = message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.0", via+" gave no verdict for this recipient")}
+			if k < len(res.End.Each) {
+				out[k] = delivered(res.End.Each[k], via)
+			}
+		}
+		return out
+	}
+	if res.Accept != nil && res.End == nil {
+		return all(len(j.rcpts), delivered(nil, via))
+	}
+	if res.End == nil {
+		return all(len(j.rcpts), message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.0", via+" gave no verdict")})
+	}
+	return all(len(j.rcpts), delivered(res.End, via))
+}
+
+// delivered is the outcome of a verdict at deliver; nil means accept.
+func delivered(v *hooks.Verdict, via string) message.Outcome {
+	switch {
+	case v == nil || v.Kind == hooks.Accept:
+		return message.Outcome{Result: message.Delivered, Host: "plugin:" + via, Reply: smtp.NewReply(250, "2.0.0", "delivered by "+via)}
+	case v.Kind == hooks.Reject:
+		return message.Outcome{Result: message.Failed, Host: "plugin:" + via, Reply: v.Reply()}
+	}
+	return message.Outcome{Result: message.Deferred, Host: "plugin:" + via, Reply: v.Reply(), After: v.After}
+}
+
+func all(n int, o message.Outcome) []message.Outcome {
+	out := make([]message.Outcome, n)
+	for i := range out {
+		out[i] = o
+	}
+	return out
+}
+
+// Relay delivers a message that is not in the queue, before its reply: the stage queue answered route. The caller commits
+// what was not delivered, or refuses.
+func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.Envelope, content message.Content, plan *message.Plan, obs hooks.Observer) []message.Outcome {
+	out := make([]message.Outcome, len(env.Rcpts))
+	var jobs []*job
+	for i, r := range env.Rcpts {
+		p := *plan
+		if p.MX == "" && len(p.Hosts) == 0 {
+			p.MX = r.Address.Domain
+		}
+		k := 0
+		for k < len(jobs) && !jobs[k].plan.Equal(&p) {
+			k++
+		}
+		if k == len(jobs) {
+			jobs = append(jobs, &job{plan: &p})
+		}
+		jobs[k].rcpts = append(jobs[k].rcpts, i)
+	}
+	view := &hooks.MessageView{Envelope: env}
+	for _, j := range jobs {
+		for k, o := range q.send(ctx, gen, view, content, j) {
+			out[j.rcpts[k]] = o
+		}
+		for _, s := range j.steps.steps {
+			obs.Observe(s)
+		}
+	}
+	return out
+}
+
+// retryAt is when a recipient that was deferred for the n-th time (from 1) is tried again.
+func (s *Settings) retryAt(now time.Time, n int, after time.Duration) time.Time {
+	if after <= 0 {
+		after = s.Retry[min(n, len(s.Retry))-1]
+	}
+	return store.WholeSecond(now.Add(after))
+}

@@ -1,0 +1,190 @@
+package queue
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/store"
+)
+
+// flight is one due entry in memory.
+type flight struct {
+	msg   *msg
+	entry store.Entry
+	rcpts []int // indexes that are really due here
+	open  int   // jobs without an outcome; guarded by msg.mu, as keep
+	keep  bool  // a job was given up: the entry stays
+}
+
+// msg is one message in memory, shared by its flights. Its state is changed under mu, in the order the marks are written, so
+// that within a process no change is ever stale.
+type msg struct {
+	id      store.ID
+	mu      sync.Mutex
+	env     *message.Envelope
+	state   *store.State
+	content store.BodyReader // kept from the session, or opened by the first attempt
+	kept    int64            // what content counts against the budget
+	flights []*flight        // guarded by the shard's lock
+}
+
+// table finds the messages in memory.
+type table struct {
+	shards [16]struct {
+		mu   sync.Mutex
+		msgs map[store.ID]*msg
+	}
+	n atomic.Int64
+}
+
+func (t *table) init() {
+	for i := range t.shards {
+		t.shards[i].msgs = make(map[store.ID]*msg)
+	}
+}
+
+func (t *table) count() int { return int(t.n.Load()) }
+
+// Active tells whether the message is being routed or attempted.
+func (q *Queue) Active(id store.ID) bool {
+	s := &q.flights.shards[id[9]&15]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.msgs[id] != nil
+}
+
+// fresh registers a message that is about to be committed.
+func (t *table) fresh(env *message.Envelope) *flight {
+	m := &msg{id: env.ID, env: env, state: &store.State{Rcpts: make([]store.RcptState, len(env.Rcpts))}}
+	f := &flight{msg: m, entry: store.FirstEntry(env)}
+	m.flights = []*flight{f}
+	s := &t.shards[env.ID[9]&15]
+	s.mu.Lock()
+	s.msgs[env.ID] = m
+	s.mu.Unlock()
+	t.n.Add(1)
+	return f
+}
+
+// take registers a flight for an entry found on disk; nil if it is in the air already.
+func (t *table) take(e store.Entry) *flight {
+	s := &t.shards[e.ID[9]&15]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.msgs[e.ID]
+	if m == nil {
+		m = &msg{id: e.ID}
+		s.msgs[e.ID] = m
+	}
+	for _, f := range m.flights {
+		if f.entry.Lane == e.Lane && f.entry.At.Equal(e.At) {
+			return nil
+		}
+	}
+	f := &flight{msg: m, entry: e}
+	m.flights = append(m.flights, f)
+	t.n.Add(1)
+	return f
+}
+
+// end forgets a flight, and its message with the last one.
+func (t *table) end(f *flight) {
+	s := &t.shards[f.msg.id[9]&15]
+	s.mu.Lock()
+	m := f.msg
+	m.flights = slices.DeleteFunc(m.flights, func(o *flight) bool { return o == f })
+	last := len(m.flights) == 0
+	if last {
+		delete(s.msgs, m.id)
+	}
+	s.mu.Unlock()
+	t.n.Add(-1)
+	if last {
+		m.mu.Lock()
+		if m.content != nil {
+			m.content.Close()
+			m.content = nil
+		}
+		m.mu.Unlock()
+	}
+}
+
+// load fetches envelope and state if the message was found on disk, and finds which recipients are due by this entry: a
+// crash may have left an entry whose recipients were partly done.
+func (f *flight) load(ctx context.Context, st store.Store) error {
+	m := f.msg
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.env == nil {
+		env, state, err := st.Load(ctx, m.id)
+		if err != nil {
+			return err
+		}
+		m.env, m.state = env, state
+	}
+	f.rcpts = f.rcpts[:0]
+	for i := range m.state.Rcpts {
+		if len(f.entry.Rcpts) > 0 && !slices.Contains(f.entry.Rcpts, uint16(i)) {
+			continue
+		}
+		r := &m.state.Rcpts[i]
+		here := r.Result == 0 && f.entry.Lane == ""
+		if r.Result == message.Deferred {
+			here = r.Lane == f.entry.Lane && r.Next.Equal(f.entry.At)
+		}
+		if here {
+			f.rcpts = append(f.rcpts, i)
+		}
+	}
+	return nil
+}
+
+// body returns the content, opened once for all flights of the message.
+func (m *msg) body(ctx context.Context, st store.Store) (message.Content, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.content == nil {
+		c, err := st.Open(ctx, m.id)
+		if err != nil {
+			return nil, err
+		}
+		m.content = c
+	}
+	return m.content, nil
+}
+
+// keep holds the content that the session brought, within the budget.
+func (m *msg) keep(q *Queue, c store.BodyReader) {
+	if n := c.Size(); c.Bytes() != nil && q.budget.take(n) {
+		m.mu.Lock()
+		m.content = &kept{BodyReader: c.Retain(), give: func() { q.budget.give(n) }}
+		m.mu.Unlock()
+	}
+}
+
+// kept gives its bytes back to the budget when it is closed.
+type kept struct {
+	store.BodyReader
+	give func()
+}
+
+func (k *kept) Close() error {
+	k.give()
+	return k.BodyReader.Close()
+}
+
+// budget counts bytes of content held for flights.
+type budget struct{ used atomic.Int64 }
+
+func (b *budget) take(n int64) bool {
+	if b.used.Add(n) <= windowContent {
+		return true
+	}
+	b.used.Add(-n)
+	return false
+}
+
+func (b *budget) give(n int64) { b.used.Add(-n) }

@@ -1,0 +1,206 @@
+package queue
+
+import (
+	"time"
+
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/store"
+	"github.com/stagepost/stagepost/hooks"
+)
+
+// finish takes a job's outcomes through the stages delivered, deferred and bounced, and hands the change to the marks. The
+// flight ends with its last job.
+func (q *Queue) finish(gen *hooks.Generation, j *job, outcomes []message.Outcome) {
+	now := time.Now()
+	m, f := j.flight.msg, j.flight
+	set := q.Settings()
+	told := make([]bool, len(outcomes)) // a plugin said that nobody is to be told
+	expires := m.env.Expires
+	if expires.IsZero() {
+		expires = m.env.Arrived.Add(set.Expire)
+	}
+	for k := range outcomes {
+		if q.unfinished(&outcomes[k]) {
+			continue
+		}
+		told[k] = q.ask(gen, j, j.rcpts[k], &outcomes[k], expires, now)
+	}
+	m.mu.Lock()
+	ch := store.Change{ID: m.id, Rev: m.state.Rev}
+	for k, i := range j.rcpts {
+		if q.unfinished(&outcomes[k]) {
+			f.keep = true
+			continue
+		}
+		st := &m.state.Rcpts[i]
+		q.settle(st, &outcomes[k], j.lane, now, set, expires)
+		st.Owed = st.Result == message.Failed && !told[k] && !m.env.Sender.IsNull()
+		ch.Rcpts = append(ch.Rcpts, store.RcptChange{Index: uint16(i), RcptState: *st})
+		if st.Result == message.Deferred {
+			ch.Add = due(ch.Add, m, st, i)
+		}
+	}
+	q.submit(f, ch)
+	m.mu.Unlock()
+	q.report(j, outcomes)
+}
+
+// unfinished tells whether the attempt was broken off because the queue stops, before anything was decided: the recipient
+// stays as it was.
+func (q *Queue) unfinished(o *message.Outcome) bool {
+	return o.Result == message.Deferred && o.Host == "" && !o.Unknown && q.stopping.Err() != nil
+}
+
+// ask runs the stage of an outcome, which may change it.
+func (q *Queue) ask(gen *hooks.Generation, j *job, i int, o *message.Outcome, expires, now time.Time) (told bool) {
+	if o.Result == message.Deferred && !now.Before(expires) {
+		o.Result = message.Failed
+		o.Reply = smtp.NewReply(554, "5.4.7", "not delivered in time; the last answer was: "+clip(o.Reply.Error(), 300))
+	}
+	if o.Result == message.Deferred {
+		if res, asked := q.outcomeStage(gen, hooks.Deferred, j, i, o); asked {
+			switch v := res.End; {
+			case v == nil:
+			case v.Kind == hooks.Defer:
+				o.After = v.After
+			case v.Kind == hooks.Reject:
+				o.Result, o.Reply = message.Failed, v.Reply()
+			}
+		}
+	}
+	switch o.Result {
+	case message.Delivered:
+		q.outcomeStage(gen, hooks.Delivered, j, i, o)
+	case message.Failed:
+		res, _ := q.outcomeStage(gen, hooks.Bounced, j, i, o)
+		return res.Discard != nil
+	}
+	return false
+}
+
+func clip(s string, n int) string { return s[:min(len(s), n)] }
+
+func (q *Queue) outcomeStage(gen *hooks.Generation, s hooks.Stage, j *job, i int, o *message.Outcome) (hooks.Result, bool) {
+	if len(gen.Chain(s)) == 0 {
+		return hooks.Result{}, false
+	}
+	m := j.flight.msg
+	view := m.view(q)
+	var rcpt hooks.RcptView
+	m.rcptView(&rcpt, view, i)
+	rcpt.Last = o.Last()
+	rcpt.Attempts++
+	call := hooks.Call{Stage: s, Session: m.env.Session, Message: view, Rcpt: &rcpt, Observer: &j.steps, Parent: q.stopping}
+	return gen.Run(&call), true
+}
+
+// settle moves a recipient's state by an outcome.
+func (q *Queue) settle(st *store.RcptState, o *message.Outcome, lane store.Lane, now time.Time, set Settings, expires time.Time) {
+	st.Result, st.Last = o.Result, o.Last()
+	if st.Attempts++; st.First.IsZero() {
+		st.First = now
+	}
+	st.Next, st.Lane = time.Time{}, ""
+	if o.Result == message.Deferred {
+		st.Lane = lane
+		st.Next = set.retryAt(now, int(st.Attempts), o.After)
+		if last := store.WholeSecond(expires); st.Next.After(last) {
+			st.Next = last // one more try at the end, then it fails
+		}
+	}
+}
+
+// due adds the recipient to the entry of its lane and time.
+func due(entries []store.Entry, m *msg, st *store.RcptState, i int) []store.Entry {
+	for k := range entries {
+		if e := &entries[k]; e.Lane == st.Lane && e.At.Equal(st.Next) {
+			e.Rcpts = append(e.Rcpts, uint16(i))
+			return entries
+		}
+	}
+	return append(entries, store.Entry{ID: m.id, Lane: st.Lane, At: st.Next, Rcpts: []uint16{uint16(i)}})
+}
+
+// overflow moves a job that its lane had no room for to the lane's place on disk.
+func (q *Queue) overflow(j *job) {
+	now := store.WholeSecond(time.Now())
+	m := j.flight.msg
+	m.mu.Lock()
+	ch := store.Change{ID: m.id, Rev: m.state.Rev}
+	for _, i := range j.rcpts {
+		st := &m.state.Rcpts[i]
+		st.Result, st.Lane, st.Next = message.Deferred, j.lane, now
+		ch.Rcpts = append(ch.Rcpts, store.RcptChange{Index: uint16(i), RcptState: *st})
+		ch.Add = due(ch.Add, m, st, i)
+	}
+	q.submit(j.flight, ch)
+	m.mu.Unlock()
+}
+
+// skip gives a job up without an attempt; its entry stays.
+func (q *Queue) skip(j *job) {
+	m := j.flight.msg
+	m.mu.Lock()
+	j.flight.keep = true
+	q.submit(j.flight, store.Change{ID: m.id, Rev: m.state.Rev})
+	m.mu.Unlock()
+}
+
+// submit hands one job's change to the marks; with the last job of the flight its entry goes. m.mu is held, so that the
+// changes of a message are written in order.
+func (q *Queue) submit(f *flight, ch store.Change) {
+	m := f.msg
+	f.open--
+	if f.open <= 0 && !f.keep {
+		ch.Del = append(ch.Del, f.entry)
+		ch.Settled = true
+		for i := range m.state.Rcpts {
+			if m.state.Rcpts[i].Open() {
+				ch.Settled = false
+			}
+		}
+	}
+	// A retry within the same second as the entry it replaces has the same key.
+	for _, a := range ch.Add {
+		for k, d := range ch.Del {
+			if d.Lane == a.Lane && d.At.Equal(a.At) {
+				ch.Del = append(ch.Del[:k], ch.Del[k+1:]...)
+				break
+			}
+		}
+	}
+	mk := &mark{flight: f, last: f.open <= 0, change: ch}
+	if len(ch.Rcpts) > 0 || len(ch.Del) > 0 {
+		mk.write = true
+		m.state.Rev++
+	}
+	q.marks <- mk
+}
+
+// mark ends a flight for which there is nothing to do.
+func (q *Queue) mark(f *flight) {
+	f.msg.mu.Lock()
+	f.open = 1
+	q.submit(f, store.Change{ID: f.msg.id, Rev: f.msg.state.Rev})
+	f.msg.mu.Unlock()
+}
+
+// report writes the record and one log line a recipient.
+func (q *Queue) report(j *job, outcomes []message.Outcome) {
+	m := j.flight.msg
+	id := m.id.String()
+	now := time.Now()
+	for k, i := range j.rcpts {
+		o := &outcomes[k]
+		rcpt := m.env.Rcpts[i].Address.Text
+		detail := "<" + rcpt + "> " + o.Reply.Error()
+		if o.Host != "" {
+			detail = "<" + rcpt + "> by " + o.Host + ": " + o.Reply.Error()
+		}
+		j.steps.Observe(observe.Step{Time: now, Stage: "outcome", Generation: q.Current.Number(), Verdict: o.Result.String(), Detail: detail})
+		q.Log.Info(o.Result.String(), "id", id, "rcpt", rcpt, "host", o.Host, "reply", o.Reply.Error(), "delay", now.Sub(m.env.Arrived).Round(time.Millisecond).String())
+	}
+	q.Records.Append(id, j.steps.steps...)
+}

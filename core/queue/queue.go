@@ -1,0 +1,171 @@
+// Package queue brings committed mail to its outcomes. It owns no bytes: those lie in core/store. It owns when and in which
+// company a recipient is tried.
+//
+// A flight is one due entry of one message in memory. It is born at the commit, or when the waker finds its entry on disk,
+// and goes through three steps: a router asks the stage route for each recipient and groups those with the same plan; each
+// group becomes a job in the lane of its next hop, where a bounded number of workers attempts them; the outcomes go
+// through delivered, deferred or bounced and are written as marks, many to one synced batch. Only then does the flight end.
+// Before that nothing is written for it, so a crash at any point finds the entry where it was and tries again.
+//
+// Everything in memory is bounded: the window (flights), each lane's jobs, and the content that is kept from the session
+// that brought it. What does not fit stays on disk and is found again through its entry: a flight is only ever a hint.
+package queue
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/stagepost/stagepost/core/deliver"
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/store"
+	"github.com/stagepost/stagepost/hooks"
+)
+
+// Bounds.
+const (
+	window        = 20_000   // flights
+	freshReserve  = 5_000    // of the window, kept for mail just accepted
+	windowContent = 64 << 20 // bytes of content kept in memory for flights
+	routers       = 32
+	laneJobs      = 256 // jobs waiting in one lane
+	leaseMargin   = 10 * time.Second
+)
+
+// Sender attempts jobs; core/deliver has the real one.
+type Sender interface {
+	Send(context.Context, *deliver.Job) []message.Outcome
+}
+
+// Recorder takes the steps of messages' records; it must not block.
+type Recorder interface {
+	Append(id string, steps ...observe.Step)
+}
+
+// Settings are what a reload may change; each use asks anew.
+type Settings struct {
+	Retry       []time.Duration // waits after the first, second ... deferral; the last repeats
+	Expire      time.Duration   // after arrival, unless the message says otherwise
+	Concurrency int             // attempts at once to one next hop
+}
+
+// Options are what a Queue works with. All are needed.
+type Options struct {
+	Store    store.Store
+	Sender   Sender
+	Current  *hooks.Current
+	Settings func() Settings
+	Records  Recorder
+	Log      *slog.Logger
+}
+
+// Queue is the running queue. It implements intake.Queue.
+type Queue struct {
+	Options
+	own     store.Lease
+	flights table
+	lanes   lanes
+	routes  chan *flight
+	marks   chan *mark
+	wake    waker
+	budget  budget
+
+	stop     context.CancelFunc // ends waking, routing and attempts that have not sent the final dot
+	stopping context.Context
+	group    sync.WaitGroup // waker and routers
+	workers  sync.WaitGroup
+	marking  sync.WaitGroup
+}
+
+// New starts the queue on what the store holds; entries already due are tried at once.
+func New(o Options) (*Queue, error) {
+	ctx, stop := context.WithCancel(context.Background())
+	q := &Queue{Options: o, stop: stop, stopping: ctx, routes: make(chan *flight, window), marks: make(chan *mark, 4096)}
+	q.flights.init()
+	q.lanes.init(q)
+	q.wake.init(q)
+	for lease, err := range o.Store.Own(ctx) {
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		q.own = lease
+		break
+	}
+	q.marking.Add(1)
+	go q.writeMarks()
+	for range routers {
+		q.group.Go(q.route)
+	}
+	q.group.Go(q.wake.loop)
+	return q, nil
+}
+
+// Close stops attempts: those that have not sent the final dot are dropped and their entries stay due; for those that have,
+// the reply is waited for until ctx ends. What was not written by then is tried again after a restart.
+func (q *Queue) Close(ctx context.Context) error {
+	q.stop()
+	done := make(chan struct{})
+	go func() {
+		q.group.Wait()
+		q.workers.Wait()
+		close(q.marks)
+		q.marking.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Body takes content; see store.Store.
+func (q *Queue) Body(ctx context.Context, sizeHint int64) (store.BodyWriter, error) {
+	return q.Store.Body(ctx, sizeHint)
+}
+
+// Health is the store's.
+func (q *Queue) Health() store.Health { return q.Store.Health() }
+
+// Commit makes the message durable, which nil says, and starts its delivery from memory if there is room.
+func (q *Queue) Commit(ctx context.Context, env *message.Envelope, body store.BodyWriter) error {
+	now := time.Now()
+	if env.Hold != "" || env.NotBefore.After(now) {
+		if err := q.Store.Commit(ctx, env, body); err != nil {
+			return err
+		}
+		if env.Hold == "" {
+			q.wake.at("", env.NotBefore)
+		}
+		return nil
+	}
+	// The flight is known before the entry can be found on disk, so that the waker never starts a second one.
+	f := q.flights.fresh(env)
+	if err := q.Store.Commit(ctx, env, body); err != nil {
+		q.flights.end(f)
+		return err
+	}
+	if q.flights.count() > window {
+		q.flights.end(f)
+		q.wake.missed()
+		return nil
+	}
+	f.msg.keep(q, body.Content())
+	select {
+	case q.routes <- f:
+	default:
+		q.land(f)
+		q.wake.missed()
+	}
+	return nil
+}
+
+// land ends a flight: its marks, if any, are durable.
+func (q *Queue) land(f *flight) {
+	q.flights.end(f)
+	q.wake.landed(f)
+}

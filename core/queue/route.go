@@ -1,0 +1,173 @@
+package queue
+
+import (
+	"errors"
+	"time"
+
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/store"
+	"github.com/stagepost/stagepost/hooks"
+)
+
+// job is one group of recipients of a flight that share a plan: one attempt.
+type job struct {
+	flight *flight
+	rcpts  []int
+	plan   *message.Plan
+	lane   store.Lane
+	steps  recorded
+}
+
+// recorded collects the steps of one attempt.
+type recorded struct{ steps []observe.Step }
+
+// Observe implements hooks.Observer.
+func (r *recorded) Observe(s observe.Step) { r.steps = append(r.steps, s) }
+
+// route is one router: it takes flights and makes jobs of them.
+func (q *Queue) route() {
+	for {
+		select {
+		case <-q.stopping.Done():
+			return
+		case f := <-q.routes:
+			q.routeFlight(f)
+		}
+	}
+}
+
+func (q *Queue) routeFlight(f *flight) {
+	if err := f.load(q.stopping, q.Store); err != nil {
+		if errors.Is(err, store.ErrNotFound) { // an entry without a message
+			q.marks <- &mark{flight: f, last: true, write: true, change: store.Change{ID: f.msg.id, Del: []store.Entry{f.entry}, Settled: true}}
+			return
+		}
+		if q.stopping.Err() == nil {
+			q.Log.Error("message cannot be loaded; it stays in the queue", "id", f.msg.id.String(), "err", err)
+			q.wake.again(f.entry.Lane, time.Now().Add(time.Minute))
+		}
+		q.land(f)
+		return
+	}
+	if len(f.rcpts) == 0 || f.msg.state.Held != "" {
+		q.mark(f) // an entry that a crash left behind
+		return
+	}
+	gen := q.Current.Acquire()
+	defer gen.Release()
+	jobs, settled := q.plan(gen, f)
+	f.msg.mu.Lock()
+	f.open = len(jobs)
+	if settled != nil {
+		f.open++
+	}
+	f.msg.mu.Unlock()
+	if settled != nil {
+		q.finish(gen, settled.job, settled.outcomes)
+	}
+	for _, j := range jobs {
+		q.lanes.push(j)
+	}
+}
+
+// decided are recipients whose outcome the stage route decided.
+type decided struct {
+	job      *job
+	outcomes []message.Outcome
+}
+
+// plan asks the stage route for each due recipient and groups them.
+func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *decided) {
+	m := f.msg
+	view := m.view(q)
+	var rec recorded
+	call := hooks.Call{Stage: hooks.Route, Session: m.env.Session, Message: view, Observer: &rec, Parent: q.stopping}
+	var rcpt hooks.RcptView
+	var own *job
+	for _, i := range f.rcpts {
+		m.rcptView(&rcpt, view, i)
+		call.Rcpt = &rcpt
+		res := gen.Run(&call)
+		plan, out := decide(res, m.env.Rcpts[i])
+		if out != nil {
+			if settled == nil {
+				settled = &decided{job: &job{flight: f}}
+			}
+			settled.job.rcpts = append(settled.job.rcpts, i)
+			settled.outcomes = append(settled.outcomes, *out)
+			continue
+		}
+		lane := plan.Lane()
+		rec.Observe(observe.Step{Time: time.Now(), Stage: "route", Generation: gen.Number, Verdict: "route", Detail: "<" + m.env.Rcpts[i].Address.Text + "> to " + lane})
+		own = nil
+		for _, j := range jobs {
+			if j.lane == lane && j.plan.Equal(plan) {
+				own = j
+				break
+			}
+		}
+		if own == nil {
+			own = &job{flight: f, plan: plan, lane: lane}
+			jobs = append(jobs, own)
+		}
+		own.rcpts = append(own.rcpts, i)
+	}
+	if len(jobs) > 0 { // the steps go with the first attempt
+		jobs[0].steps = rec
+	} else if settled != nil {
+		settled.job.steps = rec
+	}
+	return jobs, settled
+}
+
+// decide turns what the stage route came to into a plan or an outcome.
+func decide(res hooks.Result, r *message.Rcpt) (*message.Plan, *message.Outcome) {
+	if v := res.End; v != nil {
+		out := &message.Outcome{Result: message.Failed, Reply: v.Reply(), After: v.After}
+		if v.Kind == hooks.Defer {
+			out.Result = message.Deferred
+		}
+		return nil, out
+	}
+	if v := res.Discard; v != nil {
+		return nil, &message.Outcome{Result: message.Discarded, Reply: smtp.NewReply(250, "2.0.0", "discarded by "+res.DecidedBy+": "+v.Reason)}
+	}
+	if v := res.Hold; v != nil {
+		return nil, &message.Outcome{Result: message.Held, Reply: smtp.NewReply(250, "2.0.0", "held by "+res.DecidedBy+": "+v.Reason)}
+	}
+	plan := res.Plan
+	if plan == nil {
+		plan = &message.Plan{}
+	}
+	if plan.Via != "" && plan.Via != message.ViaSMTP && plan.Via != message.ViaLMTP {
+		return plan, nil
+	}
+	if len(plan.Hosts) == 0 && plan.MX == "" {
+		if r.Class == message.ClassLocal {
+			return nil, &message.Outcome{Result: message.Deferred,
+				Reply: smtp.NewReply(451, "4.3.5", "no plugin said where local mail for "+r.Address.Domain+" goes; `route` would")}
+		}
+		plan.MX = r.Address.Domain
+	}
+	return plan, nil
+}
+
+// view is the message as hooks see it in the queue.
+func (m *msg) view(q *Queue) *hooks.MessageView {
+	return &hooks.MessageView{Envelope: m.env, Load: func() (message.Content, error) {
+		c, err := m.body(q.stopping, q.Store)
+		if err != nil {
+			return nil, err
+		}
+		return m.env.Sent(c), nil
+	}}
+}
+
+func (m *msg) rcptView(v *hooks.RcptView, view *hooks.MessageView, i int) {
+	m.mu.Lock()
+	st := m.state.Rcpts[i]
+	m.mu.Unlock()
+	*v = hooks.RcptView{Rcpt: m.env.Rcpts[i], Message: view, Index: i, Attempts: int(st.Attempts), FirstTry: st.First, Last: st.Last}
+}

@@ -1,0 +1,222 @@
+package queue
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+
+	"github.com/stagepost/stagepost/core/store"
+)
+
+// The waker turns what is due on disk into flights. Every reach it asks the store which lanes have something due in the next
+// one; within it, a heap knows the first time of each such lane. What becomes due later is left to the disk.
+const (
+	reach   = 16 * time.Second // one wake bucket of the store
+	maxSoon = 20_000           // lanes in the heap
+	page    = 256
+)
+
+type waker struct {
+	q       *Queue
+	mu      sync.Mutex
+	horizon time.Time // the disk has been asked up to here
+	soon    soonHeap
+	first   map[store.Lane]time.Time // what the heap holds for a lane; other entries of it are stale
+	rescan  bool                     // something due was left on disk for lack of room
+	kick    chan struct{}
+}
+
+func (w *waker) init(q *Queue) {
+	w.q, w.kick, w.first = q, make(chan struct{}, 1), make(map[store.Lane]time.Time)
+}
+
+func (w *waker) poke() {
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
+// at says that the lane has an entry due at t.
+func (w *waker) at(lane store.Lane, t time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !t.After(w.horizon) { // else the disk will tell
+		w.push(lane, t)
+	}
+}
+
+// again looks at the lane once more at t, though its entry is in the past.
+func (w *waker) again(lane store.Lane, t time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.push(lane, t)
+}
+
+func (w *waker) push(lane store.Lane, t time.Time) {
+	if old, ok := w.first[lane]; ok && !t.Before(old) {
+		return
+	}
+	if len(w.first) >= maxSoon {
+		w.rescan = true
+		return
+	}
+	w.first[lane] = t
+	heap.Push(&w.soon, soon{t, lane})
+	w.poke()
+}
+
+// missed says that something due was not taken, for lack of room.
+func (w *waker) missed() {
+	w.mu.Lock()
+	w.rescan = true
+	w.mu.Unlock()
+}
+
+// landed says that a flight ended, so that there is room.
+func (w *waker) landed(*flight) {
+	if n := w.q.flights.count(); n == 0 || n == (window-freshReserve)/2 {
+		w.poke()
+	}
+}
+
+func (w *waker) loop() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	w.scan(time.Time{})
+	for {
+		w.mu.Lock()
+		next := w.horizon
+		if len(w.soon) > 0 && w.soon[0].at.Before(next) {
+			next = w.soon[0].at
+		}
+		w.mu.Unlock()
+		timer.Reset(max(0, time.Until(next)))
+		select {
+		case <-w.q.stopping.Done():
+			return
+		case <-timer.C:
+		case <-w.kick:
+		}
+		now := time.Now()
+		for _, lane := range w.due(now) {
+			w.fill(lane, now)
+		}
+		w.mu.Lock()
+		from, again := w.horizon, w.rescan && w.q.flights.count() <= (window-freshReserve)/2
+		if again {
+			w.rescan = false
+		}
+		w.mu.Unlock()
+		switch {
+		case again:
+			w.scan(time.Time{})
+		case !now.Before(from):
+			w.scan(from)
+		}
+	}
+}
+
+// scan fills the lanes that have something due after from and before the new horizon.
+func (w *waker) scan(from time.Time) {
+	now := time.Now()
+	until := now.Add(reach)
+	w.mu.Lock()
+	w.horizon = until // before the disk is read: entries that come meanwhile go to the heap
+	w.mu.Unlock()
+	for lane, err := range w.q.Store.Wake(w.q.stopping, w.q.own, from, until) {
+		if err != nil {
+			w.trouble("what is due cannot be read", err)
+			return
+		}
+		w.fill(lane, now)
+	}
+}
+
+func (w *waker) trouble(what string, err error) {
+	if w.q.stopping.Err() == nil {
+		w.q.Log.Error(what+"; trying again", "err", err)
+		w.missed()
+	}
+}
+
+// due takes the lanes out of the heap whose time has come.
+func (w *waker) due(now time.Time) (lanes []store.Lane) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.soon) > 0 && !w.soon[0].at.After(now) {
+		s := heap.Pop(&w.soon).(soon)
+		if t, ok := w.first[s.lane]; ok && t.Equal(s.at) {
+			delete(w.first, s.lane)
+			lanes = append(lanes, s.lane)
+		}
+	}
+	return lanes
+}
+
+// fill makes flights of what is due in a lane, as far as there is room.
+func (w *waker) fill(lane store.Lane, now time.Time) {
+	q := w.q
+	room := window
+	if lane != "" {
+		room = q.lanes.room(lane)
+	}
+	w.mu.Lock()
+	until := w.horizon
+	w.mu.Unlock()
+	var cursor store.Cursor
+	for {
+		entries, next, err := q.Store.Due(q.stopping, q.own, lane, cursor, until, page)
+		if err != nil {
+			w.trouble("a lane cannot be read", err)
+			return
+		}
+		for _, e := range entries {
+			switch {
+			case e.At.After(now):
+				w.at(lane, e.At)
+				return
+			case q.flights.count() >= window-freshReserve:
+				w.missed()
+				return
+			case room == 0:
+				q.lanes.leave(lane)
+				return
+			}
+			f := q.flights.take(e)
+			if f == nil {
+				continue
+			}
+			room--
+			select {
+			case q.routes <- f:
+			default:
+				q.flights.end(f)
+				w.missed()
+				return
+			}
+		}
+		if next == nil {
+			return
+		}
+		cursor = next
+	}
+}
+
+type soon struct {
+	at   time.Time
+	lane store.Lane
+}
+
+type soonHeap []soon
+
+func (h soonHeap) Len() int           { return len(h) }
+func (h soonHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h soonHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *soonHeap) Push(x any)        { *h = append(*h, x.(soon)) }
+func (h *soonHeap) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}

@@ -1,0 +1,80 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/stagepost/stagepost/core/intake"
+	"github.com/stagepost/stagepost/core/smtp"
+)
+
+// Bounds of reading content, besides Limits.Data for each piece.
+const (
+	minRate    = 500             // octets a second on the whole
+	minRateFor = 5 * time.Minute // from then on
+	minDiscard = 1 << 20         // of a content that is refused, read on to its end before the connection is given up
+)
+
+// arrival is the state of a content that is being read.
+type arrival struct {
+	since time.Time
+	got   int64
+}
+
+// deadline is for the next piece.
+func (a *arrival) deadline(now time.Time, piece time.Duration) time.Time {
+	whole := a.since.Add(minRateFor + time.Duration(a.got/minRate)*time.Second)
+	if next := now.Add(piece); next.Before(whole) {
+		return next
+	}
+	return whole
+}
+
+// data takes the content and ends the transaction, whatever comes of it.
+//
+// Without a recipient the answer is no 354, so the client sends no content (RFC 5321 section 3.3, RFC 2920 section 3.1); one
+// that sends it nevertheless does so in one group with DATA, which ends the session.
+func (s *session) data(string) intake.Answer {
+	if s.tx.Accepted() == 0 {
+		return say(replyNoRcpt)
+	}
+	tx := s.tx
+	s.tx, s.deep = nil, true
+	s.write(replyGo)
+	if err := s.receive(tx); err != nil {
+		return s.notReceived(tx, err)
+	}
+	ans := tx.Finish(s.srv.ctx)
+	if ans.Reply.Code/100 == 2 {
+		s.since = counts{}
+	}
+	return ans
+}
+
+// notReceived ends a transaction whose content did not come as it should.
+func (s *session) notReceived(tx *intake.Transaction, err error) intake.Answer {
+	var fault *smtp.Fault
+	if !errors.As(err, &fault) {
+		tx.Drop()
+		return s.lost(err)
+	}
+	ans := tx.Refuse(s.srv.ctx, fault.Reply)
+	ans.Close = fault.Fatal
+	return ans
+}
+
+// receive reads the content to its end. When the transaction takes no more, the rest is read and dropped.
+func (s *session) receive(tx *intake.Transaction) error {
+	s.content = &arrival{since: time.Now()}
+	defer func() { s.content = nil }()
+	if err := s.await(contentBuffer); err != nil {
+		return err
+	}
+	d := s.reader.Data(tx.MaxSize(), max(tx.MaxSize(), minDiscard))
+	_, err := d.WriteTo(tx)
+	if tx.Err() != nil {
+		_, err = d.WriteTo(io.Discard)
+	}
+	return err
+}

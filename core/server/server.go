@@ -1,0 +1,274 @@
+// Package server speaks SMTP with clients (RFC 5321). It knows connections, commands and replies; what is said yes or no to
+// is decided by core/intake and by the plugins behind it.
+//
+// The verb table (verbs.go) is the centre: it says of each verb which method answers it and when it may be given. A method
+// returns an answer; one place (session.answer) counts and writes it. Replies gather while input is buffered and go out in
+// one write before the session waits (RFC 2920).
+//
+// A session that waits holds little. It has no buffers: they come from a pool when input is there, which on plain TCP is
+// found out by trying to read when the poller says so (source_unix.go), and go back when it is used up. And its stack is
+// small: after a plugin was asked the loop goes on in a fresh goroutine, since a stack that has grown shrinks only when the
+// garbage collector runs, which on an idle server is seldom.
+//
+// Nothing here recovers from panics: a plugin's are contained where it is called, and one in the core, between a write to
+// the store and its end, must not leave a server running that holds locks for ever.
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/stagepost/stagepost/core/intake"
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/hooks"
+)
+
+// Limits bound sessions; a zero field is its default. A session keeps those of its begin.
+type Limits struct {
+	Sessions      int           // at once; default 10,000
+	SessionsPerIP int           // at once, IPv6 by /64; default 100
+	Command       time.Duration // for a whole command to arrive; default 5 minutes (RFC 5321 section 4.5.3.2.7)
+	Data          time.Duration // for the next piece of content; default 3 minutes, and all of it at minRate
+	Write         time.Duration // for the client to take our replies; default 1 minute
+	Junk          int           // commands unknown, malformed or out of order, between two messages; default 20
+	Idle          int           // commands that lead nowhere (NOOP, RSET, VRFY ...), between two messages; default 100
+	Refused       int           // commands refused for any reason, recipients too, between two messages; default 1,000
+}
+
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		Sessions:      cmp.Or(l.Sessions, 10_000),
+		SessionsPerIP: cmp.Or(l.SessionsPerIP, 100),
+		Command:       cmp.Or(l.Command, 5*time.Minute),
+		Data:          cmp.Or(l.Data, 3*time.Minute),
+		Write:         cmp.Or(l.Write, time.Minute),
+		Junk:          cmp.Or(l.Junk, 20),
+		Idle:          cmp.Or(l.Idle, 100),
+		Refused:       cmp.Or(l.Refused, 1000),
+	}
+}
+
+// Options are what a Server is made of. All are needed.
+type Options struct {
+	Intake  *intake.Intake
+	Current *hooks.Current
+	Limits  func() Limits
+	Records intake.Recorder
+	Log     *slog.Logger
+}
+
+// Listener is what sessions know of where they came in.
+type Listener struct {
+	Name string
+	Role message.Role
+}
+
+// Server holds the sessions of any number of listeners. It is safe for concurrent use.
+type Server struct {
+	Options
+	ctx      context.Context // of what sessions do; ends when Shutdown cuts them
+	cancel   context.CancelFunc
+	ids      *message.IDs
+	buffers  buffers
+	draining atomic.Bool
+	drain    chan struct{} // closed when draining begins
+
+	mu        sync.Mutex
+	sessions  map[*session]struct{}
+	perIP     map[netip.Addr]int
+	listeners map[net.Listener]struct{}
+	refused   time.Time     // when a full server last logged that it refused somebody
+	empty     chan struct{} // closed when draining and the last session ended
+}
+
+// New makes a Server that serves nothing yet.
+func New(o Options) *Server {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Server{
+		Options: o, ctx: ctx, cancel: cancel,
+		ids:       message.NewIDs(time.Now, 0, message.ID{}),
+		drain:     make(chan struct{}),
+		sessions:  make(map[*session]struct{}),
+		perIP:     make(map[netip.Addr]int),
+		listeners: make(map[net.Listener]struct{}),
+		empty:     make(chan struct{}),
+	}
+}
+
+// Serve accepts sessions until ctx ends or Shutdown is called; then it closes ln and returns nil. Sessions go on. Accepting
+// goes on after any error, such as too many open files, with pauses that grow to a second.
+func (srv *Server) Serve(ctx context.Context, ln net.Listener, l Listener) error {
+	srv.mu.Lock()
+	if srv.draining.Load() {
+		srv.mu.Unlock()
+		return ln.Close()
+	}
+	srv.listeners[ln] = struct{}{}
+	srv.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	defer func() {
+		stop()
+		ln.Close()
+		srv.mu.Lock()
+		delete(srv.listeners, ln)
+		srv.mu.Unlock()
+	}()
+	for pause := time.Duration(0); ; {
+		conn, err := ln.Accept()
+		if err == nil {
+			pause = 0
+			srv.admit(conn, &l)
+			continue
+		}
+		if ctx.Err() != nil || srv.draining.Load() {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		if pause == 0 {
+			srv.Log.Error("cannot accept connections, will go on trying", "listener", l.Name, "error", err)
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		case <-srv.drain:
+		}
+	}
+}
+
+// Replies to connections that get no session.
+var (
+	replyFull      = smtp.NewReply(421, "4.3.2", "too many connections, try again later")
+	replyFullForIP = smtp.NewReply(421, "4.7.0", "too many connections from your address, try again later")
+)
+
+// admit starts a session, or turns the connection away.
+func (srv *Server) admit(conn net.Conn, l *Listener) {
+	s := newSession(srv, conn, l)
+	key := network(s.info.IP)
+	var refusal smtp.Reply
+	srv.mu.Lock()
+	switch {
+	case srv.draining.Load():
+		refusal = replyDraining
+	case len(srv.sessions) >= s.limits.Sessions:
+		refusal = replyFull
+	case key.IsValid() && srv.perIP[key] >= s.limits.SessionsPerIP:
+		refusal = replyFullForIP
+	default:
+		srv.sessions[s] = struct{}{}
+		if key.IsValid() {
+			srv.perIP[key]++
+		}
+	}
+	tell := refusal.Code != 0 && time.Since(srv.refused) > time.Second
+	if tell {
+		srv.refused = time.Now()
+	}
+	srv.mu.Unlock()
+	if refusal.Code == 0 {
+		go s.start()
+		return
+	}
+	if tell {
+		srv.Log.Warn("connections are refused", "ip", s.info.IP.String(), "listener", l.Name, "reply", refusal.Error())
+	}
+	conn.SetWriteDeadline(time.Now().Add(time.Second)) // it fits a new connection's send buffer
+	conn.Write(refusal.Append(nil))
+	conn.Close()
+}
+
+// forget is the end of a session.
+func (srv *Server) forget(s *session) {
+	key := network(s.info.IP)
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	delete(srv.sessions, s)
+	if srv.perIP[key]--; srv.perIP[key] <= 0 {
+		delete(srv.perIP, key)
+	}
+	if srv.draining.Load() && len(srv.sessions) == 0 {
+		close(srv.empty)
+	}
+}
+
+// network is what counts as one client: an IPv4 address, or the /64 that IPv6 hosts commonly have to themselves.
+func network(ip netip.Addr) netip.Addr {
+	if !ip.Is6() {
+		return ip
+	}
+	p, _ := ip.WithZone("").Prefix(64)
+	return p.Addr()
+}
+
+// Sessions is the number of sessions now.
+func (srv *Server) Sessions() int {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	return len(srv.sessions)
+}
+
+// SessionsAt is the number of sessions of one listener now.
+func (srv *Server) SessionsAt(listener string) (n int) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	for s := range srv.sessions {
+		if s.info.Listener == listener { // set once
+			n++
+		}
+	}
+	return n
+}
+
+// afterCut is how long Shutdown waits for sessions whose connection it cut: for a commit that is under way.
+const afterCut = 5 * time.Second
+
+// Shutdown stops accepting and ends sessions: those between commands are answered 421 at once, those in the middle of a
+// content may finish until ctx ends. Then they are cut, and the error says so. It may be called once.
+func (srv *Server) Shutdown(ctx context.Context) error {
+	srv.mu.Lock()
+	srv.draining.Store(true)
+	close(srv.drain)
+	for ln := range srv.listeners {
+		ln.Close()
+	}
+	for s := range srv.sessions {
+		s.conn.SetReadDeadline(time.Unix(1, 0)) // wakes those that wait
+	}
+	if len(srv.sessions) == 0 {
+		close(srv.empty)
+	}
+	srv.mu.Unlock()
+	defer srv.cancel()
+	select {
+	case <-srv.empty:
+		return nil
+	case <-ctx.Done():
+	}
+	srv.cancel()
+	srv.mu.Lock()
+	cut := len(srv.sessions)
+	for s := range srv.sessions {
+		s.conn.Close()
+	}
+	srv.mu.Unlock()
+	if cut == 0 {
+		return nil
+	}
+	select {
+	case <-srv.empty:
+	case <-time.After(afterCut):
+	}
+	return fmt.Errorf("%d sessions did not end in time and were cut: %w", cut, ctx.Err())
+}

@@ -1,0 +1,164 @@
+package server
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/stagepost/stagepost/core/intake"
+	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/hooks"
+)
+
+// flags say when a verb may be given.
+type flags uint8
+
+const (
+	anytime   flags = 1 << iota // before HELO and EHLO too
+	needsMail                   // only in a transaction
+	noArg                       // takes no argument
+	needsArg                    // takes one
+	last                        // the client must wait for the reply (RFC 2920 section 3.1): nothing may follow in its group
+	clears                      // a positive reply to it ends the transaction
+	idles                       // leads nowhere: counted between messages
+	leaving                     // also answered to a client that was refused at its connect
+)
+
+// verb is one row of the table.
+type verb struct {
+	run   func(s *session, arg string) intake.Answer
+	flags flags
+}
+
+// verbs are the commands there are. The table is never changed.
+var verbs = map[string]verb{
+	"HELO": {(*session).helo, anytime | last | clears | idles},
+	"EHLO": {(*session).ehlo, anytime | last | clears | idles},
+	"MAIL": {(*session).mail, needsArg},
+	"RCPT": {(*session).rcpt, needsMail | needsArg},
+	"DATA": {(*session).data, needsMail | noArg | last},
+	"RSET": {(*session).rset, anytime | noArg | clears | idles},
+	"NOOP": {(*session).noop, anytime | last | idles},
+	"VRFY": {(*session).vrfy, anytime | needsArg | last | idles},
+	"EXPN": {(*session).expn, anytime | last | idles},
+	"HELP": {(*session).help, anytime | last | idles},
+	"QUIT": {(*session).quit, anytime | noArg | leaving},
+}
+
+// Replies that the table gives rise to. They are never changed.
+var (
+	replyUnknown    = smtp.NewReply(500, "5.5.1", "command not recognized")
+	replyNoHelo     = smtp.NewReply(503, "5.5.1", "say EHLO or HELO first")
+	replyNoMail     = smtp.NewReply(503, "5.5.1", "bad sequence of commands, MAIL comes first")
+	replyNested     = smtp.NewReply(503, "5.5.1", "bad sequence of commands, a transaction is open")
+	replyUnwanted   = smtp.NewReply(503, "5.5.1", "bad sequence of commands, this session was refused")
+	replyArg        = smtp.NewReply(501, "5.5.4", "the command takes no argument")
+	replyNoArg      = smtp.NewReply(501, "5.5.4", "the command needs an argument")
+	replyParam      = smtp.NewReply(555, "5.5.4", "parameter not known")
+	replyPipelining = smtp.NewReply(554, "5.5.0", "commands were sent without waiting for the reply")
+	replyNoRcpt     = smtp.NewReply(554, "5.5.1", "no valid recipients")
+	replyOK         = smtp.NewReply(250, "2.0.0", "ok")
+	replyBye        = smtp.NewReply(221, "2.0.0", "bye")
+	replyVrfy       = smtp.NewReply(252, "2.0.0", "cannot verify, send mail and see")
+	replyExpn       = smtp.NewReply(502, "5.5.1", "there are no lists to expand here")
+	replyHelp       = smtp.NewReply(214, "2.0.0", "HELO EHLO MAIL RCPT DATA RSET NOOP VRFY QUIT", "see RFC 5321")
+	replyGo         = smtp.NewReply(354, "", "send the message, end with <CR><LF>.<CR><LF>")
+)
+
+func say(r smtp.Reply) intake.Answer { return intake.Answer{Reply: r} }
+
+// sayError is for errors of the parsers, which hold their reply.
+func sayError(err error) intake.Answer {
+	reply := smtp.NewReply(501, "5.5.2", "syntax error")
+	errors.As(err, &reply)
+	return say(reply)
+}
+
+// check tells whether the table allows the command now.
+func (s *session) check(v verb, arg string) (refusal smtp.Reply) {
+	switch {
+	case s.unwanted && v.flags&leaving == 0:
+		return replyUnwanted
+	case v.run == nil:
+		return replyUnknown
+	case s.info.Helo == "" && v.flags&anytime == 0:
+		return replyNoHelo
+	case s.tx == nil && v.flags&needsMail != 0:
+		return replyNoMail
+	case arg != "" && v.flags&noArg != 0:
+		return replyArg
+	case arg == "" && v.flags&needsArg != 0:
+		return replyNoArg
+	}
+	return smtp.Reply{}
+}
+
+func (s *session) helo(arg string) intake.Answer { return s.greet(arg, false) }
+func (s *session) ehlo(arg string) intake.Answer { return s.greet(arg, true) }
+
+// greet takes the client's name. When it is refused, all stays as it was (RFC 5321 section 4.1.4).
+func (s *session) greet(arg string, esmtp bool) intake.Answer {
+	name, err := smtp.ParseHelo(arg)
+	if err != nil {
+		return sayError(err)
+	}
+	wasName, wasESMTP := s.info.Helo, s.info.ESMTP
+	s.info.Helo, s.info.ESMTP = name, esmtp
+	if res := s.ask(hooks.Helo); res.End != nil {
+		s.info.Helo, s.info.ESMTP = wasName, wasESMTP
+		return s.verdict(res)
+	}
+	set := s.srv.Intake.Settings()
+	if !esmtp {
+		return say(smtp.NewReply(250, "", set.Hostname))
+	}
+	return say(smtp.NewReply(250, "", set.Hostname, "PIPELINING", "SIZE "+strconv.FormatInt(set.MaxSize, 10), "8BITMIME", "ENHANCEDSTATUSCODES", "HELP"))
+}
+
+func (s *session) mail(arg string) intake.Answer {
+	if s.tx != nil {
+		return say(replyNested)
+	}
+	sender, params, err := smtp.ParseMail(arg)
+	if err != nil {
+		return sayError(err)
+	}
+	if _, err := params.Body(); err != nil {
+		return sayError(err)
+	}
+	for _, p := range params {
+		if p.Key != "SIZE" && p.Key != "BODY" {
+			return say(replyParam)
+		}
+	}
+	from := hooks.Call{Session: &s.info}
+	if s.asked != nil {
+		from.Asked = s.asked.Asked
+	}
+	s.deep, s.began = true, true
+	tx, ans := s.srv.Intake.Begin(s.srv.ctx, &from, s.steps, sender, params)
+	s.tx = tx
+	return ans
+}
+
+func (s *session) rcpt(arg string) intake.Answer {
+	to, params, err := smtp.ParseRcpt(arg)
+	if err != nil {
+		return sayError(err)
+	}
+	if len(params) > 0 {
+		return say(replyParam)
+	}
+	s.deep = true
+	return s.tx.Rcpt(s.srv.ctx, to, params)
+}
+
+func (s *session) rset(string) intake.Answer { return say(replyOK) }
+func (s *session) noop(string) intake.Answer { return say(replyOK) }
+func (s *session) vrfy(string) intake.Answer { return say(replyVrfy) }
+func (s *session) expn(string) intake.Answer { return say(replyExpn) }
+func (s *session) help(string) intake.Answer { return say(replyHelp) }
+
+func (s *session) quit(string) intake.Answer {
+	s.left = true
+	return intake.Answer{Reply: replyBye, Close: true}
+}

@@ -1,0 +1,80 @@
+package bundled_test
+
+import (
+	"io/fs"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stagepost/stagepost/plugins/bundled"
+	"github.com/stagepost/stagepost/plugins/manifest"
+)
+
+// TestReadme: each README has the form of a manual page, names every setting, and its examples load.
+func TestReadme(t *testing.T) {
+	if len(bundled.Names()) == 0 {
+		t.Fatal("no plugins")
+	}
+	for _, name := range bundled.Names() {
+		t.Run(name, func(t *testing.T) {
+			fsys := bundled.Open(name)
+			data, err := fs.ReadFile(fsys, "README.md")
+			if err != nil {
+				t.Fatal(err)
+			}
+			readme := string(data)
+			var heads []string
+			for _, m := range regexp.MustCompile(`(?m)^## (.*)$`).FindAllStringSubmatch(readme, -1) {
+				heads = append(heads, m[1])
+			}
+			if want := []string{"Name", "Description", "Configuration", "Examples", "Facts", "Bugs"}; !slices.Equal(heads, want) {
+				t.Errorf("sections %q, want %q", heads, want)
+			}
+
+			data, err = fs.ReadFile(fsys, "plugin.toml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			man, err := manifest.FromTOML(name+"/plugin.toml", data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if man.ID != name {
+				t.Errorf("id is %q", man.ID)
+			}
+			_, settings, _ := strings.Cut(readme, "## Configuration")
+			settings, _, _ = strings.Cut(settings, "## Examples")
+			for _, s := range man.Config {
+				if !strings.Contains(settings, "`"+s.Name+"`: ") {
+					t.Errorf("the setting %s is not explained", s.Name)
+				}
+				if s.Doc == "" {
+					t.Errorf("the setting %s has no doc in plugin.toml", s.Name)
+				}
+			}
+
+			examples := regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(readme, -1)
+			if len(examples) == 0 {
+				t.Error("no examples")
+			}
+			for _, ex := range examples {
+				text := ex[1]
+				if !strings.Contains(text, "[plugins]") {
+					text = "[plugins]\nenable = [\"" + name + "\"]\n" + text
+				}
+				if _, err := load(t, text); err != nil {
+					t.Errorf("%s\n%v", text, err)
+				}
+			}
+		})
+	}
+}
+
+func TestOpen(t *testing.T) {
+	for _, name := range []string{"none", "", "..", "relay/x"} {
+		if _, err := fs.ReadFile(bundled.Open(name), "init.lua"); err == nil {
+			t.Errorf("%q is a plugin", name)
+		}
+	}
+}

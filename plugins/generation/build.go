@@ -1,0 +1,251 @@
+package generation
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+
+	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/bundled"
+	"github.com/stagepost/stagepost/plugins/lua"
+	"github.com/stagepost/stagepost/plugins/manifest"
+	"github.com/stagepost/stagepost/plugins/service"
+)
+
+// shared is one loaded plugin under one name. Generations that did not change it hold it together.
+type shared struct {
+	name     string // as in [run.NAME] and facts
+	key      [32]byte
+	source   *Source
+	manifest *manifest.Manifest
+	plugin   *lua.Plugin
+	hooks    []*hooks.Hook // as declared; each generation orders copies of its own
+	refs     atomic.Int64
+	counts   counts
+}
+
+// counts are kept from generation to generation as long as the plugin is.
+type counts struct{ calls, errors atomic.Int64 }
+
+func (s *shared) release() {
+	if s.refs.Add(-1) == 0 {
+		s.plugin.Close()
+	}
+}
+
+// readAll reads what the configuration enables and what lies in the watched folder.
+func readAll(cfg *config.Config) ([]*Source, error) {
+	var sources []*Source
+	known := bundled.Names()
+	names := slices.Clone(cfg.Plugins.Enable)
+	for _, r := range cfg.Runs {
+		if slices.Contains(known, r.Plugin) && !slices.Contains(names, r.Plugin) {
+			names = append(names, r.Plugin)
+		}
+	}
+	var folder []*Source
+	if dir := cfg.Plugins.Folder; dir != "" {
+		label := dir
+		if rel, err := filepath.Rel(filepath.Dir(cfg.File), dir); err == nil && filepath.IsLocal(rel) {
+			label = filepath.ToSlash(rel)
+		}
+		var err error
+		if folder, err = readFolder(dir, label); err != nil {
+			return nil, err
+		}
+	}
+	for i, name := range names {
+		if slices.ContainsFunc(folder, func(s *Source) bool { return s.Name == name }) {
+			continue // the folder's own; enable gives it its place
+		}
+		if !slices.Contains(known, name) {
+			all := slices.Clone(known)
+			for _, s := range folder {
+				all = append(all, s.Name)
+			}
+			path := []string{"plugins", "enable", config.Index(min(i, max(0, len(cfg.Plugins.Enable)-1)))}
+			return nil, cfg.Errorf(path, "there is no plugin %q%s", name, didYouMean(name, all))
+		}
+		s, err := readFS(bundled.Open(name), name)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, s)
+	}
+	return append(sources, folder...), nil
+}
+
+func didYouMean(name string, known []string) string {
+	if near := config.Nearest(name, known); near != "" {
+		return fmt.Sprintf("; did you mean %q?", near)
+	}
+	return ""
+}
+
+// builder makes one generation.
+type builder struct {
+	host *service.Host
+	cfg  *config.Config
+	old  []*shared
+}
+
+// build loads the plugins and puts their hooks in order. What it shares with old it holds once more.
+func (b *builder) build(number uint64, sources []*Source, old []*shared) (*hooks.Generation, []*shared, error) {
+	b.old = old
+	var loaded []*shared
+	release := func() {
+		for _, s := range loaded {
+			s.release()
+		}
+	}
+	var errs []error
+	byName := map[string]*Source{}
+	for _, src := range sources {
+		byName[src.Name] = src
+	}
+	load := func(name string, src *Source, run config.Run) {
+		s, err := b.load(name, src, run)
+		if err != nil {
+			errs = append(errs, err)
+			return
+		}
+		loaded = append(loaded, s)
+	}
+	seen := map[string]string{}
+	for _, src := range sources {
+		if first, ok := seen[src.Name]; ok {
+			errs = append(errs, fmt.Errorf("%s: the plugin %q is also %s; rename one of them", src.Label, src.Name, first))
+			continue
+		}
+		seen[src.Name] = src.Label
+		load(src.Name, src, b.cfg.Runs[src.Name])
+	}
+	for name, run := range b.cfg.Runs {
+		if run.Plugin == name {
+			if byName[name] == nil {
+				errs = append(errs, b.cfg.Errorf([]string{"run", name}, "there is no plugin %q to run%s", name, didYouMean(name, keys(byName))))
+			}
+			continue
+		}
+		src := byName[run.Plugin]
+		if src == nil {
+			errs = append(errs, b.cfg.Errorf([]string{"run", name, "plugin"}, "there is no plugin %q%s", run.Plugin, didYouMean(run.Plugin, keys(byName))))
+			continue
+		}
+		load(name, src, run)
+	}
+	for name := range b.cfg.Settings {
+		if !slices.ContainsFunc(loaded, func(s *shared) bool { return s.name == name }) && len(errs) == 0 && !slices.Contains(bundled.Names(), name) {
+			errs = append(errs, b.cfg.Errorf([]string{"plugin", name}, "there is no plugin %q that these settings are for%s", name, didYouMean(name, keys(byName))))
+		}
+	}
+	if len(errs) > 0 {
+		release()
+		return nil, nil, errors.Join(errs...)
+	}
+	var all []*hooks.Hook
+	for _, s := range loaded {
+		place := slices.Index(b.cfg.Plugins.Enable, s.name)
+		if place < 0 {
+			place = len(b.cfg.Plugins.Enable)
+		}
+		for _, h := range s.hooks {
+			own := *h
+			own.Place = place
+			all = append(all, &own)
+		}
+	}
+	gen, err := hooks.NewGeneration(number, all, release)
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	return gen, loaded, nil
+}
+
+func keys(m map[string]*Source) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	return out
+}
+
+// load shares the plugin with the old generation if nothing of it changed, or loads it.
+func (b *builder) load(name string, src *Source, run config.Run) (*shared, error) {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\x00%x\x00%#v\x00%s", src.Label, src.Hash, b.cfg.Settings[name], runKey(run))
+	key := [32]byte(h.Sum(nil))
+	for _, o := range b.old {
+		if o.name == name && o.key == key {
+			o.refs.Add(1)
+			return o, nil
+		}
+	}
+	man, img, err := open(src)
+	if err != nil {
+		return nil, err
+	}
+	if man.ID != src.Name {
+		return nil, fmt.Errorf("%s: the plugin calls itself %q but lies in a file or folder named %q; the two must be the same", man.Pos(), man.ID, src.Name)
+	}
+	settings, err := man.Configure(b.cfg.Settings[name], func(key string) string { return b.cfg.Where("plugin", name, key) })
+	if err != nil {
+		return nil, err
+	}
+	plugin, err := lua.Load(lua.PluginOptions{Name: name, Image: img, Manifest: man, Settings: settings, Host: b.host, Instances: run.Instances})
+	if err != nil {
+		return nil, err
+	}
+	s := &shared{name: name, key: key, source: src, manifest: man, plugin: plugin}
+	s.refs.Store(1)
+	for stage, handler := range plugin.Handlers() {
+		hk := man.Hook(stage, name, run)
+		hk.Handler = &counted{handler, &s.counts}
+		hk.Pos = plugin.Pos(stage)
+		s.hooks = append(s.hooks, hk)
+	}
+	for stage, spec := range man.Hooks {
+		if plugin.Pos(stage) == "" {
+			s.release()
+			return nil, fmt.Errorf("%s:%d: hook.%s is declared, but the code has no on.%s", man.File, spec.Line, stage, stage)
+		}
+	}
+	return s, nil
+}
+
+// runKey is the part of a [run] that plugins are loaded by.
+func runKey(r config.Run) string {
+	user, order := "", ""
+	if r.When.User != nil {
+		user = fmt.Sprint(*r.When.User)
+	}
+	if r.Order != nil {
+		order = fmt.Sprint(*r.Order)
+	}
+	return fmt.Sprintf("%q %q %q %s %s %q %q %d %d", r.Plugin, r.When.Role, r.When.Listener, user, order, r.After, r.OnError, r.Timeout, r.Instances)
+}
+
+// open compiles a source and reads its manifest, from plugin.toml or from the header in the code.
+func open(src *Source) (*manifest.Manifest, *lua.Image, error) {
+	return lua.Open(lua.Files{Main: src.Main, Texts: src.Files, Path: src.Path})
+}
+
+// counted counts what a plugin is asked and how often it fails.
+type counted struct {
+	hooks.Handler
+	n *counts
+}
+
+func (c *counted) Handle(call *hooks.Call) (*hooks.Verdict, error) {
+	c.n.calls.Add(1)
+	v, err := c.Handler.Handle(call)
+	if err != nil {
+		c.n.errors.Add(1)
+	}
+	return v, err
+}

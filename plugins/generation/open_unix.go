@@ -1,0 +1,13 @@
+//go:build unix
+
+package generation
+
+import (
+	"os"
+	"syscall"
+)
+
+// openNonblock opens a file for reading without waiting for the other end of a pipe.
+func openNonblock(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}

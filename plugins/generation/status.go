@@ -1,0 +1,56 @@
+package generation
+
+import (
+	"time"
+
+	"github.com/stagepost/stagepost/hooks"
+)
+
+// PluginStatus is one plugin of the generation in force.
+type PluginStatus struct {
+	Name        string
+	ID          string // of the code, which [run.NAME] may use under other names
+	Version     string
+	Description string
+	Source      string // "plugins/vip.lua", "bundled/relay"
+	Stages      []string
+	Needs       hooks.Needs
+	Calls       int64
+	Errors      int64
+}
+
+// Status is what is in force and why the last change is not.
+type Status struct {
+	Generation uint64
+	Since      time.Time
+	Error      string // why the last change was refused
+	Plugins    []PluginStatus
+}
+
+// Status tells what is in force.
+func (m *Manager) Status() Status {
+	st := m.state.Load()
+	return Status{Generation: st.number, Since: st.since, Error: st.failure, Plugins: statuses(st.loaded)}
+}
+
+func statuses(loaded []*shared) []PluginStatus {
+	out := make([]PluginStatus, 0, len(loaded))
+	for _, s := range loaded {
+		p := PluginStatus{Name: s.name, ID: s.manifest.ID, Version: s.manifest.Version, Description: s.manifest.Description, Source: s.source.Label,
+			Needs: *s.manifest.Needs, Calls: s.counts.calls.Load(), Errors: s.counts.errors.Load()}
+		for _, info := range hooks.Stages() {
+			if s.plugin.Pos(info.Stage) != "" {
+				p.Stages = append(p.Stages, info.Name)
+			}
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// Order is the hooks of a stage in the order they are asked.
+func (m *Manager) Order(s hooks.Stage) []*hooks.Hook {
+	gen := m.current.Acquire()
+	defer gen.Release()
+	return gen.Chain(s)
+}

@@ -1,0 +1,192 @@
+package lua
+
+import (
+	"io"
+	"time"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/hooks"
+)
+
+// objectMethods are the methods that package hooks declares, by object and name. Arguments begin at register 2.
+var objectMethods = map[string]func(L *glua.LState, b *binding, o any) int{
+	"message.header":        messageHeader,
+	"message.headers":       messageHeaders,
+	"message.add_header":    headerEdit((*hooks.Call).AddHeader),
+	"message.set_header":    headerEdit((*hooks.Call).SetHeader),
+	"message.remove_header": messageRemoveHeader,
+	"message.set_sender":    messageSetSender,
+	"message.add_rcpt":      messageAddRcpt,
+	"message.schedule":      messageSchedule,
+	"rcpt.rename":           rcptRename,
+	"content.read":          contentRead,
+	"content.chunks":        contentChunks,
+}
+
+func method(fn func(L *glua.LState, b *binding, o any) int) Method {
+	return func(L *glua.LState, o any) int { return fn(L, bindingOf(L), o) }
+}
+
+// must raises an error at the plugin's line.
+func must(L *glua.LState, err error) {
+	if err != nil {
+		L.RaiseError("%s", err)
+	}
+}
+
+func header(L *glua.LState, b *binding, o any) *message.Header {
+	must(L, b.call.Reading(hooks.ReadHeaders))
+	h, err := o.(*hooks.MessageView).Header()
+	must(L, err)
+	if h == nil {
+		L.RaiseError("there is no header yet: it is there from data on, not at %s", b.call.Stage)
+	}
+	b.in.budget.Step(L, 4+h.Len()/8)
+	return h
+}
+
+func messageHeader(L *glua.LState, b *binding, o any) int {
+	n := L.OptInt(3, 1)
+	if n < 1 {
+		L.RaiseError("header: fields are counted from 1, not from %d", n)
+	}
+	v, ok := header(L, b, o).Get(L.CheckString(2), n-1)
+	if !ok {
+		L.Push(glua.LNil)
+		return 1
+	}
+	L.Push(b.in.String(L, v))
+	return 1
+}
+
+func messageHeaders(L *glua.LState, b *binding, o any) int {
+	fields := header(L, b, o).Fields(L.OptString(2, ""))
+	list := b.in.NewTable(L, len(fields), 0)
+	for _, f := range fields {
+		t := b.in.NewTable(L, 0, 3)
+		t.RawSetString("name", b.in.String(L, f.Name))
+		t.RawSetString("value", b.in.String(L, f.Value))
+		t.RawSetString("raw", b.in.String(L, string(f.Raw)))
+		list.Append(t)
+	}
+	L.Push(list)
+	return 1
+}
+
+func headerEdit(edit func(c *hooks.Call, name, text string) error) func(L *glua.LState, b *binding, o any) int {
+	return func(L *glua.LState, b *binding, _ any) int {
+		must(L, edit(b.call, L.CheckString(2), L.CheckString(3)))
+		return 0
+	}
+}
+
+func messageRemoveHeader(L *glua.LState, b *binding, _ any) int {
+	must(L, b.call.RemoveHeader(L.CheckString(2), L.OptInt(3, 0)))
+	return 0
+}
+
+func messageSetSender(L *glua.LState, b *binding, _ any) int {
+	must(L, b.call.SetSender(addressArg(L, b, L.Get(2))))
+	return 0
+}
+
+func messageAddRcpt(L *glua.LState, b *binding, _ any) int {
+	must(L, b.call.AddRcpt(addressArg(L, b, L.Get(2)), message.Class(L.CheckString(3))))
+	return 0
+}
+
+func messageSchedule(L *glua.LState, b *binding, _ any) int {
+	args := newArgs(L, b, "schedule", 2, "tenant", "priority", "not_before", "expires")
+	var s hooks.Schedule
+	if v, ok := args.text("tenant"); ok {
+		s.Tenant = &v
+	}
+	if v, ok := args.number("priority"); ok {
+		n := int(v)
+		s.Priority = &n
+	}
+	if v, ok := args.number("not_before"); ok {
+		s.NotBefore = seconds(v)
+	}
+	if v, ok := args.number("expires"); ok {
+		s.Expires = seconds(v)
+	}
+	must(L, b.call.Schedule(s))
+	return 0
+}
+
+func seconds(v float64) *time.Time {
+	t := time.UnixMicro(int64(max(0, min(v, 1<<32)) * 1e6))
+	return &t
+}
+
+func rcptRename(L *glua.LState, b *binding, _ any) int {
+	var to []smtp.Address
+	if list, ok := L.Get(2).(*glua.LTable); ok {
+		for i := 1; i <= min(list.Len(), hooks.MaxRenames+1); i++ {
+			to = append(to, addressArg(L, b, list.RawGetInt(i)))
+		}
+	} else {
+		to = append(to, addressArg(L, b, L.Get(2)))
+	}
+	must(L, b.call.Rename(to...))
+	return 0
+}
+
+// Bounds of reading content.
+const (
+	maxRead   = 1 << 20
+	chunkSize = 64 << 10
+)
+
+// readContent returns at most n bytes from off, "" at the end. Reading content extends the budgets in proportion, once for
+// each byte there is.
+func readContent(L *glua.LState, b *binding, c message.Content, off int64, n int) glua.LString {
+	must(L, b.call.Reading(hooks.ReadBody))
+	if off < 0 || n < 0 {
+		L.RaiseError("read: offset and length are not negative")
+	}
+	n = int(min(int64(n), maxRead, max(0, c.Size()-off)))
+	if grant := min(int64(n), c.Size()-b.read); grant > 0 {
+		b.read += grant
+		b.in.budget.Extend(4*grant, 4*grant)
+	}
+	if n == 0 {
+		return ""
+	}
+	b.in.budget.Alloc(L, n+stringBytes)
+	buf := make([]byte, n)
+	if m, err := c.ReadAt(buf, off); m < n && err != io.EOF {
+		must(L, err)
+	}
+	return glua.LString(buf)
+}
+
+func contentRead(L *glua.LState, b *binding, o any) int {
+	L.Push(readContent(L, b, o.(message.Content), L.CheckInt64(2), L.CheckInt(3)))
+	return 1
+}
+
+func contentChunks(L *glua.LState, b *binding, o any) int {
+	c, off, n := o.(message.Content), int64(0), L.OptInt(2, chunkSize)
+	if n < 1 {
+		L.RaiseError("chunks: a piece has at least one byte")
+	}
+	b.in.budget.Alloc(L, 128)
+	L.Push(Function(func(L *glua.LState) int {
+		if b.call == nil {
+			L.RaiseError("this content belongs to an earlier call and is gone")
+		}
+		s := readContent(L, b, c, off, n)
+		if s == "" {
+			return 0
+		}
+		off += int64(len(s))
+		L.Push(s)
+		return 1
+	}))
+	return 1
+}

@@ -1,0 +1,236 @@
+package lua
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	glua "github.com/yuin/gopher-lua"
+)
+
+func lstring(s string) glua.LValue { return glua.LString(s) }
+
+type fakeMessage struct {
+	sender string
+	size   int
+}
+
+// messageType is a host type as a binding would make it.
+func messageType() *Type {
+	return NewType("message", map[string]Getter{
+		"sender": func(L *glua.LState, o any) glua.LValue { return InstanceOf(L).String(L, o.(*fakeMessage).sender) },
+		"size":   func(L *glua.LState, o any) glua.LValue { return glua.LNumber(o.(*fakeMessage).size) },
+		"fresh":  func(*glua.LState, any) glua.LValue { return glua.LTrue },
+	}, map[string]Method{
+		"header": func(L *glua.LState, o any) int { L.Push(glua.LString("header " + L.CheckString(2))); return 1 },
+	}, map[string]Setter{
+		"size": func(L *glua.LState, o any, v glua.LValue) { o.(*fakeMessage).size = int(v.(glua.LNumber)) },
+	})
+}
+
+func TestObjects(t *testing.T) {
+	typ := messageType()
+	for _, tt := range []expectation{
+		{`return m.sender .. " " .. m.size`, "a@example.org 10"},
+		{`m.size = 11 return m.size`, "11"},
+		{`return m:header("Subject")`, "header Subject"},
+		{`return m.header == m.header`, "true"},
+		{`return tostring(m) .. type(m)`, "messageuserdata"},
+		{`return m.sende`, `! x.lua:1: message has no field "sende"; did you mean "sender"?`},
+		{`m.sender = "x"`, `! x.lua:1: the field "sender" of message cannot be set`},
+		{`m.other = "x"`, `! message has no field "other"`},
+		{`return m[1]`, `! message is not a list`},
+		{`return m.header("Subject")`, `! header is a method of message: call it with a colon, as x:header()`},
+		{`return tostring(getmetatable(m))`, "false"},
+		{`setmetatable(m, {})`, `! table expected, got userdata`},
+		{`rawset(m, "size", 1)`, `! table expected, got userdata`},
+	} {
+		in := start(t, link(t, `function on.test(m) `+tt.body+` end`))
+		ud := typ.New(&fakeMessage{"a@example.org", 10})
+		if o, ok := typ.Of(ud); !ok || o.(*fakeMessage).size != 10 {
+			t.Fatal("Of does not give the object back")
+		}
+		v, err := in.Call(onFunc(t, in, "test"), nil, ud)
+		if text, isError := strings.CutPrefix(tt.want, "! "); isError {
+			if err == nil || !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: got %v, want error %s", tt.body, err, text)
+			}
+		} else if err != nil || v.String() != tt.want {
+			t.Errorf("%s: got %v, %v, want %s", tt.body, v, err, tt.want)
+		}
+	}
+}
+
+// A plugin that keeps an object beyond its call, by a way that no check sees, gets an error.
+func TestObjectsEndWithTheCall(t *testing.T) {
+	in := start(t, link(t, `
+local function box() local v return function(new) local old = v v = new return old end end
+local swap = box()
+function on.test(m) local old = swap(m) return old and old.size end`))
+	ud := messageType().New(&fakeMessage{"a", 1})
+	fn := onFunc(t, in, "test")
+	if _, err := in.Call(fn, nil, ud); err != nil {
+		t.Fatal(err)
+	}
+	Point(ud, nil)
+	_, err := in.Call(fn, nil, messageType().New(&fakeMessage{"b", 2}))
+	if err == nil || !strings.Contains(err.Error(), "belongs to an earlier call") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPool(t *testing.T) {
+	now := time.Unix(0, 0)
+	p := NewPool(link(t, `function on.ok() return 1 end function on.bad() error("x") end`),
+		PoolOptions{Instances: 2, Idle: time.Minute, Instance: Options{Setup: bind, Now: func() time.Time { return now }}})
+	want := func(s Stats) {
+		t.Helper()
+		if got := p.Stats(); got != s {
+			t.Errorf("got %+v, want %+v", got, s)
+		}
+	}
+	get := func() *Instance {
+		t.Helper()
+		in, err := p.Get(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return in
+	}
+	a, b := get(), get()
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := p.Get(ended); !errors.Is(err, ErrBusy) {
+		t.Errorf("a third instance: %v", err)
+	}
+	want(Stats{InUse: 2, Created: 2, Busy: 1})
+
+	p.Put(a)
+	now = now.Add(time.Second)
+	p.Put(b)
+	if in := get(); in != b {
+		t.Error("the newest instance is not used first")
+	}
+	want(Stats{InUse: 1, Idle: 1, Created: 2, Busy: 1})
+
+	if _, err := b.Call(onFunc(t, b, "bad"), nil); err == nil {
+		t.Fatal("bad did not fail")
+	}
+	p.Put(b)
+	want(Stats{Idle: 1, Created: 2, Dropped: 1, Busy: 1})
+
+	now = now.Add(2 * time.Minute)
+	p.Trim()
+	want(Stats{Created: 2, Dropped: 1, Busy: 1})
+
+	a, b = get(), get()
+	p.Put(a)
+	now = now.Add(2 * time.Minute)
+	p.Put(b) // closes a
+	want(Stats{Idle: 1, Created: 4, Dropped: 1, Busy: 1})
+	if !a.Spent() || b.Spent() {
+		t.Error("Put closes the wrong instance")
+	}
+
+	c := get()
+	p.Close()
+	if _, err := p.Get(context.Background()); err == nil {
+		t.Error("Get works after Close")
+	}
+	p.Put(c)
+	if !c.Spent() {
+		t.Error("an instance survived Close")
+	}
+	want(Stats{Created: 4, Dropped: 1, Busy: 1})
+}
+
+// Waiting for an instance ends when one is put back.
+func TestPoolWaits(t *testing.T) {
+	p := NewPool(link(t, ``), PoolOptions{Instances: 1, Instance: Options{Setup: bind}})
+	in, err := p.Get(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan *Instance)
+	go func() {
+		in, _ := p.Get(context.Background())
+		got <- in
+	}()
+	p.Put(in)
+	if next := <-got; next != in {
+		t.Error("the waiting Get got another instance")
+	}
+}
+
+// Many goroutines share one image, its library and its types.
+func TestPoolConcurrently(t *testing.T) {
+	typ := messageType()
+	p := NewPool(link(t, `
+local t = {a = 1}
+function on.test(m)
+  local s = ""
+  for k, v in pairs(string) do s = s .. k end
+  return string.format("%s %d", m.sender, m.size) .. t.a .. #s
+end`), PoolOptions{Instances: 4, Instance: Options{Setup: bind}})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				in, err := p.Get(context.Background())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				v, err := in.Call(onFunc(t, in, "test"), nil, typ.New(&fakeMessage{"a", 7}))
+				if err != nil || !strings.HasPrefix(v.String(), "a 71") {
+					t.Errorf("got %v, %v", v, err)
+				}
+				p.Put(in)
+			}
+		})
+	}
+	wg.Wait()
+	if s := p.Stats(); s.Created > 4 || s.InUse != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+func TestSetupOutOfBudget(t *testing.T) {
+	_, err := NewInstance(link(t, ``), Options{Load: Limits{Bytes: 10}, Setup: func(in *Instance) error {
+		in.NewTable(in.State(), 1000, 0)
+		return nil
+	}})
+	if !errors.Is(err, ErrMemory) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSetupError(t *testing.T) {
+	want := errors.New("no service")
+	_, err := NewInstance(link(t, ``), Options{Setup: func(*Instance) error { return want }})
+	if !errors.Is(err, want) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A call must not see what an earlier one left: nothing it can write to outlives it.
+func TestNothingIsLeft(t *testing.T) {
+	in := start(t, link(t, `
+local t = {1}
+function on.test()
+  local before = tostring(rawget(t, "x")) .. #t
+  pcall(rawset, t, "x", 1)
+  pcall(table.insert, t, 2)
+  pcall(setmetatable, t, {__index = function() return "left" end})
+  pcall(setmetatable, string, {})
+  return before .. tostring(t.x)
+end`))
+	for range 2 {
+		if v, err := in.Call(onFunc(t, in, "test"), nil); err != nil || v.String() != "nil1nil" {
+			t.Errorf("got %v, %v", v, err)
+		}
+	}
+}

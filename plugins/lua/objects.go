@@ -1,0 +1,222 @@
+package lua
+
+import (
+	"fmt"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/service"
+)
+
+// maxWraps is how many wrappers an instance keeps between calls.
+const maxWraps = 32
+
+// types are the kinds of host objects and the global functions, made from the declarations in package hooks and package
+// service. They never change and are shared by all instances of a plugin.
+type types struct {
+	objects map[string]*Type
+	facts   *Type
+	my      *Type
+	verdict *Type
+	globals map[string]glua.LValue
+}
+
+// wrap is one userdata that stands for a host value during a call.
+type wrap struct {
+	typ *Type
+	ud  *glua.LUserData
+}
+
+func newTypes() *types {
+	t := &types{objects: map[string]*Type{}, globals: map[string]glua.LValue{}}
+	for _, o := range hooks.Objects() {
+		fields, setters := map[string]Getter{}, map[string]Setter{}
+		for _, f := range o.Fields {
+			fields[f.Name] = t.getter(f)
+		}
+		methods := map[string]Method{}
+		for _, m := range o.Methods {
+			methods[m.Name] = method(objectMethods[o.Name+"."+m.Name])
+		}
+		t.objects[o.Name] = NewType(o.Name, fields, methods, setters)
+	}
+	t.facts = factsType("facts", func(_ *binding, key string) string { return key })
+	t.my = factsType("my", func(b *binding, key string) string { return b.plugin.Name + "." + key })
+	t.verdict = NewType("verdict", nil, nil, nil)
+	for _, k := range hooks.Verdicts() {
+		if k.Kind != hooks.Next {
+			t.globals[k.Name] = Function(verdictFunc(k.Kind))
+		}
+	}
+	for _, s := range service.Services() {
+		t.globals[s.Name] = serviceGlobal(s)
+	}
+	return t
+}
+
+func bindingOf(L *glua.LState) *binding { return InstanceOf(L).host.(*binding) }
+
+// getter makes a Lua getter of a declared field.
+func (t *types) getter(f hooks.Field) Getter {
+	switch {
+	case f.Type == hooks.TypeFacts:
+		return func(L *glua.LState, o any) glua.LValue { return bindingOf(L).wrap(t.facts, factsOf(o)) }
+	case f.Type == hooks.TypeMyFacts:
+		return func(L *glua.LState, o any) glua.LValue { return bindingOf(L).wrap(t.my, factsOf(o)) }
+	case f.Str != nil:
+		return func(L *glua.LState, o any) glua.LValue {
+			s := f.Str(o)
+			if s == "" && f.Optional {
+				return glua.LNil
+			}
+			return InstanceOf(L).String(L, s)
+		}
+	case f.Int != nil:
+		return func(_ *glua.LState, o any) glua.LValue { return glua.LNumber(f.Int(o)) }
+	case f.Bool != nil:
+		return func(_ *glua.LState, o any) glua.LValue { return glua.LBool(f.Bool(o)) }
+	case f.Time != nil:
+		return func(_ *glua.LState, o any) glua.LValue {
+			at := f.Time(o)
+			if at.IsZero() {
+				return glua.LNil
+			}
+			return glua.LNumber(float64(at.UnixMicro()) / 1e6)
+		}
+	}
+	return func(L *glua.LState, o any) glua.LValue {
+		b := bindingOf(L)
+		v := f.Value(o)
+		switch v := v.(type) {
+		case nil:
+			return glua.LNil
+		case []*hooks.RcptView:
+			list := b.in.NewTable(L, len(v), 0)
+			for _, r := range v {
+				list.Append(b.object(r))
+			}
+			return list
+		}
+		if f.Type == hooks.TypeObject {
+			return b.wrap(t.objects[f.Of], v)
+		}
+		lv, err := b.toLua(L, v)
+		if err != nil {
+			L.RaiseError("%s", err)
+		}
+		return lv
+	}
+}
+
+func factsOf(o any) *message.Facts {
+	switch o := o.(type) {
+	case *message.Session:
+		return &o.Facts
+	case *hooks.MessageView:
+		return &o.Facts
+	case *hooks.RcptView:
+		return &o.Facts
+	}
+	panic(fmt.Sprintf("%T has no facts", o))
+}
+
+// object wraps the object of a scope.
+func (b *binding) object(o any) *glua.LUserData {
+	t := b.plugin.types.objects
+	switch o.(type) {
+	case *message.Session:
+		return b.wrap(t["session"], o)
+	case *hooks.LoginView:
+		return b.wrap(t["login"], o)
+	case *hooks.MessageView:
+		return b.wrap(t["message"], o)
+	case *hooks.RcptView:
+		return b.wrap(t["rcpt"], o)
+	case *hooks.DeliveryView:
+		return b.wrap(t["delivery"], o)
+	}
+	return b.wrap(t["tick"], o)
+}
+
+// wrap returns the userdata that stands for v in this call: the same one each time, so that == works. Those of earlier
+// calls are used again.
+func (b *binding) wrap(t *Type, v any) *glua.LUserData {
+	for i := range b.used {
+		if w := &b.wraps[i]; w.typ == t && w.ud.Value == v {
+			return w.ud
+		}
+	}
+	for i := b.used; i < len(b.wraps); i++ {
+		if b.wraps[i].typ == t {
+			b.wraps[b.used], b.wraps[i] = b.wraps[i], b.wraps[b.used]
+			ud := b.wraps[b.used].ud
+			Point(ud, v)
+			b.used++
+			return ud
+		}
+	}
+	ud := t.New(v)
+	b.wraps = append(b.wraps, wrap{t, ud})
+	last := len(b.wraps) - 1
+	b.wraps[b.used], b.wraps[last] = b.wraps[last], b.wraps[b.used]
+	b.used++
+	return ud
+}
+
+// factsType is the type of x.facts and x.my, whose fields are whatever plugins set.
+func factsType(name string, full func(*binding, string) string) *Type {
+	t := NewType(name, nil, nil, nil)
+	t.meta.RawSetString("__index", Function(func(L *glua.LState) int {
+		ud, key := t.access(L)
+		b := bindingOf(L)
+		v, err := b.toLua(L, b.call.Fact(t.value(L, ud).(*message.Facts), full(b, key)))
+		if err != nil {
+			L.RaiseError("%s", err)
+		}
+		L.Push(v)
+		return 1
+	}))
+	t.meta.RawSetString("__newindex", Function(func(L *glua.LState) int {
+		ud, key := t.access(L)
+		b := bindingOf(L)
+		v, err := b.fromLua(L, L.Get(3))
+		if err == nil {
+			err = b.call.SetFact(t.value(L, ud).(*message.Facts), full(b, key), v)
+		}
+		if err != nil {
+			L.RaiseError("%s", err)
+		}
+		return 0
+	}))
+	return t
+}
+
+// addressArg reads an address: text, or an address object.
+func addressArg(L *glua.LState, b *binding, v glua.LValue) smtp.Address {
+	if o, ok := b.plugin.types.objects["address"].Of(v); ok {
+		return *o.(*smtp.Address)
+	}
+	s, ok := v.(glua.LString)
+	if !ok {
+		L.RaiseError("an address is text or an address of the message, not a %s", v.Type())
+	}
+	if s == "" {
+		return smtp.Address{}
+	}
+	a, err := smtp.ParseAddress(string(s))
+	if err != nil {
+		L.RaiseError("%q is not an address: %s", string(s), reason(err))
+	}
+	return a
+}
+
+// reason is the text of an error that may be a reply.
+func reason(err error) string {
+	if r, ok := err.(smtp.Reply); ok && len(r.Text) > 0 {
+		return r.Text[0]
+	}
+	return err.Error()
+}

@@ -1,0 +1,304 @@
+package lua
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/manifest"
+	"github.com/stagepost/stagepost/plugins/service"
+)
+
+// Files is a plugin as it was read: nothing is read from disk again.
+type Files struct {
+	Main  string                   // key of the plugin's own file in Texts
+	Texts map[string][]byte        // by path in the plugin, with slashes
+	Path  func(file string) string // how messages call a file
+}
+
+// Open compiles a plugin's files and reads its manifest, from plugin.toml if there is one, else from the header in its own
+// file. Nothing of it runs.
+func Open(f Files) (*manifest.Manifest, *Image, error) {
+	name := f.Path(f.Main)
+	chunk, err := Parse(Source{Name: name, Text: f.Texts[f.Main]})
+	if err != nil {
+		return nil, nil, err
+	}
+	var man *manifest.Manifest
+	toml, ok := f.Texts["plugin.toml"]
+	switch {
+	case ok && chunk.Header != nil:
+		return nil, nil, fmt.Errorf("%s:%d: the plugin has a header here and a plugin.toml; keep one of them", name, chunk.Header.Line())
+	case ok:
+		man, err = manifest.FromTOML(f.Path("plugin.toml"), toml)
+	case chunk.Header == nil:
+		return nil, nil, fmt.Errorf(`%s:1: the file does not begin with plugin { id = "...", version = "1.0.0", api = 0 }`, name)
+	default:
+		man, err = manifest.FromLua(name, chunk.Header)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	main, err := Compile(chunk, hostGlobals())
+	if err != nil {
+		return nil, nil, err
+	}
+	image, err := Link(main, func(module string) (*Program, error) {
+		text, ok := f.Texts[module+".lua"]
+		if !ok {
+			return nil, fmt.Errorf("there is no %s", f.Path(module+".lua"))
+		}
+		chunk, err := Parse(Source{Name: f.Path(module + ".lua"), Text: text})
+		if err != nil {
+			return nil, err
+		}
+		return Compile(chunk, hostGlobals())
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return man, image, nil
+}
+
+// PluginOptions are what a plugin is loaded with.
+type PluginOptions struct {
+	Name      string // here, which [run.NAME] may have changed
+	Image     *Image
+	Manifest  *manifest.Manifest
+	Settings  manifest.Settings
+	Host      *service.Host
+	Instances int // at once; 0 = 256
+}
+
+// Plugin is a loaded plugin: its handlers run in pooled instances. It is safe for concurrent use.
+type Plugin struct {
+	PluginOptions
+	pool   *Pool
+	types  *types
+	places map[hooks.Stage]string
+}
+
+// Load runs the plugin's main chunk once, as a trial, and finds its handlers. Errors have file and line.
+func Load(o PluginOptions) (*Plugin, error) {
+	p := &Plugin{PluginOptions: o, types: newTypes(), places: map[hooks.Stage]string{}}
+	var errs []error
+	for _, h := range o.Image.Main().Handlers {
+		stage, ok := hooks.StageByName(h.Name)
+		if !ok {
+			errs = append(errs, &Error{File: o.Image.Main().Name, Line: h.Line, Message: manifest.Unknown("stage", h.Name, "on", stageNames())})
+			continue
+		}
+		p.places[stage] = fmt.Sprintf("%s:%d", o.Image.Main().Name, h.Line)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	p.pool = NewPool(o.Image, PoolOptions{Instances: o.Instances, Instance: Options{Now: o.Host.Now, Setup: p.bind}})
+	in, err := p.pool.Get(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	defer p.pool.Put(in)
+	b := in.host.(*binding)
+	if err := b.findHandlers(); err != nil {
+		in.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func stageNames() []string {
+	var names []string
+	for _, s := range hooks.Stages() {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// Pos is file:line of the handler of a stage, "" if the plugin has none.
+func (p *Plugin) Pos(s hooks.Stage) string { return p.places[s] }
+
+// Handlers are the plugin's handlers by stage.
+func (p *Plugin) Handlers() map[hooks.Stage]hooks.Handler {
+	m := make(map[hooks.Stage]hooks.Handler, len(p.places))
+	for s := range p.places {
+		m[s] = &stageHandler{p, s}
+	}
+	return m
+}
+
+// Close lets the instances go; calls that run end first.
+func (p *Plugin) Close() { p.pool.Close() }
+
+// Stats counts what the plugin's instances did.
+func (p *Plugin) Stats() Stats { return p.pool.Stats() }
+
+type stageHandler struct {
+	plugin *Plugin
+	stage  hooks.Stage
+}
+
+// Handle implements hooks.Handler.
+func (h *stageHandler) Handle(c *hooks.Call) (*hooks.Verdict, error) {
+	in, err := h.plugin.pool.Get((*lazyContext)(c))
+	if err != nil {
+		return nil, err
+	}
+	b := in.host.(*binding)
+	v, err := b.handle(c, h.stage)
+	h.plugin.pool.Put(in)
+	return v, err
+}
+
+// lazyContext is a call's context that is made only when somebody waits on it.
+type lazyContext hooks.Call
+
+func (l *lazyContext) context() context.Context { return (*hooks.Call)(l).Context() }
+
+func (l *lazyContext) Deadline() (time.Time, bool) { return (*hooks.Call)(l).Deadline(), true }
+func (l *lazyContext) Done() <-chan struct{}       { return l.context().Done() }
+func (l *lazyContext) Err() error                  { return l.context().Err() }
+func (l *lazyContext) Value(k any) any             { return l.context().Value(k) }
+
+// binding is what an instance knows of its plugin and of the call that runs in it.
+type binding struct {
+	plugin   *Plugin
+	in       *Instance
+	services *service.Context
+	on       *glua.LTable
+	handlers [16]*glua.LFunction // by stage; found on first use
+	call     *hooks.Call
+	limits   Limits
+	wraps    []wrap
+	used     int
+	read     int64 // bytes of content that extended the budgets in this call
+}
+
+// bind puts the host's globals into a new instance.
+func (p *Plugin) bind(in *Instance) error {
+	b := &binding{plugin: p, in: in}
+	b.services = p.Host.Context(p.Name, p.Manifest.Needs, in.budget.spend)
+	in.host = b
+	L := in.State()
+	b.on = in.NewTable(L, 0, 4)
+	in.SetGlobal("on", b.on)
+	config, err := b.toLua(L, map[string]any(p.Settings))
+	if err != nil {
+		return err
+	}
+	in.SetGlobal("config", config)
+	in.Freeze(config.(*glua.LTable))
+	for name, fn := range p.types.globals {
+		in.SetGlobal(name, fn)
+		if t, ok := fn.(*glua.LTable); ok {
+			in.Freeze(t)
+		}
+	}
+	return nil
+}
+
+// hostGlobals are the names that plugins may use besides Lua's own.
+func hostGlobals() map[string]bool {
+	names := map[string]bool{"on": true, "config": true}
+	for _, k := range hooks.Verdicts() {
+		if k.Kind != hooks.Next {
+			names[k.Name] = true
+		}
+	}
+	for _, s := range service.Services() {
+		names[s.Name] = true
+	}
+	return names
+}
+
+// findHandlers checks that what the main chunk left in `on` are functions.
+func (b *binding) findHandlers() error {
+	for s := range b.plugin.places {
+		if b.handler(s) == nil {
+			return fmt.Errorf("%s: on.%s is not a function", b.plugin.places[s], s)
+		}
+	}
+	return nil
+}
+
+func (b *binding) handler(s hooks.Stage) *glua.LFunction {
+	if b.handlers[s] == nil {
+		b.handlers[s], _ = b.on.RawGetString(s.String()).(*glua.LFunction)
+	}
+	return b.handlers[s]
+}
+
+// handle runs one handler.
+func (b *binding) handle(c *hooks.Call, s hooks.Stage) (*hooks.Verdict, error) {
+	fn := b.handler(s)
+	if fn == nil {
+		b.in.Close()
+		return nil, fmt.Errorf("%s: on.%s is not a function this time: set it in the main chunk, always", b.plugin.places[s], s)
+	}
+	timeout := c.Hook().Timeout
+	b.call, b.read = c, 0
+	b.limits = Limits{Start: c.Deadline().Add(-timeout), Time: timeout}
+	b.services.Begin(c)
+	v, err := b.in.Call(fn, &b.limits, b.object(c.Object()))
+	var out *hooks.Verdict
+	if err == nil {
+		out, err = b.result(v, s)
+	}
+	b.services.Begin(nil)
+	for i := range b.used {
+		Point(b.wraps[i].ud, nil)
+	}
+	b.call, b.used = nil, 0
+	if len(b.wraps) > maxWraps {
+		b.wraps = slices.Clip(b.wraps[:maxWraps])
+	}
+	return out, err
+}
+
+// result reads what a handler returned.
+func (b *binding) result(v glua.LValue, s hooks.Stage) (*hooks.Verdict, error) {
+	if v == glua.LNil {
+		return nil, nil
+	}
+	if o, ok := b.plugin.types.verdict.Of(v); ok {
+		return o.(*hooks.Verdict), nil
+	}
+	hint := ""
+	if s, ok := v.(glua.LString); ok {
+		if near := config.Nearest(string(s), verdictNames()); near != "" {
+			hint = fmt.Sprintf("; for the verdict write %s without quotes around it", near)
+		}
+	}
+	return nil, fmt.Errorf("%s: on.%s returned a %s; a handler returns nothing, or one verdict such as reject \"why\"%s", b.plugin.places[s], s, v.Type(), hint)
+}
+
+func verdictNames() []string {
+	var names []string
+	for _, k := range hooks.Verdicts() {
+		names = append(names, k.Name)
+	}
+	return names
+}
+
+// spend charges without raising: the caller reports the error.
+func (b *Budget) spend(steps, bytes int) error {
+	b.left -= int64(steps)
+	if b.left < 0 {
+		b.rest += b.left + 1
+		if b.look() != nil {
+			return b.cause
+		}
+	}
+	if int64(bytes) > b.bytes || bytes < 0 {
+		b.exhaust(ErrMemory, size(b.limits.Bytes))
+		return b.cause
+	}
+	b.bytes -= int64(bytes)
+	return nil
+}

@@ -1,0 +1,156 @@
+package lua
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// ErrBusy is returned by Get when no instance became free in time.
+var ErrBusy = errors.New("lua: all instances are busy")
+
+var errClosed = errors.New("lua: the pool is closed")
+
+// PoolOptions of a pool. The zero value works.
+type PoolOptions struct {
+	Instances int           // at once; default 256
+	Idle      time.Duration // instances idle for longer are closed; default 1 minute
+	Instance  Options
+}
+
+// A Pool keeps instances of one image. What was used last is used first, so that the others may go. It starts no
+// goroutine: idle instances are closed by Put, one at a time, and by Trim.
+type Pool struct {
+	image   *Image
+	options PoolOptions
+	slots   chan struct{} // one for each instance in use
+
+	mu     sync.Mutex
+	idle   []*Instance // newest last
+	closed bool
+	stats  Stats
+}
+
+// Stats counts what a pool did.
+type Stats struct {
+	InUse, Idle      int
+	Created, Dropped uint64 // instances made, and thrown away because they failed
+	Busy             uint64 // Gets that found none in time
+}
+
+// NewPool makes an empty pool.
+func NewPool(im *Image, o PoolOptions) *Pool {
+	if o.Instances <= 0 {
+		o.Instances = 256
+	}
+	if o.Idle <= 0 {
+		o.Idle = time.Minute
+	}
+	if o.Instance.Now == nil {
+		o.Instance.Now = time.Now
+	}
+	return &Pool{image: im, options: o, slots: make(chan struct{}, o.Instances)}
+}
+
+// Get takes an instance, or makes one, waiting until ctx ends if all are in use. Every instance must go back by Put.
+func (p *Pool) Get(ctx context.Context) (*Instance, error) {
+	select {
+	case p.slots <- struct{}{}:
+	default:
+		select {
+		case p.slots <- struct{}{}:
+		case <-ctx.Done():
+			p.mu.Lock()
+			p.stats.Busy++
+			p.mu.Unlock()
+			return nil, ErrBusy
+		}
+	}
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		<-p.slots
+		return nil, errClosed
+	}
+	if n := len(p.idle); n > 0 {
+		in := p.idle[n-1]
+		p.idle[n-1] = nil
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		return in, nil
+	}
+	p.mu.Unlock()
+	in, err := NewInstance(p.image, p.options.Instance)
+	if err != nil {
+		<-p.slots
+		return nil, err
+	}
+	p.mu.Lock()
+	p.stats.Created++
+	p.mu.Unlock()
+	return in, nil
+}
+
+// Put gives an instance back. A spent one is thrown away.
+func (p *Pool) Put(in *Instance) {
+	now := p.options.Instance.Now()
+	var old *Instance
+	p.mu.Lock()
+	switch {
+	case in.spent:
+		p.stats.Dropped++
+		old = in
+	case p.closed:
+		old = in
+	default:
+		in.parked = now
+		p.idle = append(p.idle, in)
+		if now.Sub(p.idle[0].parked) > p.options.Idle {
+			old, p.idle[0] = p.idle[0], nil
+			p.idle = p.idle[1:]
+		}
+	}
+	p.mu.Unlock()
+	if old != nil {
+		old.Close()
+	}
+	<-p.slots
+}
+
+// Trim closes the instances that have been idle for too long; a server calls it now and then.
+func (p *Pool) Trim() {
+	p.drop(func(in *Instance) bool { return p.options.Instance.Now().Sub(in.parked) > p.options.Idle })
+}
+
+// Close closes idle instances at once and the others when they are put back. Get fails from now on.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.drop(func(*Instance) bool { return true })
+}
+
+// drop closes the oldest idle instances while old says so.
+func (p *Pool) drop(old func(*Instance) bool) {
+	p.mu.Lock()
+	n := 0
+	for n < len(p.idle) && old(p.idle[n]) {
+		n++
+	}
+	dropped := p.idle[:n:n]
+	p.idle = append([]*Instance(nil), p.idle[n:]...)
+	p.mu.Unlock()
+	for _, in := range dropped {
+		in.Close()
+	}
+}
+
+// Stats returns the counters.
+func (p *Pool) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.stats
+	s.InUse, s.Idle = len(p.slots), len(p.idle)
+	return s
+}

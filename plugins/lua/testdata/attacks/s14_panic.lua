@@ -1,0 +1,2 @@
+-- want: host function broke
+function on.test() pcall(host.panic) return "went on" end

@@ -1,0 +1,2 @@
+-- want: ran out of instructions
+while true do end

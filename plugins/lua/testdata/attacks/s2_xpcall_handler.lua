@@ -1,0 +1,5 @@
+-- want: ran out of instructions
+local function spin() while true do end end
+function on.test()
+  while true do xpcall(spin, spin) end
+end

@@ -1,0 +1,2 @@
+-- want: ran out of memory
+function on.test() local t = {} while true do t = {t} end end

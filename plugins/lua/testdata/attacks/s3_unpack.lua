@@ -1,0 +1,2 @@
+-- want: too many results
+function on.test() return unpack({}, 1, 1e8) end

@@ -1,0 +1,2 @@
+-- want: ran out of instructions
+function on.test() return ("("):rep(100000):find("%b()") end

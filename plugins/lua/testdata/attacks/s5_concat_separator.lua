@@ -1,0 +1,6 @@
+-- want: ran out of memory
+function on.test()
+  local t, s = {}, ("x"):rep(1e5)
+  for i = 1, 1000 do t[i] = "" end
+  return table.concat(t, s)
+end

@@ -1,0 +1,2 @@
+-- want: Invalid token
+function on.test() return $concat end

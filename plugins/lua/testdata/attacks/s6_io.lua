@@ -1,0 +1,2 @@
+-- want: io is not available
+function on.test() return io.open("/etc/passwd") end

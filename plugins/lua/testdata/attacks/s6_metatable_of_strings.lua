@@ -1,0 +1,2 @@
+-- want: false
+function on.test() error(tostring(getmetatable("")) .. tostring(("").__index)) end

@@ -1,0 +1,2 @@
+-- want: os is not available
+function on.test() os.execute("true") end

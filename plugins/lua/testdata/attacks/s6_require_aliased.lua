@@ -1,0 +1,3 @@
+-- want: must be called with a literal
+local r = require
+r("os")

@@ -1,0 +1,2 @@
+-- want: a module is named like
+require "../../etc/passwd"

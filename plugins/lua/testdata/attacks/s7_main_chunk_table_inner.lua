@@ -1,0 +1,4 @@
+-- want: this table cannot be changed
+local seen = {list = {}}
+local function list() return seen.list end
+function on.test() list()[1] = true end

@@ -1,0 +1,2 @@
+-- want: string belongs to the host
+string.upper = nil

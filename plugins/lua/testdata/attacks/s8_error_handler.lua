@@ -1,0 +1,3 @@
+-- want: ran out of
+local function handler(e) error(e) end
+function on.test() while true do xpcall(function() error("x") end, handler) end end

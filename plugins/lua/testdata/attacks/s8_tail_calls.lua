@@ -1,0 +1,3 @@
+-- want: ran out of instructions
+local function f() return f() end
+function on.test() f() end

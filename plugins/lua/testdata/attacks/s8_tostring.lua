@@ -1,0 +1,2 @@
+-- want: stack overflow
+function on.test() return tostring(setmetatable({}, {__tostring = function(t) return tostring(t) end})) end

@@ -1,0 +1,170 @@
+package lua
+
+import (
+	"fmt"
+	"strings"
+
+	glua "github.com/yuin/gopher-lua"
+
+	"github.com/stagepost/stagepost/plugins/service"
+)
+
+// maxValueDepth bounds values that cross between Lua and the host.
+const maxValueDepth = 32
+
+// toLua converts a value in the types of facts.
+func (b *binding) toLua(L *glua.LState, v any) (glua.LValue, error) {
+	switch v := v.(type) {
+	case nil:
+		return glua.LNil, nil
+	case bool:
+		return glua.LBool(v), nil
+	case int64:
+		return glua.LNumber(v), nil
+	case float64:
+		return glua.LNumber(v), nil
+	case string:
+		return b.in.String(L, v), nil
+	case []byte:
+		return b.in.String(L, string(v)), nil
+	case []any:
+		t := b.in.NewTable(L, len(v), 0)
+		for i, e := range v {
+			lv, err := b.toLua(L, e)
+			if err != nil {
+				return nil, err
+			}
+			t.RawSetInt(i+1, lv)
+		}
+		return t, nil
+	case map[string]any:
+		t := b.in.NewTable(L, 0, len(v))
+		for k, e := range v {
+			lv, err := b.toLua(L, e)
+			if err != nil {
+				return nil, err
+			}
+			t.RawSetString(k, lv)
+		}
+		return t, nil
+	case *service.Captures:
+		t := b.in.NewTable(L, len(v.Groups), len(v.Groups))
+		for i, g := range v.Groups {
+			lv, err := b.toLua(L, g)
+			if err != nil {
+				return nil, err
+			}
+			t.RawSetInt(i, lv)
+			if v.Names[i] != "" {
+				t.RawSetString(v.Names[i], lv)
+			}
+		}
+		return t, nil
+	}
+	return nil, fmt.Errorf("a %T cannot be given to a plugin", v)
+}
+
+// fromLua converts a value of the plugin into the types of facts: a table with items 1 to n is a list, with string keys a
+// map, with none of them an empty map.
+func (b *binding) fromLua(L *glua.LState, v glua.LValue) (any, error) { return b.value(L, v, 0) }
+
+func (b *binding) value(L *glua.LState, v glua.LValue, depth int) (any, error) {
+	if depth > maxValueDepth {
+		return nil, fmt.Errorf("the value is nested more than %d deep, or holds itself", maxValueDepth)
+	}
+	switch v := v.(type) {
+	case *glua.LNilType:
+		return nil, nil
+	case glua.LBool:
+		return bool(v), nil
+	case glua.LNumber:
+		if f := float64(v); f == float64(int64(f)) && f > -1<<53 && f < 1<<53 {
+			return int64(f), nil
+		}
+		return float64(v), nil
+	case glua.LString:
+		return string(v), nil
+	case *glua.LTable:
+		return b.table(L, v, depth)
+	}
+	return nil, fmt.Errorf("a %s cannot be kept: a value is nil, a boolean, a number, a string, or a table of these", v.Type())
+}
+
+func (b *binding) table(L *glua.LState, t *glua.LTable, depth int) (any, error) {
+	n := t.Len()
+	b.in.budget.Alloc(L, tableBytes+n*itemBytes)
+	if n > 0 {
+		list := make([]any, n)
+		for i := range list {
+			b.in.budget.Step(L, 1)
+			e, err := b.value(L, t.RawGetInt(i+1), depth+1)
+			if err != nil {
+				return nil, err
+			}
+			list[i] = e
+		}
+		return list, nil
+	}
+	m := map[string]any{}
+	var failed error
+	t.ForEach(func(k, v glua.LValue) {
+		b.in.budget.Step(L, 1)
+		b.in.budget.Alloc(L, fieldBytes)
+		name, ok := k.(glua.LString)
+		if failed != nil {
+			return
+		}
+		if !ok {
+			failed = fmt.Errorf("the table has the key %v: keys are strings, or 1, 2, 3 and so on", k)
+			return
+		}
+		e, err := b.value(L, v, depth+1)
+		if err != nil {
+			failed = fmt.Errorf("%s: %w", string(name), err)
+			return
+		}
+		m[string(name)] = e
+	})
+	return m, failed
+}
+
+// serviceGlobal makes the global of a service: a table of its functions, or, where they bear one name, the function.
+func serviceGlobal(s service.Service) glua.LValue {
+	if len(s.Funcs) == 1 && s.Funcs[0].Name == s.Name {
+		return serviceFunc(&s.Funcs[0])
+	}
+	t := &glua.LTable{Metatable: glua.LNil}
+	for i := range s.Funcs {
+		f := &s.Funcs[i]
+		t.RawSetString(strings.TrimPrefix(f.Name, s.Name+"."), serviceFunc(f))
+	}
+	return t
+}
+
+func serviceFunc(f *service.Func) *glua.LFunction {
+	return Function(func(L *glua.LState) int {
+		b := bindingOf(L)
+		n := L.GetTop()
+		if n > 0 && L.Get(1).Type() == glua.LTUserData {
+			L.RaiseError("%s: call it with a dot, as %s", f.Name, f.Usage())
+		}
+		var buf [4]any
+		in := buf[:0]
+		for i := 1; i <= n; i++ {
+			v, err := b.fromLua(L, L.Get(i))
+			if err != nil {
+				L.RaiseError("%s: %s", f.Name, err)
+			}
+			in = append(in, v)
+		}
+		v, err := f.Do(b.services, in)
+		must(L, err)
+		if f.Result == "" {
+			return 0
+		}
+		lv, err := b.toLua(L, v)
+		must(L, err)
+		L.Push(lv)
+		return 1
+	})
+}

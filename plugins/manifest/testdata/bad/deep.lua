@@ -1,0 +1,3 @@
+plugin { id = "vip",
+config = { x = { type = "list",
+default = {{{{{{{{{{{{{{{{{{{{}}}}}}}}}}}}}}}}}}}} } } }

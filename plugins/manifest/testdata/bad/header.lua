@@ -1,0 +1,3 @@
+-- the header comes too late
+local x = 1
+plugin { id = "vip" }

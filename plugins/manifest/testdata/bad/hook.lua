@@ -1,0 +1,7 @@
+plugin { id = "vip",
+  hook = {
+    rctp = {},
+    rcpt = { when = { role = "mx", usr = true }, background = true, order = "first", timeout = "1ms" },
+    tick = { on_error = "reject" },
+    data = { reads = { "spf" }, sets = { "other.score" }, after = { "Bad Name" }, on_error = "defr" } },
+}

@@ -1,0 +1,10 @@
+plugin { id = "vip", api = 0,
+  description = "a" .. "b",
+  needs = { dns = not false, kv = nil },
+  config = { wait = { type = "duration", default = os.time() },
+    list = { type = "list", default = { a = 1, 2 } },
+    more = { type = "list", default = { 1, a = 2 } },
+    num = { type = "int", default = - - 1 } , big = { type = "int", default = 1e999 } },
+  hook = { rcpt = function() end, [1] = {}, [x] = {}, ["data"] = { order = 1, order = 2 } },
+  id = "again",
+}

@@ -1,0 +1,2 @@
+plugin { id = "vip",
+  api = 1, novelty = true }

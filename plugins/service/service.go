@@ -1,0 +1,350 @@
+// Package service holds what plugins may call besides the methods of their objects: log, re, kv, hash, json, dns, addr, now.
+//
+// Each function is declared once, in a table (Services): name, arguments, result, the capability it needs, whether it works
+// while a plugin loads, and the Go code behind it. Engines bind from the table, the manual and the editor stubs are generated
+// from it. What every function has in common is done once, in Func.Do: the capability is checked, the arguments are checked
+// and converted, the work is charged to the caller's budget, the error gets the function's name.
+//
+// Values are in the types of facts: nil, bool, int64, float64, string, []byte, []any and map[string]any. They are shared, not
+// copied: neither side changes a value that it got. The one result that is none of these is *Captures of re.match.
+//
+// "There is none" is nil or an empty list; "it cannot be told" is an error.
+//
+// A Host is what the services of one server share. Each engine instance has a Context of its own, which says for whom a
+// function works and bounds what one hook call may ask for.
+package service
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stagepost/stagepost/core/resolve"
+	"github.com/stagepost/stagepost/hooks"
+)
+
+// Service is a group of functions under one name.
+type Service struct {
+	Name  string
+	Doc   string
+	Funcs []Func
+}
+
+// Func declares one function.
+type Func struct {
+	Name   string // in full: "kv.get", "now"
+	Args   []Arg
+	Result string // as the manual and the stubs name it; "" = nothing
+	Doc    string
+	Form   string // how it is called, where Args do not say it; "" = as they do
+	Needs  string // name of a hooks.Capability, or ""
+	AtLoad bool   // works while the main chunk runs, too
+
+	// Call does the work. Do has checked args: there is one for each of Args, nil for an optional one that was left out.
+	Call func(c *Context, args []any) (any, error)
+}
+
+// Arg declares one argument.
+type Arg struct {
+	Name     string
+	Kind     Kind
+	Optional bool
+}
+
+// Kind is the set of types that an argument may have.
+type Kind uint8
+
+// The types. A number that is whole passes for an Int; bytes pass for a String.
+const (
+	Bool   Kind = 1 << iota // bool
+	Int                     // int64
+	Number                  // float64
+	String                  // string
+	List                    // []any
+	Map                     // map[string]any
+	Any    Kind = 0xff      // all of these, but nil
+)
+
+var kindNames = []struct {
+	kind Kind
+	name string
+}{{String, "string"}, {Int, "integer"}, {Number, "number"}, {Bool, "boolean"}, {List, "list"}, {Map, "table"}}
+
+// String is the set as the manual and the stubs name it: "string|list".
+func (k Kind) String() string {
+	if k == Any {
+		return "any"
+	}
+	var names []string
+	for _, n := range kindNames {
+		if k&n.kind != 0 {
+			names = append(names, n.name)
+		}
+	}
+	return strings.Join(names, "|")
+}
+
+// Services declares them all, in the order of the manual.
+func Services() []Service {
+	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), {
+		Name: "now", Doc: "The time.",
+		Funcs: []Func{{
+			Name: "now", Result: "number", Doc: "Seconds since 1970, with fractions.",
+			Call: func(c *Context, _ []any) (any, error) {
+				return float64(c.host.Now().UnixMicro()) / 1e6, nil
+			},
+		}},
+	}}
+}
+
+// Usage is how the function is called: "kv.set(key, value, ttl)", "hash.hmac(alg, key, text[, encoding])".
+func (f *Func) Usage() string {
+	if f.Form != "" {
+		return f.Form
+	}
+	var b strings.Builder
+	b.WriteString(f.Name + "(")
+	for i, a := range f.Args {
+		switch {
+		case a.Optional && i > 0:
+			b.WriteString("[, " + a.Name + "]")
+		case a.Optional:
+			b.WriteString("[" + a.Name + "]")
+		case i > 0:
+			b.WriteString(", " + a.Name)
+		default:
+			b.WriteString(a.Name)
+		}
+	}
+	return b.String() + ")"
+}
+
+// Options are what the services work with. Without a Resolver or a KV their functions fail.
+type Options struct {
+	Resolver resolve.Resolver
+	KV       KV
+	Now      func() time.Time // nil: time.Now
+	Log      *slog.Logger     // nil: slog.Default()
+}
+
+// Host is what the services of one server share. It is safe for concurrent use.
+type Host struct {
+	Options
+
+	mu      sync.Mutex
+	plugins map[string]*state
+}
+
+// state is what the instances of one plugin share, through all generations.
+type state struct {
+	regexps regexps
+	log     limiter
+}
+
+// NewHost makes a Host.
+func NewHost(o Options) *Host {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	return &Host{Options: o, plugins: map[string]*state{}}
+}
+
+// Context is for whom a function works. It is used by one goroutine; the instances of a plugin have one each.
+type Context struct {
+	Plugin string // its name here, which [run.NAME] may have changed
+	Needs  *hooks.Needs
+
+	charge  func(steps, bytes int) error
+	host    *Host
+	state   *state
+	call    *hooks.Call
+	lookups int // DNS questions of this call
+}
+
+// Context makes a context for an instance of a plugin. charge, which may be nil, is told of the work, as far
+// as possible before it is done, in steps of about 50 ns and in bytes of memory, and fails when the caller's budget is spent.
+func (h *Host) Context(plugin string, needs *hooks.Needs, charge func(steps, bytes int) error) *Context {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.plugins[plugin]
+	if s == nil {
+		s = &state{}
+		h.plugins[plugin] = s
+	}
+	return &Context{Plugin: plugin, Needs: needs, charge: charge, host: h, state: s}
+}
+
+// Begin says for which hook call functions work from now on; nil while the plugin's main chunk runs.
+func (c *Context) Begin(call *hooks.Call) { c.call, c.lookups = call, 0 }
+
+// spend charges work that is about to be done.
+func (c *Context) spend(steps, bytes int) error {
+	if c.charge == nil {
+		return nil
+	}
+	return c.charge(steps, bytes)
+}
+
+// callSteps is what a call costs before it does anything.
+const callSteps = 4
+
+// Do calls the function. args may be changed. The error is for the plugin's author and begins with the function's name; the
+// engine adds the line.
+func (f *Func) Do(c *Context, args []any) (any, error) {
+	v, err := f.do(c, args)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name, err)
+	}
+	return v, nil
+}
+
+func (f *Func) do(c *Context, args []any) (any, error) {
+	if c.call == nil && !f.AtLoad {
+		return nil, fmt.Errorf("it does not work while the plugin loads; call it in a handler")
+	}
+	if err := f.granted(c.Needs); err != nil {
+		return nil, err
+	}
+	if err := c.spend(callSteps, 0); err != nil {
+		return nil, err
+	}
+	if len(args) > len(f.Args) {
+		return nil, fmt.Errorf("%d arguments are too many; call it as %s", len(args), f.Usage())
+	}
+	for len(args) < len(f.Args) {
+		args = append(args, nil)
+	}
+	for i := range f.Args {
+		a := &f.Args[i]
+		v, ok := a.Kind.accept(args[i])
+		switch {
+		case ok:
+			args[i] = v
+		case args[i] == nil && a.Optional:
+		case args[i] == nil:
+			return nil, fmt.Errorf("%s is missing or nil; call it as %s", a.Name, f.Usage())
+		default:
+			return nil, fmt.Errorf("%s is %s; it must be of type %s", a.Name, typeName(args[i]), a.Kind)
+		}
+	}
+	return f.Call(c, args)
+}
+
+// granted is the one check of capabilities for all services.
+func (f *Func) granted(n *hooks.Needs) error {
+	ok := true
+	switch f.Needs {
+	case "dns":
+		ok = n != nil && n.DNS
+	case "kv":
+		ok = n != nil && n.KV
+	}
+	if ok {
+		return nil
+	}
+	all := hooks.Capabilities()
+	i := slices.IndexFunc(all, func(c hooks.Capability) bool { return c.Name == f.Needs })
+	return fmt.Errorf("it is not granted: ask with needs = { %s }", all[i].Form)
+}
+
+// accept converts a value to a type of the set, if it can stand for one.
+func (k Kind) accept(v any) (any, bool) {
+	switch v := v.(type) {
+	case nil:
+		return nil, false
+	case bool:
+		return v, k&Bool != 0
+	case int64:
+		switch {
+		case k&Int != 0:
+			return v, true
+		case k&Number != 0:
+			return float64(v), true
+		}
+	case float64:
+		if k&Number == 0 {
+			if i, ok := whole(v); ok && k&Int != 0 {
+				return i, true
+			}
+			return v, false
+		}
+		return v, true
+	case string:
+		return v, k&String != 0
+	case []byte:
+		if k != Any && k&String != 0 {
+			return string(v), true
+		}
+		return v, k == Any
+	case []any:
+		if k&List == 0 && k&Map != 0 && len(v) == 0 { // engines cannot tell an empty table from an empty list
+			return map[string]any{}, true
+		}
+		return v, k&List != 0
+	case map[string]any:
+		if k&Map == 0 && k&List != 0 && len(v) == 0 {
+			return []any{}, true
+		}
+		return v, k&Map != 0
+	}
+	return v, false
+}
+
+// whole gives the integer that a float is, within the range in which floats are exact.
+func whole(f float64) (int64, bool) {
+	const exact = 1 << 53
+	if f < -exact || f > exact {
+		return 0, false
+	}
+	i := int64(f)
+	return i, float64(i) == f
+}
+
+func typeName(v any) string {
+	switch v.(type) {
+	case nil:
+		return "nil"
+	case bool:
+		return "a boolean"
+	case int64, float64:
+		return "a number"
+	case string, []byte:
+		return "a string"
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "a table"
+	}
+	return fmt.Sprintf("a %T", v)
+}
+
+// Manual is the reference of the services, in Markdown.
+func Manual() string {
+	var b strings.Builder
+	for _, s := range Services() {
+		fmt.Fprintf(&b, "## %s\n\n%s\n\n", s.Name, s.Doc)
+		for i := range s.Funcs {
+			f := &s.Funcs[i]
+			fmt.Fprintf(&b, "- `%s`", f.Usage())
+			if f.Result != "" {
+				fmt.Fprintf(&b, " -> `%s`", f.Result)
+			}
+			fmt.Fprintf(&b, ": %s", f.Doc)
+			if f.AtLoad {
+				b.WriteString(" Works while the plugin loads, too.")
+			}
+			if f.Needs != "" {
+				fmt.Fprintf(&b, " Needs `%s`.", f.Needs)
+			}
+			b.WriteByte('\n')
+		}
+		b.WriteByte('\n')
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}

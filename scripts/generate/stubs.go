@@ -1,0 +1,360 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/manifest"
+	"github.com/stagepost/stagepost/plugins/service"
+)
+
+// stubs are the declarations for lua-language-server, in LuaCATS annotations.
+func stubs() (string, error) {
+	var w writer
+	w.line("-- " + notice)
+	w.line("-- What plugins are written against, for lua-language-server. Nothing here runs.")
+	w.line("---@meta _")
+	w.header()
+	w.stages()
+	w.verdicts()
+	w.objects()
+	w.services()
+	return w.b.String(), errors.Join(w.errs...)
+}
+
+// writer gathers the text, and what in the declarations it cannot translate.
+type writer struct {
+	b    strings.Builder
+	errs []error
+}
+
+func (w *writer) line(format string, args ...any) {
+	if len(args) > 0 {
+		format = fmt.Sprintf(format, args...)
+	}
+	w.b.WriteString(format + "\n")
+}
+
+// begin starts a block of annotations with its text.
+func (w *writer) begin(doc ...string) {
+	w.line("")
+	w.doc(doc...)
+}
+
+// doc writes lines of text; "" ends a paragraph.
+func (w *writer) doc(doc ...string) {
+	for _, text := range doc {
+		w.line("---%s", strings.ReplaceAll(text, "\n", " "))
+	}
+}
+
+// field is a line of a class. Its text begins with a letter, so that it cannot be read as a part of the type.
+func (w *writer) field(name, typ, doc string) {
+	w.line("%s", strings.TrimRight(fmt.Sprintf("---@field %s %s %s", name, typ, strings.ReplaceAll(doc, "\n", " ")), " "))
+}
+
+// must notes an error of a declaration and passes its type on.
+func (w *writer) must(where, typ string, err error) string {
+	if err != nil {
+		w.errs = append(w.errs, fmt.Errorf("%s: %w", where, err))
+	}
+	return typ
+}
+
+// function writes the annotations and the head of a function.
+func (w *writer) function(name string, params []param, result string) {
+	var names []string
+	for _, p := range params {
+		w.line("---@param %s %s", p.name, p.typ)
+		names = append(names, p.bare())
+	}
+	if result != "" {
+		w.line("---@return %s", result)
+	}
+	w.line("function %s(%s) end", name, strings.Join(names, ", "))
+}
+
+// sectionClass names the class of a table in a header: "hook.STAGE.when" is stagepost.header.when.
+func sectionClass(section string) string {
+	class := "stagepost.header"
+	for part := range strings.SplitSeq(section, ".") {
+		if part != "" && part == strings.ToLower(part) {
+			class = "stagepost.header." + part
+		}
+	}
+	return class
+}
+
+func (w *writer) header() {
+	sections := manifest.Document()
+	known := func(name string) bool {
+		return slices.ContainsFunc(sections, func(s manifest.Section) bool { return s.Name == name })
+	}
+	for _, s := range sections {
+		w.begin()
+		w.line("---@class (exact) %s", sectionClass(s.Name))
+		for _, k := range s.Keys {
+			at := strings.TrimPrefix(s.Name+"."+k.Name, ".")
+			name := k.Name
+			if !k.Required {
+				name += "?"
+			}
+			typ := headerTypes()[at]
+			if typ == "" {
+				var err error
+				typ, err = formType(k.Form, capabilityValues(s.Name, k.Name))
+				w.must("the header's key "+at, typ, err)
+			}
+			switch {
+			case typ != "":
+			case known(at):
+				typ = sectionClass(at)
+			case known(at + ".STAGE"):
+				typ = sectionClass(at) + "s"
+			case known(at + ".NAME"):
+				typ = "table<string, " + sectionClass(at) + ">"
+			default:
+				w.must("the header's key "+at, "", errors.New("it is a table, but manifest.Document has no section for it"))
+			}
+			w.field(name, typ, k.Doc)
+		}
+	}
+	w.begin()
+	w.line("---@class (exact) %ss", sectionClass("hook.STAGE"))
+	for _, s := range hooks.Stages() {
+		w.field(s.Name+"?", sectionClass("hook.STAGE"), "")
+	}
+	w.begin("The plugin's header: the first statement of its own file, a literal that is read and never run.")
+	w.function("plugin", []param{{"header", sectionClass("")}}, "")
+	w.begin("The settings under [plugin.NAME], with the defaults filled in. Durations are in seconds, sizes in bytes.")
+	w.line("---@type table<string, any>")
+	w.line("config = {}")
+	w.begin("Loads a file of the plugin: require \"lib/x\" is lib/x.lua. Only in the main chunk, with a literal.")
+	w.function("require", []param{{"name", "string"}}, "any")
+}
+
+// capabilityValues are the words that a key of needs may hold.
+func capabilityValues(section, key string) []string {
+	for _, c := range hooks.Capabilities() {
+		if section == "needs" && c.Name == key {
+			return c.Values
+		}
+	}
+	return nil
+}
+
+func (w *writer) stages() {
+	w.begin("The handlers. A hook exists because the main chunk defines it here: function on.rcpt(r) ... end")
+	w.line("---@class (exact) stagepost.on")
+	for _, s := range hooks.Stages() {
+		object := s.Scope.Object()
+		answer := ""
+		w.doc(s.Asked + ".")
+		if names := s.Verdicts.Names(); names != nil {
+			answer = ": stagepost.verdict?"
+			w.doc("May answer "+strings.Join(names, ", ")+".", "When no plugin answers: "+s.Default+".")
+		}
+		w.line("---@field %s fun(%s: stagepost.%s)%s", s.Name, object[:1], object, answer)
+	}
+	w.begin()
+	w.line("---@type stagepost.on")
+	w.line("on = {}")
+}
+
+func (w *writer) verdicts() {
+	w.begin("What a handler returns. Returning nothing, or nil, is next: no opinion.")
+	w.line("---@class (exact) stagepost.verdict")
+	w.begin("An address of the message, or its text.")
+	w.line("---@alias %s string|stagepost.address", addressLike)
+	for _, k := range hooks.Verdicts() {
+		if k.Kind == hooks.Next {
+			continue
+		}
+		p, keys, err := verdictParam(k)
+		w.must("the verdict "+k.Name, "", err)
+		if keys != nil {
+			w.namedArguments(k.Name, keys)
+		}
+		w.begin(k.Doc+".", "", "`"+k.Form+"`")
+		w.function(k.Name, []param{p}, "stagepost.verdict")
+	}
+}
+
+// verdictParam reads the parameter of a verdict out of its form: the types of all alternatives, and the keys of the one that
+// is a table.
+func verdictParam(k hooks.KindInfo) (p param, keys []string, err error) {
+	p.name = "answer"
+	var types []string
+	for form := range strings.SplitSeq(k.Form, " | ") {
+		arg, ok := strings.CutPrefix(form, k.Name)
+		if !ok {
+			return p, nil, fmt.Errorf("the form %q does not begin with its name", form)
+		}
+		arg = strings.TrimSpace(arg)
+		switch {
+		case arg == "()":
+			p.name = "answer?"
+		case arg == "(function(r) return verdict end)":
+			types = append(types, "fun(r: stagepost.rcpt): stagepost.verdict?")
+		case slices.Contains(placeholders, arg):
+			types = append(types, "string")
+		case arg == oneOf(message.ClassLocal) || arg == oneOf(message.ClassRelay):
+			types = append(types, arg)
+		case strings.HasPrefix(arg, "{") && strings.HasSuffix(arg, "}"):
+			types = append(types, "stagepost.args."+k.Name)
+			keys = splitTop(arg[1 : len(arg)-1])
+		default:
+			return p, nil, fmt.Errorf("the form %q is of no known kind", form)
+		}
+	}
+	p.typ = strings.Join(types, "|")
+	return p, keys, nil
+}
+
+// namedArguments writes the class of a table of arguments. All of them are optional.
+func (w *writer) namedArguments(of string, keys []string) {
+	objects := hooks.Objects()
+	plan := objects[slices.IndexFunc(objects, func(o hooks.Object) bool { return o.Name == "plan" })]
+	w.begin()
+	w.line("---@class (exact) stagepost.args.%s", of)
+	for _, key := range keys {
+		key = strings.TrimSuffix(key, "?")
+		a, ok := arguments()[key]
+		if !ok {
+			w.must(of, "", fmt.Errorf("the argument %q is new; add it to arguments in scripts/generate", key))
+		}
+		for _, f := range plan.Fields {
+			if a.doc == "" && f.Name == key {
+				a.doc = f.Doc
+			}
+		}
+		w.field(key+"?", a.typ, a.doc)
+	}
+}
+
+func (w *writer) objects() {
+	w.begin("Facts, which plugins set for each other: values are nil, booleans, numbers, strings and tables of these.")
+	w.line("---@class stagepost.facts")
+	w.field("[string]", "any", "")
+	for _, o := range hooks.Objects() {
+		w.begin(o.Doc)
+		w.line("---@class (exact) stagepost.%s", o.Name)
+		for _, f := range o.Fields {
+			name := f.Name
+			if f.Optional {
+				name += "?"
+			}
+			typ, err := fieldType(o.Name, f)
+			w.field(name, w.must(o.Name+"."+f.Name, typ, err), f.Doc)
+		}
+		if len(o.Methods) > 0 {
+			w.line("local %s = {}", o.Name)
+		}
+		for _, m := range o.Methods {
+			w.method(o.Name, m)
+		}
+	}
+}
+
+func (w *writer) method(object string, m hooks.Method) {
+	name := object + "." + m.Name
+	params, err := objectWords().params(m.Args, "stagepost.args."+m.Name)
+	w.must(name, "", err)
+	if len(params) == 1 && params[0].typ == "stagepost.args."+m.Name {
+		w.namedArguments(m.Name, splitTop(strings.Trim(m.Args, "{}")))
+	}
+	result := ""
+	if m.Result != "" {
+		result, err = objectWords().luaType(m.Result)
+		w.must(name, "", err)
+	}
+	need, err := needForm(m.Needs)
+	w.must(name, "", err)
+	stages := make([]string, len(m.Stages))
+	for i, s := range m.Stages {
+		stages[i] = s.String()
+	}
+	w.begin(m.Doc+".", "", "Works at "+strings.Join(stages, ", ")+"."+need)
+	w.function(object+":"+m.Name, params, result)
+}
+
+// needForm says how to ask for what a method needs: "edit headers" is ` Needs `edit = {"headers"}`.`.
+func needForm(needs string) (string, error) {
+	if needs == "" {
+		return "", nil
+	}
+	name, value, given := strings.Cut(needs, " ")
+	for _, c := range hooks.Capabilities() {
+		if c.Name != name || given && !slices.Contains(c.Values, value) {
+			continue
+		}
+		form := c.Form
+		if given {
+			form = fmt.Sprintf("%s = %q", name, value)
+			if strings.Contains(c.Form, "{") {
+				form = fmt.Sprintf("%s = {%q}", name, value)
+			}
+		}
+		return " Needs `" + form + "`.", nil
+	}
+	return "", fmt.Errorf("%q is not among hooks.Capabilities", needs)
+}
+
+func (w *writer) services() {
+	w.begin("A mail address that a service read.")
+	w.line("---@class (exact) stagepost.addr.address")
+	for _, o := range hooks.Objects() {
+		if o.Name == "address" { // the table has the fields of the object; a test compares them
+			for _, f := range o.Fields {
+				w.field(f.Name, string(f.Type), f.Doc)
+			}
+		}
+	}
+	w.begin("What re.match found: [0] is the whole match, [1] and so on its groups, named ones also by name.")
+	w.line("---@class stagepost.re.captures")
+	w.field("[integer]", "string?", "")
+	w.field("[string]", "string?", "")
+	for _, s := range service.Services() {
+		if serviceFields(s) != nil {
+			w.begin(s.Doc)
+			w.line("---@class (exact) stagepost.service.%s", s.Name)
+			w.line("%s = {}", s.Name)
+		}
+		for i := range s.Funcs {
+			w.service(&s.Funcs[i])
+		}
+	}
+}
+
+func (w *writer) service(f *service.Func) {
+	var params []param
+	for _, a := range f.Args {
+		typ, err := serviceWords().luaType(a.Kind.String())
+		p := param{a.Name, w.must(f.Name, typ, err)}
+		if a.Optional {
+			p.name += "?"
+		}
+		params = append(params, p)
+	}
+	result := ""
+	if f.Result != "" {
+		var err error
+		result, err = serviceWords().luaType(f.Result)
+		w.must(f.Name, "", err)
+	}
+	notes := []string{f.Doc}
+	if f.Form != "" {
+		notes = append(notes, "Called as `"+f.Form+"`.")
+	}
+	if f.AtLoad {
+		notes = append(notes, "Works while the plugin loads, too.")
+	}
+	need, err := needForm(f.Needs)
+	w.must(f.Name, "", err)
+	w.begin(strings.Join(notes, " ") + need)
+	w.function(f.Name, params, result)
+}
