@@ -50,7 +50,10 @@ func (g *Generation) Plugin(s Stage, name string) *Hook {
 
 // Release gives up a hold; the last one closes the generation.
 func (g *Generation) Release() {
-	if g.refs.Add(-1) == 0 && g.closed != nil {
+	switch n := g.refs.Add(-1); {
+	case n < 0:
+		panic("hooks: a generation was released once too often")
+	case n == 0 && g.closed != nil:
 		g.closed()
 	}
 }
@@ -73,11 +76,14 @@ func NewCurrent(g *Generation) *Current {
 func (c *Current) Acquire() *Generation {
 	for {
 		g := c.gen.Load()
-		// A generation whose count reached 0 was swapped out between the load and here: take the new one.
 		for n := g.refs.Load(); n > 0; n = g.refs.Load() {
 			if g.refs.CompareAndSwap(n, n+1) {
 				return g
 			}
+		}
+		// Its count reached 0: it was swapped out between the load and here, and there is a new one.
+		if c.gen.Load() == g {
+			panic("hooks: the generation in force was released once too often")
 		}
 	}
 }

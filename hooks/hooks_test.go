@@ -426,6 +426,22 @@ func TestGenerationIsClosedOnce(t *testing.T) {
 	}
 }
 
+func TestReleaseOnceTooOften(t *testing.T) {
+	g, _ := NewGeneration(1, nil, nil)
+	cur := NewCurrent(g)
+	g.Release()
+	for what, f := range map[string]func(){"Release": g.Release, "Acquire": func() { cur.Acquire() }} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s went on", what)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
 func TestContextEndsWithTheCall(t *testing.T) {
 	var kept *Call
 	var done <-chan struct{}

@@ -24,6 +24,12 @@ type lane struct {
 	more   bool // jobs were turned away or left on disk: look there when there is room
 }
 
+func (la *lane) waiting() int { return len(la.jobs) - la.head }
+
+// most is how many jobs one lane may hold: a quarter of the room there is in the window, so that a burst to one next hop stays
+// in memory, while many next hops that are stuck leave room for the others.
+func (l *lanes) most() int { return max(laneJobs, (window-l.q.flights.count())/4) }
+
 func (l *lanes) init(q *Queue) {
 	l.q = q
 	for i := range l.shards {
@@ -52,7 +58,7 @@ func (l *lanes) push(j *job) {
 		la = &lane{}
 		s.lanes[j.lane] = la
 	}
-	if len(la.jobs)-la.head >= laneJobs {
+	if la.waiting() >= l.most() {
 		la.more = true
 		s.mu.Unlock()
 		l.q.overflow(j)
@@ -90,11 +96,11 @@ func (l *lanes) next(name store.Lane, la *lane) *job {
 	la.head++
 	if la.head == len(la.jobs) {
 		la.jobs, la.head = la.jobs[:0], 0
-	} else if la.head >= laneJobs {
+	} else if la.head >= len(la.jobs)/2 && la.head >= laneJobs {
 		la.jobs = append(la.jobs[:0], la.jobs[la.head:]...)
 		la.head = 0
 	}
-	if la.more && len(la.jobs)-la.head == laneJobs/4 {
+	if la.more && la.waiting() <= l.most()/4 {
 		la.more = false
 		l.q.wake.at(name, time.Now())
 	}
@@ -107,9 +113,9 @@ func (l *lanes) room(name store.Lane) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if la := s.lanes[name]; la != nil {
-		return max(0, laneJobs-(len(la.jobs)-la.head))
+		return max(0, l.most()-la.waiting())
 	}
-	return laneJobs
+	return l.most()
 }
 
 // leave marks that more of the lane lies on disk than there was room for.

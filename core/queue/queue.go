@@ -30,7 +30,7 @@ const (
 	freshReserve  = 5_000    // of the window, kept for mail just accepted
 	windowContent = 64 << 20 // bytes of content kept in memory for flights
 	routers       = 32
-	laneJobs      = 256 // jobs waiting in one lane
+	laneJobs      = 64 // jobs that wait in one lane, at least
 	leaseMargin   = 10 * time.Second
 )
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"sync/atomic"
 
@@ -199,7 +200,7 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	}
 	plugin, err := lua.Load(lua.PluginOptions{Name: name, Image: img, Manifest: man, Settings: settings, Host: b.host, Instances: run.Instances})
 	if err != nil {
-		return nil, err
+		return nil, b.settingError(name, err)
 	}
 	s := &shared{name: name, key: key, source: src, manifest: man, plugin: plugin}
 	s.refs.Store(1)
@@ -216,6 +217,22 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 		}
 	}
 	return s, nil
+}
+
+// settingFault is what a main chunk raises about a setting of its own: error("[plugin.relay] networks: ...").
+var settingFault = regexp.MustCompile(`^\[plugin\.[^\]]+\] ([A-Za-z0-9_-]+): (.*)`)
+
+// settingError puts the line of the operator's file before what a main chunk says about a setting.
+func (b *builder) settingError(name string, err error) error {
+	var fault *lua.Error
+	if !errors.As(err, &fault) {
+		return err
+	}
+	m := settingFault.FindStringSubmatch(fault.Message)
+	if m == nil {
+		return err
+	}
+	return b.cfg.Errorf([]string{"plugin", name, m[1]}, "%s (said by %s:%d)", m[2], fault.File, fault.Line)
 }
 
 // runKey is the part of a [run] that plugins are loaded by.

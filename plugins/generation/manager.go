@@ -201,9 +201,11 @@ func difference(old, next *state) string {
 	return strings.Join(words, ", ")
 }
 
-// Close lets go of the generation in force.
+// Close lets go of the plugins: who still asks finds none, and those in use end with their last user.
 func (m *Manager) Close() {
-	gen := m.current.Acquire()
-	gen.Release()
-	gen.Release() // the hold of Current itself; nobody asks any more
+	none, err := hooks.NewGeneration(m.current.Number(), nil, nil)
+	if err != nil {
+		panic(err) // without hooks there is nothing to be wrong
+	}
+	m.current.Swap(none)
 }

@@ -91,7 +91,7 @@ func Load(o PluginOptions) (*Plugin, error) {
 	for _, h := range o.Image.Main().Handlers {
 		stage, ok := hooks.StageByName(h.Name)
 		if !ok {
-			errs = append(errs, &Error{File: o.Image.Main().Name, Line: h.Line, Message: manifest.Unknown("stage", h.Name, "on", stageNames())})
+			errs = append(errs, &Error{File: o.Image.Main().Name, Line: h.Line, Message: manifest.Unknown("stage", h.Name, " in on", stageNames())})
 			continue
 		}
 		p.places[stage] = fmt.Sprintf("%s:%d", o.Image.Main().Name, h.Line)

@@ -93,7 +93,7 @@ func TestDeclarations(t *testing.T) {
 				t.Errorf("%s needs %q, and does not check it", f.Name, f.Needs)
 			}
 			group, _, _ := strings.Cut(f.Name, ".")
-			if want := slices.Contains([]string{"log", "re", "hash", "json"}, group); f.AtLoad != want {
+			if want := slices.Contains([]string{"log", "re", "hash", "json", "addr"}, group); f.AtLoad != want {
 				t.Errorf("%s: AtLoad is %v", f.Name, f.AtLoad)
 			}
 		}

@@ -1,0 +1,138 @@
+// Package admin is the control interface of a running server: HTTP/1.1 over the Unix socket DATA/control.sock, which only the
+// owner of the data folder can open (mode 0600), and the Client that the commands use.
+//
+//	GET  /status      one Status
+//	POST /reload      one ReloadResult; 422 when the new generation is refused and the old one stays
+//	GET  /plugins     a list of Plugin
+//	GET  /order       a list of StageOrder
+//	GET  /queue       one Message a line, oldest first
+//	GET  /queue/{id}  one MessageDetail
+//	GET  /trace/{id}  one observe.Step a line, in order
+//
+// An answer is JSON; lists that may be long are JSON Lines, written page by page as they are read from the store, so that a
+// queue of a million messages is never held in memory. An error is {"error", "hint"} with a status of 400 or more. One that comes
+// up in the middle of a stream is its last line.
+//
+// What the server knows is asked through the functions of Options. So this package knows neither plugins nor sessions, and the
+// handlers can stand behind another door with a check of its own.
+package admin
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/store"
+)
+
+// Options are what the handlers ask. All but Log and Now are needed; the functions are called by many goroutines at once.
+type Options struct {
+	Status  func() Status                      // but for Queue, which is counted here
+	Reload  func(context.Context) ReloadResult // reads configuration and plugins now
+	Plugins func() []Plugin                    // of the generation in force
+	Order   func() []StageOrder                // in order of stages; those without hooks are left out
+	Active  func(store.ID) bool                // the message is being routed or attempted
+	Store   store.Store
+	Records Finder
+	Log     *slog.Logger     // for faults; default: nowhere
+	Now     func() time.Time // the clock of states; default: time.Now
+}
+
+// Finder finds records of messages, as *observe.Records does.
+type Finder interface {
+	Find(ctx context.Context, id string) ([]observe.Step, error)
+}
+
+// Status is the state of the server as a whole.
+type Status struct {
+	Version    string      `json:"version"`
+	Started    time.Time   `json:"started"`
+	Generation uint64      `json:"generation"`
+	Error      string      `json:"generation_error"` // why the latest reload was refused; "" when it was not
+	Listeners  []Listener  `json:"listeners"`
+	Queue      QueueCounts `json:"queue"`
+	Plugins    []Plugin    `json:"plugins"`
+}
+
+// Listener is one address on which sessions arrive.
+type Listener struct {
+	Name     string `json:"name"`
+	Address  string `json:"address"` // as bound, with the real port
+	Role     string `json:"role"`
+	Sessions int    `json:"sessions"` // open now
+}
+
+// QueueCounts says how many messages there are, and in which states the Counted oldest of them are. Counted is less than
+// Messages when there are too many to look at, or while they change.
+type QueueCounts struct {
+	Messages int64 `json:"messages"`
+	Counted  int64 `json:"counted"`
+	Active   int64 `json:"active"`
+	Deferred int64 `json:"deferred"`
+	Held     int64 `json:"held"`
+	Failed   int64 `json:"failed"`
+}
+
+// Plugin is one plugin of the generation in force.
+type Plugin struct {
+	Name        string   `json:"name"` // in this server, as [run.NAME] gives it
+	Version     string   `json:"version"`
+	State       string   `json:"state"` // live, or what keeps it from that
+	Calls       uint64   `json:"calls"`
+	Errors      uint64   `json:"errors"`
+	Source      string   `json:"source"` // bundled, or the path
+	Description string   `json:"description,omitempty"`
+	Stages      []string `json:"stages"`
+	Needs       []string `json:"needs"` // as granted, in the words of the manifest
+}
+
+// StageOrder are the hooks of one stage in the order they are asked.
+type StageOrder struct {
+	Stage string `json:"stage"`
+	Hooks []Hook `json:"hooks"`
+}
+
+// Hook is one plugin's place in a stage.
+type Hook struct {
+	Plugin  string   `json:"plugin"`
+	Order   int      `json:"order"`
+	After   []string `json:"after,omitempty"`
+	Before  []string `json:"before,omitempty"`
+	Reads   []string `json:"reads,omitempty"`
+	Sets    []string `json:"sets,omitempty"`
+	When    string   `json:"when,omitempty"` // in words: "role mx; no user"
+	OnError string   `json:"on_error"`
+	Timeout string   `json:"timeout"`
+	Pos     string   `json:"pos"` // file:line of the code
+}
+
+// ReloadResult is what a reload came to.
+type ReloadResult struct {
+	Generation uint64        // in force now
+	Changed    bool          // false: the files are what they were
+	Err        error         // the new generation was refused; Generation is the old one
+	Took       time.Duration //
+}
+
+// Reloaded is a ReloadResult without error, as it is sent.
+type Reloaded struct {
+	Generation uint64 `json:"generation"`
+	Changed    bool   `json:"changed"`
+	Micros     int64  `json:"micros"`
+}
+
+// Error is what the server answers when it cannot do what it was asked.
+type Error struct {
+	Status int    `json:"-"`     // of HTTP
+	Text   string `json:"error"` // what happened
+	Hint   string `json:"hint"`  // what to do; may be empty
+}
+
+// Error gives text and hint.
+func (e *Error) Error() string {
+	if e.Hint == "" {
+		return e.Text
+	}
+	return e.Text + "; " + e.Hint
+}

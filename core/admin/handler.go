@@ -1,0 +1,264 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/store"
+)
+
+// Bounds of requests.
+const (
+	maxRequests = 64               // at once
+	bodyTime    = 10 * time.Second // for what a client sends in vain
+	writeTime   = 30 * time.Second // for an answer, or for one page of a stream
+)
+
+type handler struct {
+	Options
+	busy chan struct{}
+}
+
+// Handler makes the handlers. They check nothing about who asks: that is for whoever serves them.
+func Handler(o Options) http.Handler {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	h := &handler{Options: o, busy: make(chan struct{}, maxRequests)}
+	mux := http.NewServeMux()
+	paths := make([]string, 0, 8)
+	for _, r := range []struct {
+		method, path string
+		serve        func(http.ResponseWriter, *http.Request) error
+	}{
+		{"GET", "/status", h.status},
+		{"POST", "/reload", h.reload},
+		{"GET", "/plugins", h.plugins},
+		{"GET", "/order", h.order},
+		{"GET", "/queue", h.queue},
+		{"GET", "/queue/{id}", h.show},
+		{"GET", "/trace/{id}", h.trace},
+	} {
+		paths = append(paths, r.path)
+		mux.HandleFunc(r.path, h.guard(func(w http.ResponseWriter, req *http.Request) error {
+			if req.Method != r.method {
+				w.Header().Set("Allow", r.method)
+				return &Error{http.StatusMethodNotAllowed, req.Method + " " + req.URL.Path + " is not possible", "use " + r.method}
+			}
+			return r.serve(w, req)
+		}))
+	}
+	mux.HandleFunc("/", h.guard(func(_ http.ResponseWriter, req *http.Request) error {
+		e := &Error{http.StatusNotFound, fmt.Sprintf("there is no %q here", req.URL.Path), ""}
+		if near := config.Nearest(req.URL.Path, paths); near != "" {
+			e.Hint = fmt.Sprintf("did you mean %q?", near)
+		}
+		return e
+	}))
+	return mux
+}
+
+// guard bounds a request, and turns its error or panic into an answer.
+func (h *handler) guard(serve func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, req *http.Request) {
+		if req.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+			w.Header().Set("Connection", "close")
+			answer(w, &Error{http.StatusBadRequest, req.Method + " " + req.URL.Path + " takes no content", ""})
+			return
+		}
+		select {
+		case h.busy <- struct{}{}:
+			defer func() { <-h.busy }()
+		default:
+			answer(w, &Error{http.StatusServiceUnavailable, fmt.Sprintf("more than %d requests at once", maxRequests), "try again in a moment"})
+			return
+		}
+		defer func() {
+			if p := recover(); p != nil {
+				h.Log.Error("control request failed", "path", req.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				panic(http.ErrAbortHandler) // a cut answer is seen as such
+			}
+		}()
+		if err := serve(w, req); err != nil {
+			answer(w, err)
+		}
+	}
+}
+
+// patience sets until when the client must have taken what is written next.
+func patience(w http.ResponseWriter) {
+	// A writer that has no deadlines is served without.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime))
+}
+
+// answer sends an error.
+func answer(w http.ResponseWriter, err error) {
+	e := fault(err)
+	patience(w)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(e.Status)
+	_ = json.NewEncoder(w).Encode(e)
+}
+
+func fault(err error) *Error {
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return e
+	}
+	return &Error{Status: http.StatusInternalServerError, Text: err.Error()}
+}
+
+func send(w http.ResponseWriter, v any) error {
+	patience(w)
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // a client that went away needs no answer
+	return nil
+}
+
+func (h *handler) status(w http.ResponseWriter, req *http.Request) error {
+	s := h.Status()
+	var err error
+	if s.Queue, err = h.counts(req.Context()); err != nil {
+		return err
+	}
+	s.Listeners, s.Plugins = list(s.Listeners), list(s.Plugins)
+	return send(w, s)
+}
+
+// list is never null in JSON.
+func list[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
+}
+
+func (h *handler) reload(w http.ResponseWriter, req *http.Request) error {
+	r := h.Reload(req.Context())
+	if r.Err != nil {
+		return &Error{http.StatusUnprocessableEntity, r.Err.Error(), fmt.Sprintf("generation %d stays", r.Generation)}
+	}
+	return send(w, Reloaded{r.Generation, r.Changed, r.Took.Microseconds()})
+}
+
+func (h *handler) plugins(w http.ResponseWriter, _ *http.Request) error {
+	return send(w, list(h.Plugins()))
+}
+
+func (h *handler) order(w http.ResponseWriter, _ *http.Request) error {
+	return send(w, list(h.Order()))
+}
+
+func (h *handler) queue(w http.ResponseWriter, req *http.Request) error {
+	v := h.viewer()
+	out := lines{w: w}
+	err := h.messages(req.Context(), func(items []store.Item) error {
+		patience(w) // reading the page took its time
+		for _, it := range items {
+			if err := out.line(v.message(it)); err != nil {
+				return err
+			}
+		}
+		return out.flush()
+	})
+	return out.end(err)
+}
+
+func (h *handler) show(w http.ResponseWriter, req *http.Request) error {
+	text := req.PathValue("id")
+	id, err := message.ParseID(text)
+	if err != nil {
+		return &Error{http.StatusBadRequest, fmt.Sprintf("%q is not the id of a message: %v", shown(text), err), "stagepost queue list shows the ids"}
+	}
+	d, err := h.detail(req.Context(), id)
+	if errors.Is(err, store.ErrNotFound) {
+		return &Error{http.StatusNotFound, "message " + text + " is not in the queue", "if it was here, this says what became of it: stagepost trace " + text}
+	}
+	if err != nil {
+		return err
+	}
+	return send(w, d)
+}
+
+func (h *handler) trace(w http.ResponseWriter, req *http.Request) error {
+	id := req.PathValue("id")
+	steps, err := h.Records.Find(req.Context(), id)
+	if len(steps) == 0 {
+		if err != nil {
+			return err
+		}
+		return &Error{http.StatusNotFound, fmt.Sprintf("there is no record of %q", shown(id)),
+			"ids stand in the reply to a message and in the log; [trace] says how long records are kept"}
+	}
+	out := lines{w: w}
+	for i := range steps {
+		steps[i].Edits = list(steps[i].Edits)
+		if err := out.line(&steps[i]); err != nil {
+			return nil
+		}
+	}
+	return out.end(err)
+}
+
+// lines streams JSON Lines.
+type lines struct {
+	w     http.ResponseWriter
+	enc   *json.Encoder
+	count int
+}
+
+func (l *lines) line(v any) error {
+	if l.enc == nil {
+		patience(l.w)
+		l.w.Header().Set("Content-Type", "application/jsonl")
+		l.enc = json.NewEncoder(l.w)
+	}
+	if l.count++; l.count%scanPage == 0 {
+		if err := l.flush(); err != nil {
+			return err
+		}
+	}
+	if err := l.enc.Encode(v); err != nil {
+		return errGone{err}
+	}
+	return nil
+}
+
+func (l *lines) flush() error {
+	patience(l.w)
+	if err := http.NewResponseController(l.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return errGone{err}
+	}
+	return nil
+}
+
+// end finishes a stream: what went wrong is the answer, or its last line if the answer has begun.
+func (l *lines) end(err error) error {
+	switch gone := (errGone{}); {
+	case errors.As(err, &gone):
+		return nil
+	case err != nil && l.enc == nil:
+		return err
+	case err != nil:
+		_ = l.enc.Encode(fault(err))
+	case l.enc == nil:
+		l.w.Header().Set("Content-Type", "application/jsonl")
+	}
+	return nil
+}
+
+// errGone: the client takes no more.
+type errGone struct{ error }
+
+// shown is what is repeated of an id that somebody gave.
+func shown(id string) string { return id[:min(len(id), 64)] }

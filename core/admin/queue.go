@@ -1,0 +1,238 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/store"
+)
+
+// Bounds of what one request reads.
+const (
+	scanPage   = 256
+	maxCounted = 10_000 // messages whose states are counted for a Status
+	countTime  = 2 * time.Second
+	maxHeader  = 64 << 10 // bytes of a header that are shown
+)
+
+// States of messages and recipients, besides those of message.Result.
+const (
+	StateActive   = "active"   // due, or being attempted
+	StateDeferred = "deferred" // to be tried later
+	StateHeld     = "held"     // waits for somebody to release it
+	StateFailed   = "failed"   // nothing is left but to tell the sender
+)
+
+// Message is one message in the queue.
+type Message struct {
+	ID         string      `json:"id"`
+	Sender     string      `json:"sender"` // "" is the null one
+	Size       int64       `json:"size"`
+	Arrived    time.Time   `json:"arrived"`
+	State      string      `json:"state"`
+	Recipients []Recipient `json:"recipients"`
+}
+
+// Recipient is one recipient of a message in the queue.
+type Recipient struct {
+	Address     string     `json:"address"`
+	State       string     `json:"state"`
+	Attempts    int        `json:"attempts"`
+	NextAttempt *time.Time `json:"next_attempt"` // null: at once, or never
+	LastReply   string     `json:"last_reply"`   // with its codes; "" before the first attempt
+	LastHost    string     `json:"last_host"`    // who said it; "" was this server
+	NextHop     string     `json:"next_hop"`     // where it waits for; "" before it was routed
+}
+
+// MessageDetail is all that is known of one message.
+type MessageDetail struct {
+	Message
+	Held       string     `json:"held"` // why; "" when it is not
+	Generation uint64     `json:"generation"`
+	Tenant     string     `json:"tenant"`
+	Priority   int        `json:"priority"`
+	NotBefore  *time.Time `json:"not_before"`
+	Expires    *time.Time `json:"expires"` // null: as [queue] says
+	Origin     Origin     `json:"origin"`
+	Header     string     `json:"header"`       // as it goes out, cut at 64 KiB
+	NoHeader   string     `json:"header_error"` // why there is no header
+}
+
+// Origin is the session that brought a message.
+type Origin struct {
+	Role     string `json:"role"`
+	Listener string `json:"listener"`
+	IP       string `json:"ip"` // "" without a client
+	Helo     string `json:"helo"`
+	User     string `json:"user"`
+}
+
+// viewer describes messages at one moment.
+type viewer struct {
+	active func(store.ID) bool
+	now    time.Time
+}
+
+func (v viewer) message(it store.Item) Message {
+	env := it.Envelope
+	m := Message{ID: env.ID.String(), Sender: env.Sender.Text, Size: env.Size, Arrived: env.Arrived, Recipients: make([]Recipient, len(env.Rcpts))}
+	held := it.State.Held != ""
+	var fresh, deferred, stopped bool
+	for i, r := range env.Rcpts {
+		var st store.RcptState
+		if i < len(it.State.Rcpts) {
+			st = it.State.Rcpts[i]
+		}
+		out := &m.Recipients[i]
+		*out = Recipient{Address: r.Address.Text, State: st.Result.String(), Attempts: int(st.Attempts), LastHost: st.Last.Host, NextHop: st.Lane}
+		if st.Last.Code != 0 {
+			out.LastReply = strings.Join(strings.Fields(strconv.Itoa(st.Last.Code)+" "+st.Last.Enhanced+" "+st.Last.Text), " ")
+		}
+		next := st.Next
+		if st.Result == 0 {
+			next = env.NotBefore
+		}
+		switch {
+		case st.Result == message.Held:
+			stopped = true
+		case st.Result != 0 && st.Result != message.Deferred:
+		case held:
+			out.State = StateHeld
+		case next.After(v.now):
+			out.State, out.NextAttempt = StateDeferred, &next
+			deferred = true
+		case st.Result == message.Deferred:
+			deferred = true
+		default:
+			out.State = StateActive
+			fresh = true
+		}
+	}
+	switch {
+	case held:
+		m.State = StateHeld
+	case v.active(env.ID):
+		m.State = StateActive
+	case deferred:
+		m.State = StateDeferred
+	case fresh:
+		m.State = StateActive
+	case stopped:
+		m.State = StateHeld
+	default:
+		m.State = StateFailed
+	}
+	return m
+}
+
+func (h *handler) viewer() viewer { return viewer{h.Active, h.Now()} }
+
+// messages yields pages of the whole queue. A page is valid until the next one.
+func (h *handler) messages(ctx context.Context, yield func([]store.Item) error) error {
+	var after store.Cursor
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		items, next, err := h.Store.Scan(ctx, after, scanPage)
+		if err != nil {
+			return fmt.Errorf("the queue cannot be read: %w", err)
+		}
+		if err := yield(items); err != nil || next == nil {
+			return err
+		}
+		after = next
+	}
+}
+
+var errEnough = errors.New("enough")
+
+// counts looks at the oldest messages, for as long as a status may take.
+func (h *handler) counts(ctx context.Context) (c QueueCounts, err error) {
+	v := h.viewer()
+	ctx, cancel := context.WithTimeout(ctx, countTime)
+	defer cancel()
+	err = h.messages(ctx, func(items []store.Item) error {
+		for _, it := range items {
+			c.Counted++
+			switch v.message(it).State {
+			case StateActive:
+				c.Active++
+			case StateDeferred:
+				c.Deferred++
+			case StateHeld:
+				c.Held++
+			default:
+				c.Failed++
+			}
+		}
+		if c.Counted >= maxCounted {
+			return errEnough
+		}
+		return nil
+	})
+	c.Messages = max(h.Store.Health().Depth, c.Counted)
+	if errors.Is(err, errEnough) || errors.Is(err, context.DeadlineExceeded) {
+		err = nil
+	}
+	return c, err
+}
+
+func (h *handler) detail(ctx context.Context, id store.ID) (*MessageDetail, error) {
+	env, state, err := h.Store.Load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	d := &MessageDetail{
+		Message:    h.viewer().message(store.Item{Envelope: env, State: state}),
+		Held:       state.Held,
+		Generation: env.Generation,
+		Tenant:     env.Tenant,
+		Priority:   int(env.Priority),
+		NotBefore:  known(env.NotBefore),
+		Expires:    known(env.Expires),
+	}
+	if s := env.Session; s != nil {
+		d.Origin = Origin{Role: string(s.Role), Listener: s.Listener, Helo: s.Helo, User: s.User}
+		if s.IP.IsValid() {
+			d.Origin.IP = s.IP.String()
+		}
+	}
+	if d.Header, err = h.header(ctx, env); err != nil {
+		d.NoHeader = err.Error()
+	}
+	return d, nil
+}
+
+func known(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// header returns the header as the next hop gets it.
+func (h *handler) header(ctx context.Context, env *message.Envelope) (string, error) {
+	content, err := h.Store.Open(ctx, env.ID)
+	if err != nil {
+		return "", err
+	}
+	defer content.Close()
+	rest := io.NewSectionReader(content, env.Skip, max(content.Size()-env.Skip, 0))
+	b, err := io.ReadAll(io.LimitReader(io.MultiReader(bytes.NewReader(env.Prefix), rest), maxHeader))
+	if err != nil {
+		return "", err
+	}
+	if bytes.HasPrefix(b, []byte("\r\n")) {
+		return "", nil
+	}
+	head, _, _ := bytes.Cut(b, []byte("\r\n\r\n"))
+	return strings.ReplaceAll(string(head), "\r\n", "\n"), nil
+}
