@@ -7,8 +7,8 @@
 //
 // A session that waits holds little. It has no buffers: they come from a pool when input is there, which on plain TCP is
 // found out by trying to read when the poller says so (source_unix.go), and go back when it is used up. And its stack is
-// small: after a plugin was asked the loop goes on in a fresh goroutine, since a stack that has grown shrinks only when the
-// garbage collector runs, which on an idle server is seldom.
+// small: once a client is quiet after a plugin was asked, the loop goes on in a fresh goroutine, since a stack that has grown
+// shrinks only when the garbage collector runs, which on an idle server is seldom.
 //
 // Nothing here recovers from panics: a plugin's are contained where it is called, and one in the core, between a write to
 // the store and its end, must not leave a server running that holds locks for ever.

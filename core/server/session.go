@@ -31,6 +31,7 @@ type session struct {
 	out      []byte // replies not yet written
 	deadline time.Time
 	armed    bool     // the deadline of this command is set
+	short    bool     // on the connection it is that of the lull
 	content  *arrival // while content is read
 
 	since    counts // what came since the last message
@@ -178,15 +179,14 @@ func (s *session) loop() {
 			s.command()
 			continue
 		}
-		s.flush()
-		s.rest()
-		if s.deep {
+		s.armed = false
+		err := s.await(lineBuffer)
+		if err != nil && s.lull(err) {
 			s.deep = false
-			go s.loop()
+			go s.loop() // with a small stack
 			return
 		}
-		s.armed = false
-		if err := s.await(lineBuffer); err != nil {
+		if err != nil {
 			s.answer(s.lost(err))
 		}
 	}
@@ -337,7 +337,7 @@ func (s *session) await(size int) error {
 	s.flush()
 	s.rest()
 	for {
-		if err := s.arm(); err != nil {
+		if err := s.arm(s.deep); err != nil {
 			return err
 		}
 		buf, n, err := s.source.read(size)
@@ -358,7 +358,7 @@ func (s *session) await(size int) error {
 func (s *session) Read(p []byte) (int, error) {
 	s.flush() // the client may wait for a reply before it sends the rest
 	for {
-		if err := s.arm(); err != nil {
+		if err := s.arm(false); err != nil {
 			return 0, err
 		}
 		n, err := s.conn.Read(p)
@@ -370,22 +370,36 @@ func (s *session) Read(p []byte) (int, error) {
 	}
 }
 
-// arm sets the deadline: one for a whole command, one for each piece of a content. The order matters: Shutdown says that
-// it drains, then passes the deadlines; so either it is seen here or the read returns at once.
-func (s *session) arm() error {
+// quiet is how long a client must be silent before its session gets rid of a stack that a plugin has grown. Between the
+// commands of a busy client that would cost more than it gives.
+const quiet = 300 * time.Millisecond
+
+// lull tells whether the wait for a command ended only because the client is quiet.
+func (s *session) lull(err error) bool {
+	return s.short && errors.Is(err, os.ErrDeadlineExceeded) && !s.srv.draining.Load()
+}
+
+// arm sets the deadline: one for a whole command, one for each piece of a content; while a command is waited for on a grown
+// stack, that of the lull. The order matters: Shutdown says that it drains, then passes the deadlines; so either it is seen
+// here or the read returns at once.
+func (s *session) arm(grown bool) error {
 	if s.broken {
 		return net.ErrClosed
 	}
 	now := time.Now()
 	switch {
 	case s.content != nil:
-		s.deadline = s.content.deadline(now, s.limits.Data)
-	case s.armed:
-		return nil
-	default:
+		s.deadline, grown = s.content.deadline(now, s.limits.Data), false
+	case !s.armed:
 		s.deadline, s.armed = now.Add(s.limits.Command), true
+	case !s.short:
+		return nil
 	}
-	if err := s.conn.SetReadDeadline(s.deadline); err != nil {
+	at := s.deadline
+	if s.short = grown && now.Add(quiet).Before(at); s.short {
+		at = now.Add(quiet)
+	}
+	if err := s.conn.SetReadDeadline(at); err != nil {
 		return err
 	}
 	if s.content == nil && s.srv.draining.Load() {

@@ -88,7 +88,7 @@ func testCall(t testing.TB, s hooks.Stage) (*hooks.Call, *recorder) {
 		return a
 	}
 	sess := &message.Session{ID: "s1", Role: message.RoleMX, Listener: "mx", Helo: "client.example", Groups: []string{"a", "b"}}
-	env := &message.Envelope{Session: sess, Sender: addr("Bob@A.Example"), Params: []smtp.Param{{Key: "SIZE", Value: "10"}}}
+	env := &message.Envelope{Session: sess, Sender: addr("User@A.Example"), Params: []smtp.Param{{Key: "SIZE", Value: "10"}}}
 	env.Rcpts = []*message.Rcpt{{Address: addr("u@example.org"), Original: addr("u@example.org")}, {Address: addr("v@example.net"), Original: addr("v@example.net")}}
 	view := &hooks.MessageView{Envelope: env}
 	if s >= hooks.Data {
@@ -96,7 +96,7 @@ func testCall(t testing.TB, s hooks.Stage) (*hooks.Call, *recorder) {
 	}
 	c := &hooks.Call{Stage: s, Session: sess, Message: view, Rcpt: &hooks.RcptView{Rcpt: env.Rcpts[0], Message: view}, Observer: rec}
 	c.Delivery = &hooks.DeliveryView{Message: view, Plan: &message.Plan{Via: "p"}, Number: 2, Rcpts: []*hooks.RcptView{c.Rcpt, {Rcpt: env.Rcpts[1], Message: view, Index: 1}}}
-	c.Login, c.Tick = &hooks.LoginView{Session: sess, Name: "bob", Kind: "password", Secret: "x"}, &hooks.TickView{Time: time.Unix(1, 0)}
+	c.Login, c.Tick = &hooks.LoginView{Session: sess, Name: "user", Kind: "password", Secret: "x"}, &hooks.TickView{Time: time.Unix(1, 0)}
 	return c, rec
 }
 
@@ -163,7 +163,7 @@ func TestHandlers(t *testing.T) {
 		{"route", hooks.Route, `function on.route(r) return route{hosts = "Mail.Example"} end`, "route", "smtp:mail.example:25"},
 		{"accept at deliver", hooks.Deliver, `function on.deliver(d) return accept() end`, "accept", ""},
 		{"each", hooks.Deliver, `function on.deliver(d) return each(function(r) if r.address.domain == "example.net" then return reject "full" end end) end`, "each", ""},
-		{"sender", hooks.Mail, `function on.mail(m) return reject(m.sender.text .. " " .. m.sender.mailbox .. " " .. m.sender.domain) end`, "reject 550 5.7.1", "Bob@A.Example Bob a.example"},
+		{"sender", hooks.Mail, `function on.mail(m) return reject(m.sender.text .. " " .. m.sender.mailbox .. " " .. m.sender.domain) end`, "reject 550 5.7.1", "User@A.Example User a.example"},
 		{"nil fields", hooks.Rcpt, `function on.rcpt(r) if not r.class and not r.message.session.user and r.last == nil then return reject "nil" end end`, "reject 550 5.7.1", "nil"},
 		{"same object", hooks.Rcpt, `function on.rcpt(r) if r.message == r.message and r.message.session == r.message.session then return reject "same" end end`, "reject 550 5.7.1", "same"},
 		{"params and lists", hooks.Mail, `function on.mail(m) return reject(m.params.SIZE .. #m.rcpts .. m.rcpts[2].address.text .. m.session.groups[2]) end`, "reject 550 5.7.1", "102v@example.netb"},

@@ -58,12 +58,12 @@ func ask(t *testing.T, stage hooks.Stage, code string) hooks.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bob, err := smtp.ParseAddress("bob@example.org")
+	user, err := smtp.ParseAddress("user@example.org")
 	if err != nil {
 		t.Fatal(err)
 	}
 	session := &message.Session{Role: message.RoleMX}
-	m := &hooks.MessageView{Envelope: &message.Envelope{Session: session, Sender: bob, Rcpts: []*message.Rcpt{{Address: bob, Original: bob}}}}
+	m := &hooks.MessageView{Envelope: &message.Envelope{Session: session, Sender: user, Rcpts: []*message.Rcpt{{Address: user, Original: user}}}}
 	var seen steps
 	res := gen.Run(&hooks.Call{Stage: stage, Session: session, Login: &hooks.LoginView{Session: session}, Message: m,
 		Rcpt: &hooks.RcptView{Rcpt: m.Rcpts[0], Message: m}, Observer: &seen})
@@ -76,7 +76,7 @@ func ask(t *testing.T, stage hooks.Stage, code string) hooks.Result {
 // TestArguments: the tables of verdicts and methods take all their arguments, with values of the types that are declared.
 func TestArguments(t *testing.T) {
 	values := map[string]string{
-		"string": `"mx"`, "integer": "5", "number": "0.5", "string|string[]": `{"mail.example.org:25"}`, addressLike: "bob",
+		"string": `"mx"`, "integer": "5", "number": "0.5", "string|string[]": `{"mail.example.org:25"}`, addressLike: "user",
 	}
 	for _, tt := range []struct {
 		kind  hooks.Kind
@@ -94,8 +94,8 @@ func TestArguments(t *testing.T) {
 		if err != nil || len(keys) == 0 {
 			t.Fatalf("%s: keys %q, %v", tt.kind, keys, err)
 		}
-		bob := map[hooks.Stage]string{hooks.Auth: "nil", hooks.Mail: "x.sender", hooks.Route: "x.message.sender"}[tt.stage]
-		res := ask(t, tt.stage, fmt.Sprintf("function on.%s(x) local bob = %s return %s%s end", tt.stage, bob, info.Name, table(t, keys, values, tt.set)))
+		user := map[hooks.Stage]string{hooks.Auth: "nil", hooks.Mail: "x.sender", hooks.Route: "x.message.sender"}[tt.stage]
+		res := ask(t, tt.stage, fmt.Sprintf("function on.%s(x) local user = %s return %s%s end", tt.stage, user, info.Name, table(t, keys, values, tt.set)))
 		if res.End == nil && res.Accept == nil && res.Plan == nil {
 			t.Errorf("%s: no answer: %+v", tt.kind, res)
 		}
@@ -227,7 +227,7 @@ func TestParsedAddress(t *testing.T) {
 			}
 			c := service.NewHost(service.Options{}).Context("p", &hooks.Needs{}, nil)
 			c.Begin(&hooks.Call{})
-			v, err := f.Do(c, []any{"bob@example.org"})
+			v, err := f.Do(c, []any{"user@example.org"})
 			if err != nil {
 				t.Fatal(err)
 			}

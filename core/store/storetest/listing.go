@@ -96,7 +96,7 @@ func testWake(t *testing.T, open Open) {
 		places = append(places, &place{id: env.ID})
 	}
 	steps, now := 4000, 0
-	if testing.Short() {
+	if testing.Short() || h.Slow {
 		steps = 800
 	}
 	for step := range steps {

@@ -35,7 +35,7 @@ func testRandom(t *testing.T, open Open) {
 	h := open(t, Setup{})
 	r := &random{T: t, rng: rand.New(rand.NewPCG(5, 6)), real: h.Store, model: memory.New(memory.Options{}), ids: map[store.ID]store.ID{}}
 	ops := 100_000
-	if testing.Short() {
+	if testing.Short() || h.Slow {
 		ops = 5000
 	}
 	for op := range ops {

@@ -30,6 +30,7 @@ type Harness struct {
 	Store store.Store
 	// Reopen closes the store and opens the same data again; nil for an engine that keeps nothing.
 	Reopen func() store.Store
+	Slow   bool // writes reach a real disk: fewer random operations
 }
 
 // Open makes an empty store.

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/stagepost/stagepost/core/admin"
+	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/generation"
+)
+
+// pluginsOf describes the plugins of a generation for the control interface.
+func pluginsOf(status []generation.PluginStatus) []admin.Plugin {
+	plugins := make([]admin.Plugin, len(status))
+	for i, p := range status {
+		plugins[i] = admin.Plugin{
+			Name: p.Name, Version: p.Version, State: "live", Calls: uint64(p.Calls), Errors: uint64(p.Errors), Source: p.Source,
+			Description: p.Description, Stages: append([]string{}, p.Stages...), Needs: needsOf(&p.Needs),
+		}
+	}
+	return plugins
+}
+
+// needsOf says what was granted, in the words of the manifest.
+func needsOf(n *hooks.Needs) []string {
+	words := []string{}
+	add := func(ok bool, word string) {
+		if ok {
+			words = append(words, word)
+		}
+	}
+	add(n.DNS, "dns")
+	add(n.KV, "kv own")
+	add(n.Read == hooks.ReadHeaders, "read headers")
+	add(n.Read == hooks.ReadBody, "read body")
+	add(n.Edit&hooks.EditHeaders != 0, "edit headers")
+	add(n.Edit&hooks.EditSender != 0, "edit sender")
+	add(n.Edit&hooks.EditRcpts != 0, "edit rcpts")
+	for _, f := range n.Facts {
+		add(true, "fact "+f)
+	}
+	for _, r := range n.Route {
+		add(true, "route "+r)
+	}
+	add(n.Relay, "relay")
+	return words
+}
+
+// orderOf describes the hooks of a generation in the order they are asked. chain gives those of one stage.
+func orderOf(chain func(hooks.Stage) []*hooks.Hook) []admin.StageOrder {
+	var order []admin.StageOrder
+	for _, info := range hooks.Stages() {
+		stage := admin.StageOrder{Stage: info.Name}
+		for _, h := range chain(info.Stage) {
+			stage.Hooks = append(stage.Hooks, admin.Hook{
+				Plugin: h.Plugin, Order: h.Order, After: h.After, Before: h.Before, Reads: h.Reads, Sets: h.Sets,
+				When: whenOf(&h.When), OnError: h.OnError.String(), Timeout: h.Timeout.String(), Pos: h.Pos,
+			})
+		}
+		if len(stage.Hooks) > 0 {
+			order = append(order, stage)
+		}
+	}
+	return order
+}
+
+func whenOf(w *hooks.When) string {
+	var parts []string
+	if len(w.Roles) > 0 {
+		roles := make([]string, len(w.Roles))
+		for i, r := range w.Roles {
+			roles[i] = string(r)
+		}
+		parts = append(parts, "role "+strings.Join(roles, ", "))
+	}
+	if len(w.Listeners) > 0 {
+		parts = append(parts, "listener "+strings.Join(w.Listeners, ", "))
+	}
+	if w.User != nil {
+		parts = append(parts, map[bool]string{true: "a user", false: "no user"}[*w.User])
+	}
+	return strings.Join(parts, "; ")
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/stagepost/stagepost/core/admin"
+	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/resolve"
+	"github.com/stagepost/stagepost/core/server"
+)
+
+// bindings are the listeners that are open. A reload opens what is new, then closes what is gone; what did not change is not
+// touched, and no session ends.
+type bindings struct {
+	mu   sync.Mutex
+	open []*binding
+}
+
+type binding struct {
+	listener config.Listener
+	net      net.Listener
+	stop     context.CancelFunc
+}
+
+// prepare opens the listeners of next that are not in old. commit begins to serve them and closes those that are gone; abort
+// closes what was opened.
+func (b *bindings) prepare(d *daemon, old, next []config.Listener) (commit, abort func(), err error) {
+	var opened []*binding
+	abort = func() {
+		for _, o := range opened {
+			o.net.Close()
+		}
+	}
+	for _, l := range next {
+		if slices.Contains(old, l) {
+			continue
+		}
+		ln, err := b.listen(l, next)
+		if err != nil {
+			return nil, abort, bindError(l, err)
+		}
+		opened = append(opened, &binding{listener: l, net: ln})
+	}
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		kept := opened
+		for _, o := range b.open {
+			if slices.Contains(next, o.listener) {
+				kept = append(kept, o)
+			} else {
+				o.stop()
+			}
+		}
+		for _, o := range opened {
+			ctx, cancel := context.WithCancel(context.Background())
+			o.stop = cancel
+			d.group.Go(func() {
+				defer cancel()
+				d.smtp.Serve(ctx, o.net, server.Listener{Name: o.listener.Name, Role: message.Role(o.listener.Role)})
+			})
+		}
+		b.open = kept
+	}, abort, nil
+}
+
+// listen binds an address. Where a listener has it that is not in next, so that only the name or role changes, the socket is
+// passed on, and no connection is refused in between.
+func (b *bindings) listen(l config.Listener, next []config.Listener) (net.Listener, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, o := range b.open {
+		if o.listener.Address == l.Address && !slices.Contains(next, o.listener) {
+			f, err := o.net.(*net.TCPListener).File()
+			if err != nil {
+				return nil, err
+			}
+			defer f.Close()
+			return net.FileListener(f)
+		}
+	}
+	lc := net.ListenConfig{KeepAlive: -1} // deadlines end what is dead; this saves system calls for each connection
+	return lc.Listen(context.Background(), "tcp", l.Address)
+}
+
+// bindError says what to do about an address that cannot be had.
+func bindError(l config.Listener, err error) error {
+	hint := ""
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		hint = "; another program listens there: stop it, or choose another address"
+	case errors.Is(err, syscall.EACCES):
+		hint = "; ports below 1024 need root, or the capability CAP_NET_BIND_SERVICE"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		hint = "; this machine does not have that address"
+	}
+	return fmt.Errorf("the listener %q cannot be opened at %s: %w%s", l.Name, l.Address, err, hint)
+}
+
+// status lists the listeners.
+func (b *bindings) status(smtp *server.Server) []admin.Listener {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make([]admin.Listener, 0, len(b.open))
+	for _, o := range b.open {
+		out = append(out, admin.Listener{Name: o.listener.Name, Address: o.net.Addr().String(), Role: o.listener.Role, Sessions: smtp.SessionsAt(o.listener.Name)})
+	}
+	return out
+}
+
+// address is where a listener is really bound.
+func (b *bindings) address(name string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, o := range b.open {
+		if o.listener.Name == name {
+			return o.net.Addr().String()
+		}
+	}
+	return ""
+}
+
+// liveResolver asks the resolver that the configuration in force names.
+type liveResolver struct {
+	now atomic.Pointer[resolve.Resolver]
+}
+
+func (l *liveResolver) use(r resolve.Resolver) { l.now.Store(&r) }
+
+// Lookup implements resolve.Resolver.
+func (l *liveResolver) Lookup(ctx context.Context, name string, t resolve.Type) (resolve.Answer, error) {
+	return (*l.now.Load()).Lookup(ctx, name, t)
+}
+
+func sameResolver(a, b *config.Config) bool {
+	return slices.Equal(a.Resolver.Servers, b.Resolver.Servers) && a.Resolver.Timeout == b.Resolver.Timeout
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"embed"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stagepost/stagepost/core/config"
+)
+
+//go:embed manual/*.md
+var manualFiles embed.FS
+
+// page is one page of the manual.
+type page struct {
+	name, about string
+	text        func() string
+}
+
+// pages lists them in the order in which they are best read.
+func pages() []page {
+	file := func(name string) func() string {
+		return func() string {
+			b, err := manualFiles.ReadFile("manual/" + name + ".md")
+			if err != nil {
+				panic(err) // embedded
+			}
+			return string(b)
+		}
+	}
+	return []page{
+		{"quickstart", "five minutes: a server, a message, a plugin changed while it runs", file("quickstart")},
+		{"plugins", "how to write a plugin, and the reference of all it can use", func() string { return file("plugins")() + "\n" + reference() }},
+		{"config", "every key of stagepost.toml", config.Manual},
+		{"architecture", "how it is built: levels, the way of a message, generations, the store", file("architecture")},
+	}
+}
+
+func (a *app) manualCommand() *cobra.Command {
+	var names []string
+	for _, p := range pages() {
+		names = append(names, p.name)
+	}
+	return &cobra.Command{
+		Use:       "manual [PAGE]",
+		Short:     "Print a page of the manual",
+		Long:      "manual prints a page in Markdown; without PAGE it lists them.",
+		Args:      cobra.MaximumNArgs(1),
+		ValidArgs: names,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := outputOf(cmd)
+			for _, p := range pages() {
+				if len(args) == 0 {
+					out.printf("stagepost manual %-13s %s\n", p.name, p.about)
+				} else if args[0] == p.name {
+					out.printf("%s", p.text())
+					return nil
+				}
+			}
+			if len(args) == 0 {
+				return nil
+			}
+			hint := "they are " + strings.Join(names, ", ")
+			if near := config.Nearest(args[0], names); near != "" {
+				hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			return fail(exitUsage, "the manual has no page %q; %s", args[0], hint)
+		},
+	}
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"mime"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/smtp"
+)
+
+// sendFlags are the flags of send.
+type sendFlags struct {
+	from, subject, body, file, server string
+	to                                []string
+}
+
+func (a *app) sendCommand() *cobra.Command {
+	var f sendFlags
+	cmd := &cobra.Command{
+		Use:   "send --to ADDRESS",
+		Short: "Send one message by SMTP and show the reply",
+		Long: "send speaks SMTP to the first listener of the configuration, or to --server, and prints the replies that matter and the\n" +
+			"command that traces the message. It exits with 69 when the message or a recipient was refused, with 75 when it may be\n" +
+			"tried again later.",
+		Example: "  stagepost send --to you@example.org\n" +
+			"  stagepost send --to you@example.org --subject \"Hello\" --body \"A few words.\"\n" +
+			"  stagepost send --from me@example.net --to you@example.org --file message.eml",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.send(cmd, &f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.from, "from", "", `sender; "" is the null sender (default postmaster at this server's name)`)
+	flags.StringArrayVar(&f.to, "to", nil, "recipient; may be given more than once")
+	flags.StringVar(&f.subject, "subject", "A message from stagepost send", "subject")
+	flags.StringVar(&f.body, "body", "This is a test.", "text")
+	flags.StringVar(&f.file, "file", "", "send this file, header and all, instead; - is the standard input")
+	flags.StringVar(&f.server, "server", "", "host:port to send to, instead of the first listener")
+	cmd.MarkFlagsMutuallyExclusive("file", "subject")
+	cmd.MarkFlagsMutuallyExclusive("file", "body")
+	return cmd
+}
+
+func (a *app) send(cmd *cobra.Command, f *sendFlags) error {
+	if len(f.to) == 0 {
+		return fail(exitUsage, "nobody is named to send to; write --to you@example.org")
+	}
+	for _, address := range f.to {
+		if err := checkAddress(address); err != nil {
+			return err
+		}
+	}
+	if f.from != "" {
+		if err := checkAddress(f.from); err != nil {
+			return err
+		}
+	}
+	server, name := f.server, "localhost"
+	if server == "" {
+		c, err := a.configuration()
+		if err != nil {
+			return err
+		}
+		name = c.Hostname
+		if server, err = a.listenerOf(cmd.Context(), c); err != nil {
+			return err
+		}
+	} else if _, _, err := net.SplitHostPort(server); err != nil {
+		return fail(exitUsage, "--server %s: write host:port, as 127.0.0.1:2525", server)
+	}
+	l := letter{helo: name, from: f.from, to: f.to}
+	if !cmd.Flags().Changed("from") {
+		l.from = "postmaster@" + name
+	}
+	switch f.file {
+	case "":
+		content, err := a.compose(&l, f)
+		if err != nil {
+			return err
+		}
+		l.content = strings.NewReader(content)
+	case "-":
+		l.content = cmd.InOrStdin()
+	default:
+		file, err := os.Open(f.file)
+		if err != nil {
+			return fail(exitNoInput, "%w", err)
+		}
+		defer file.Close()
+		l.content = file
+	}
+	return a.deliver(cmd.Context(), outputOf(cmd), server, &l)
+}
+
+func checkAddress(address string) error {
+	_, err := smtp.ParseAddress(address)
+	if reply := (smtp.Reply{}); errors.As(err, &reply) {
+		return fail(exitUsage, "%q is not an address: %s", address, strings.Join(reply.Text, " "))
+	}
+	return err
+}
+
+// listenerOf finds the address of the first listener for mail. When its port is any free one, the running server knows it.
+func (a *app) listenerOf(ctx context.Context, c *config.Config) (string, error) {
+	for _, l := range c.Listeners {
+		if l.Role != string(message.RoleMX) {
+			continue
+		}
+		address := l.Address
+		if strings.HasSuffix(address, ":0") {
+			client, err := a.client()
+			if err != nil {
+				return "", err
+			}
+			s, err := client.Status(ctx)
+			if err != nil {
+				return "", err
+			}
+			for _, bound := range s.Listeners {
+				if bound.Name == l.Name {
+					address = bound.Address
+				}
+			}
+		}
+		return reachable(address), nil
+	}
+	return "", fail(exitConfig, "%s: no listener has the role \"mx\"; name a server with --server", c.File)
+}
+
+// reachable turns an address to listen on into one to connect to.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	ip, err := netip.ParseAddr(host)
+	if host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+		if ip.Is6() {
+			host = "::1"
+		}
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// compose writes a message of plain text (RFC 5322).
+func (a *app) compose(l *letter, f *sendFlags) (string, error) {
+	if strings.ContainsAny(f.subject, "\r\n") {
+		return "", fail(exitUsage, "the subject is one line")
+	}
+	from := l.from
+	if from == "" {
+		from = "MAILER-DAEMON@" + l.helo
+	}
+	return fmt.Sprintf("From: <%s>\nTo: <%s>\nSubject: %s\nDate: %s\nMessage-ID: <%s@%s>\nMIME-Version: 1.0\n"+
+		"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n%s\n",
+		from, strings.Join(l.to, ">,\n <"), mime.QEncoding.Encode("utf-8", f.subject), a.now().Format(time.RFC1123Z), rand.Text(), l.helo,
+		strings.TrimSuffix(f.body, "\n")), nil
+}

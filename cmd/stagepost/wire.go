@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/stagepost/stagepost/core/admin"
+	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/core/deliver"
+	"github.com/stagepost/stagepost/core/intake"
+	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/queue"
+	"github.com/stagepost/stagepost/core/resolve"
+	"github.com/stagepost/stagepost/core/server"
+	"github.com/stagepost/stagepost/core/store/disk"
+	"github.com/stagepost/stagepost/plugins/generation"
+	"github.com/stagepost/stagepost/plugins/service"
+)
+
+// What is waited for when the server stops: sessions that send content, then attempts that wait for the reply to their
+// final dot.
+const (
+	sessionGrace = 10 * time.Second
+	attemptGrace = 30 * time.Second
+)
+
+// daemonOptions are what differs between serve, the demo and tests.
+type daemonOptions struct {
+	log      *slog.Logger
+	flush    func()    // writes out what the log holds, before the process ends at once
+	console  io.Writer // one line a generation, one a refusal
+	resolver resolve.Resolver
+	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// daemon is a running server: the parts in the order they are started, which is the reverse of how they are stopped.
+type daemon struct {
+	daemonOptions
+	file    string
+	started time.Time
+
+	store    *disk.Store
+	records  *observe.Records
+	kv       *service.Store
+	dns      *liveResolver
+	plugins  *generation.Manager
+	sender   *deliver.Sender
+	queue    *queue.Queue
+	smtp     *server.Server
+	admin    *admin.Server
+	bound    bindings
+	watching context.CancelFunc
+	group    sync.WaitGroup
+}
+
+// startDaemon starts everything that the configuration in file asks for. When it returns, every listener is bound. ctx only
+// bounds the start.
+func startDaemon(ctx context.Context, file string, o daemonOptions) (*daemon, error) {
+	d := &daemon{daemonOptions: o, file: file, started: time.Now()}
+	if err := d.start(ctx); err != nil {
+		d.Shutdown(ctx)
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *daemon) start(ctx context.Context) (err error) {
+	cfg, err := config.Load(d.file)
+	if err != nil {
+		return err
+	}
+	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", admin.SocketName}}); err != nil {
+		return err
+	}
+	if d.records, err = observe.OpenRecords(filepath.Join(cfg.Data, "records"), observe.RecordOptions{Size: cfg.Trace.Size, Age: cfg.Trace.Keep, Log: d.log}); err != nil {
+		return fail(exitCantCreate, "the folder for records cannot be used: %w", err)
+	}
+	if d.kv, err = service.OpenStore(service.StoreOptions{Folder: filepath.Join(cfg.Data, "kv"), Log: d.log}); err != nil {
+		return fail(exitCantCreate, "the folder for the plugins' values cannot be used: %w", err)
+	}
+	d.dns = &liveResolver{}
+	if d.resolver != nil {
+		d.dns.use(d.resolver)
+	} else if r, err := newResolver(cfg); err == nil {
+		d.dns.use(r)
+	} else {
+		return cfg.Errorf([]string{"resolver", "servers"}, "%s", err)
+	}
+	host := service.NewHost(service.Options{Resolver: d.dns, KV: d.kv, Log: d.log})
+	if d.plugins, err = generation.New(generation.Options{File: d.file, Host: host, Log: d.log, Console: d.console, Prepare: d.prepare}); err != nil {
+		return err
+	}
+	current := d.plugins.Current()
+	hostname := func() string { return d.plugins.Config().Hostname }
+	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Dial: d.dial})
+	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Records: d.records, Log: d.log, Settings: func() queue.Settings {
+		c := d.plugins.Config().Queue
+		return queue.Settings{Retry: c.Retry, Expire: c.Expire, Concurrency: c.Concurrency}
+	}}); err != nil {
+		return err
+	}
+	in := intake.New(intake.Options{Queue: d.queue, Current: current, Records: d.records, Log: d.log, Settings: func() intake.Settings {
+		c := d.plugins.Config()
+		return intake.Settings{Hostname: c.Hostname, MaxSize: c.Limits.MessageSize, MaxRcpts: c.Limits.Recipients}
+	}})
+	d.smtp = server.New(server.Options{Intake: in, Current: current, Records: d.records, Log: d.log, Limits: func() server.Limits {
+		c := d.plugins.Config().Limits
+		return server.Limits{Sessions: c.Sessions, SessionsPerIP: c.SessionsPerIP}
+	}})
+	if err := d.serveControl(cfg.Data); err != nil {
+		return err
+	}
+	commit, abort, err := d.bound.prepare(d, nil, cfg.Listeners)
+	if err != nil {
+		abort()
+		return fail(exitUnavailable, "%w", err)
+	}
+	commit()
+	var watch context.Context
+	watch, d.watching = context.WithCancel(context.WithoutCancel(ctx))
+	d.group.Go(func() { d.plugins.Watch(watch) })
+	return nil
+}
+
+func newResolver(cfg *config.Config) (resolve.Resolver, error) {
+	return resolve.New(resolve.Options{Servers: cfg.Resolver.Servers, Timeout: cfg.Resolver.Timeout})
+}
+
+// fatal ends the process: what the disk holds is not known any more, so nobody may be told anything.
+func (d *daemon) fatal(line string) {
+	d.log.Error(line)
+	if d.flush != nil {
+		d.flush()
+	}
+	fmt.Fprintln(os.Stderr, line)
+	os.Exit(exitIO)
+}
+
+// prepare opens what a new configuration needs; see generation.Options.
+func (d *daemon) prepare(old, next *config.Config) (commit, abort func(), err error) {
+	var dns resolve.Resolver
+	if d.resolver == nil && !sameResolver(old, next) {
+		if dns, err = newResolver(next); err != nil {
+			return nil, func() {}, next.Errorf([]string{"resolver", "servers"}, "%s", err)
+		}
+	}
+	bind, unbind, err := d.bound.prepare(d, old.Listeners, next.Listeners)
+	if err != nil {
+		return nil, unbind, next.Errorf([]string{"listener"}, "%s", err)
+	}
+	return func() {
+		if dns != nil {
+			d.dns.use(dns)
+		}
+		d.records.Limit(next.Trace.Size, next.Trace.Keep)
+		bind()
+	}, unbind, nil
+}
+
+// serveControl opens the control socket.
+func (d *daemon) serveControl(data string) error {
+	l, err := admin.Listen(data)
+	if err != nil {
+		return err
+	}
+	d.admin = admin.NewServer(admin.Options{
+		Status:  d.status,
+		Reload:  d.reload,
+		Plugins: func() []admin.Plugin { return pluginsOf(d.plugins.Status().Plugins) },
+		Order:   func() []admin.StageOrder { return orderOf(d.plugins.Order) },
+		Active:  d.queue.Active,
+		Store:   d.store,
+		Records: d.records,
+		Log:     d.log,
+	})
+	d.group.Go(func() {
+		if err := d.admin.Serve(l); err != nil {
+			d.log.Error("the control socket failed; commands cannot reach this server", "err", err)
+		}
+	})
+	return nil
+}
+
+func (d *daemon) reload(ctx context.Context) admin.ReloadResult {
+	c := d.plugins.Reload(ctx)
+	return admin.ReloadResult{Generation: c.Number, Changed: c.Changed, Err: c.Err, Took: c.Took}
+}
+
+func (d *daemon) status() admin.Status {
+	st := d.plugins.Status()
+	return admin.Status{Version: version(), Started: d.started, Generation: st.Generation, Error: st.Error, Listeners: d.bound.status(d.smtp), Plugins: pluginsOf(st.Plugins)}
+}
+
+// Shutdown stops taking mail, lets go what can end in time, and closes everything. Mail that is left stays in the queue.
+func (d *daemon) Shutdown(ctx context.Context) error {
+	var errs []error
+	if d.watching != nil {
+		d.watching()
+	}
+	bounded := func(grace time.Duration, stop func(context.Context) error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		defer cancel()
+		errs = append(errs, stop(ctx))
+	}
+	if d.smtp != nil {
+		bounded(sessionGrace, d.smtp.Shutdown)
+	}
+	if d.queue != nil {
+		bounded(attemptGrace, d.queue.Close)
+	}
+	if d.admin != nil {
+		bounded(time.Second, d.admin.Shutdown)
+	}
+	d.group.Wait()
+	if d.sender != nil {
+		d.sender.Close()
+	}
+	if d.plugins != nil {
+		d.plugins.Close()
+	}
+	if d.kv != nil {
+		errs = append(errs, d.kv.Close())
+	}
+	if d.records != nil {
+		errs = append(errs, d.records.Close())
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,92 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/store"
+)
+
+// Commit implements store.Store: three keys in one synced batch, after the body file if there is one.
+func (s *Store) Commit(ctx context.Context, env *message.Envelope, body store.BodyWriter) error {
+	w, ok := body.(*writer)
+	if !ok || w.store != s || w.id != env.ID {
+		return fmt.Errorf("store: the body does not belong to message %s", env.ID)
+	}
+	if err := s.gate.enter(); err != nil {
+		return err
+	}
+	defer s.gate.leave()
+	c := w.complete().content
+	switch {
+	case w.err != nil:
+		return w.err
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", store.ErrBusy, ctx.Err())
+	case s.health.waiting.Load():
+		return fmt.Errorf("%w: the disk has no space left", store.ErrFull)
+	}
+	scratch, _ := s.scratch.Get().(*[]byte)
+	if scratch == nil {
+		scratch = new([]byte)
+	}
+	defer s.scratch.Put(scratch)
+	rec, err := env.AppendRecord((*scratch)[:0])
+	if err != nil {
+		return fmt.Errorf("store: message %s: %w", env.ID, err)
+	}
+	if *scratch = rec; cap(rec) > maxInline {
+		*scratch = nil
+	}
+	if w.committed.Swap(true) {
+		return fmt.Errorf("store: message %s is committed already", env.ID)
+	}
+	if c.file != nil {
+		if w.err = s.syncBody(c); w.err != nil {
+			return w.err
+		}
+	}
+
+	batch := s.db.NewBatch()
+	p := place{inFile: c.file != nil, size: w.size, crc: w.crc, rcpts: len(env.Rcpts)}
+	op := batch.SetDeferred(1+idLen, recordLen(p, rec))
+	copy(op.Key, idKey(keyMessage, env.ID))
+	putRecord(op.Value[:0], p, rec)
+	err = op.Finish()
+	if c.file == nil {
+		err = errors.Join(err, batch.Set(idKey(keyContent, env.ID), c.buf, nil))
+	}
+	if env.Hold == "" {
+		first := store.FirstEntry(env)
+		err = errors.Join(err, batch.Set(dueKey(first.Lane, store.DueSecond(first.At), env.ID), nil, nil))
+	}
+	if err != nil { // of a batch that was not sent
+		batch.Close()
+		return fmt.Errorf("%w: %w", store.ErrBusy, err)
+	}
+	c.kept.Store(true)
+	start := s.health.begin()
+	if err := s.db.Apply(batch, pebble.Sync); err != nil {
+		s.health.end(start)
+		return fmt.Errorf("%w: %w", store.ErrUnknown, err)
+	}
+	s.health.end(start)
+	s.depth.Add(1)
+	batch.Close()
+	return nil
+}
+
+// syncBody makes a body file durable, name included.
+func (s *Store) syncBody(c *content) error {
+	if err := c.file.SyncData(); err != nil {
+		return beforeCommit("syncing the body file", err)
+	}
+	if err := s.bodySync.do(); err != nil {
+		return beforeCommit("syncing the body folder", err)
+	}
+	return nil
+}
