@@ -32,20 +32,21 @@ type binding struct {
 
 // prepare opens the listeners of next that are not in old. commit begins to serve them and closes those that are gone; abort
 // closes what was opened.
-func (b *bindings) prepare(d *daemon, old, next []config.Listener) (commit, abort func(), err error) {
+func (b *bindings) prepare(d *daemon, old []config.Listener, cfg *config.Config) (commit, abort func(), err error) {
+	next := cfg.Listeners
 	var opened []*binding
 	abort = func() {
 		for _, o := range opened {
 			o.net.Close()
 		}
 	}
-	for _, l := range next {
+	for i, l := range next {
 		if slices.Contains(old, l) {
 			continue
 		}
 		ln, err := b.listen(l, next)
 		if err != nil {
-			return nil, abort, bindError(l, err)
+			return nil, abort, cfg.Errorf([]string{"listener", config.Index(i), "address"}, "%s", bindError(l, err))
 		}
 		opened = append(opened, &binding{listener: l, net: ln})
 	}

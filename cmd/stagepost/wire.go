@@ -118,7 +118,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err := d.serveControl(cfg.Data); err != nil {
 		return err
 	}
-	commit, abort, err := d.bound.prepare(d, nil, cfg.Listeners)
+	commit, abort, err := d.bound.prepare(d, nil, cfg)
 	if err != nil {
 		abort()
 		return fail(exitUnavailable, "%w", err)
@@ -152,9 +152,9 @@ func (d *daemon) prepare(old, next *config.Config) (commit, abort func(), err er
 			return nil, func() {}, next.Errorf([]string{"resolver", "servers"}, "%s", err)
 		}
 	}
-	bind, unbind, err := d.bound.prepare(d, old.Listeners, next.Listeners)
+	bind, unbind, err := d.bound.prepare(d, old.Listeners, next)
 	if err != nil {
-		return nil, unbind, next.Errorf([]string{"listener"}, "%s", err)
+		return nil, unbind, err
 	}
 	return func() {
 		if dns != nil {

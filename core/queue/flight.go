@@ -17,6 +17,7 @@ type flight struct {
 	rcpts []int // indexes that are really due here
 	open  int   // jobs without an outcome; guarded by msg.mu, as keep
 	keep  bool  // a job was given up: the entry stays
+	visit bool  // no flight: somebody looks at the message
 }
 
 // msg is one message in memory, shared by its flights. Its state is changed under mu, in the order the marks are written, so
@@ -28,6 +29,8 @@ type msg struct {
 	state   *store.State
 	content store.BodyReader // kept from the session, or opened by the first attempt
 	kept    int64            // what content counts against the budget
+	pending int              // marks submitted and not yet written
+	settled bool             // the last mark forgets the message
 	flights []*flight        // guarded by the shard's lock
 }
 
@@ -53,7 +56,8 @@ func (q *Queue) Active(id store.ID) bool {
 	s := &q.flights.shards[id[9]&15]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.msgs[id] != nil
+	m := s.msgs[id]
+	return m != nil && slices.ContainsFunc(m.flights, func(f *flight) bool { return !f.visit })
 }
 
 // fresh registers a message that is about to be committed.
@@ -80,11 +84,27 @@ func (t *table) take(e store.Entry) *flight {
 		s.msgs[e.ID] = m
 	}
 	for _, f := range m.flights {
-		if f.entry.Lane == e.Lane && f.entry.At.Equal(e.At) {
+		if !f.visit && f.entry.Lane == e.Lane && f.entry.At.Equal(e.At) {
 			return nil
 		}
 	}
 	f := &flight{msg: m, entry: e}
+	m.flights = append(m.flights, f)
+	t.n.Add(1)
+	return f
+}
+
+// visit keeps a message in memory without a flight of its own; end gives it up.
+func (t *table) visit(id store.ID) *flight {
+	s := &t.shards[id[9]&15]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.msgs[id]
+	if m == nil {
+		m = &msg{id: id}
+		s.msgs[id] = m
+	}
+	f := &flight{msg: m, visit: true}
 	m.flights = append(m.flights, f)
 	t.n.Add(1)
 	return f

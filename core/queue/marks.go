@@ -53,6 +53,9 @@ func (q *Queue) writeMarks() {
 		}
 		q.write(changes)
 		for _, m := range batch {
+			if m.write {
+				m.flight.msg.written()
+			}
 			for _, e := range m.change.Add {
 				q.wake.at(e.Lane, e.At)
 			}

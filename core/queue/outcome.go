@@ -162,6 +162,7 @@ func (q *Queue) submit(f *flight, ch store.Change) {
 			}
 		}
 	}
+	m.settled = m.settled || ch.Settled
 	// A retry within the same second as the entry it replaces has the same key.
 	for _, a := range ch.Add {
 		for k, d := range ch.Del {
@@ -175,6 +176,7 @@ func (q *Queue) submit(f *flight, ch store.Change) {
 	if len(ch.Rcpts) > 0 || len(ch.Del) > 0 {
 		mk.write = true
 		m.state.Rev++
+		m.pending++
 	}
 	q.marks <- mk
 }

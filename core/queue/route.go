@@ -41,6 +41,9 @@ func (q *Queue) route() {
 func (q *Queue) routeFlight(f *flight) {
 	if err := f.load(q.stopping, q.Store); err != nil {
 		if errors.Is(err, store.ErrNotFound) { // an entry without a message
+			f.msg.mu.Lock()
+			f.msg.pending++
+			f.msg.mu.Unlock()
 			q.marks <- &mark{flight: f, last: true, write: true, change: store.Change{ID: f.msg.id, Del: []store.Entry{f.entry}, Settled: true}}
 			return
 		}

@@ -4,10 +4,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/hooks"
@@ -30,7 +32,10 @@ type shared struct {
 }
 
 // counts are kept from generation to generation as long as the plugin is.
-type counts struct{ calls, errors atomic.Int64 }
+type counts struct {
+	calls, errors atomic.Int64
+	told, untold  atomic.Int64 // when the log was told of a failure, and how many there were since
+}
 
 func (s *shared) release() {
 	if s.refs.Add(-1) == 0 {
@@ -91,6 +96,7 @@ func didYouMean(name string, known []string) string {
 type builder struct {
 	host *service.Host
 	cfg  *config.Config
+	log  *slog.Logger
 	old  []*shared
 }
 
@@ -206,7 +212,7 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	s.refs.Store(1)
 	for stage, handler := range plugin.Handlers() {
 		hk := man.Hook(stage, name, run)
-		hk.Handler = &counted{handler, &s.counts}
+		hk.Handler = &counted{handler, s, b.log}
 		hk.Pos = plugin.Pos(stage)
 		s.hooks = append(s.hooks, hk)
 	}
@@ -252,17 +258,27 @@ func open(src *Source) (*manifest.Manifest, *lua.Image, error) {
 	return lua.Open(lua.Files{Main: src.Main, Texts: src.Files, Path: src.Path})
 }
 
-// counted counts what a plugin is asked and how often it fails.
+// counted counts what a plugin is asked and how often it fails, and tells the log where.
 type counted struct {
 	hooks.Handler
-	n *counts
+	plugin *shared
+	log    *slog.Logger
 }
 
+// failWait is the least time between two lines about failures of one plugin.
+const failWait = time.Second
+
 func (c *counted) Handle(call *hooks.Call) (*hooks.Verdict, error) {
-	c.n.calls.Add(1)
+	n := &c.plugin.counts
+	n.calls.Add(1)
 	v, err := c.Handler.Handle(call)
 	if err != nil {
-		c.n.errors.Add(1)
+		n.errors.Add(1)
+		n.untold.Add(1)
+		now := time.Now().UnixNano()
+		if last := n.told.Load(); now-last >= int64(failWait) && n.told.CompareAndSwap(last, now) {
+			c.log.Warn("a plugin failed", "plugin", c.plugin.name, "stage", call.Stage.String(), "err", err, "failures", n.untold.Swap(0))
+		}
 	}
 	return v, err
 }

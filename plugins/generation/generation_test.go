@@ -388,3 +388,22 @@ func TestFolderBehindALink(t *testing.T) {
 		t.Errorf("after the swap: %v, it says %q", c.Err, s.says())
 	}
 }
+
+func TestFailuresAreToldWithTheirPlace(t *testing.T) {
+	s := newSite(t)
+	s.write("plugins/vip.lua", "plugin { id = \"vip\" }\nfunction on.rcpt(r)\n  error('oops')\nend\n")
+	s.mustOpen()
+	var log syncBuffer
+	s.m.opts.Log = slog.New(slog.NewTextHandler(&log, nil))
+	s.write("plugins/vip.lua", "plugin { id = \"vip\" }\nfunction on.rcpt(r)\n\n  error('oops')\nend\n")
+	s.m.Reload(t.Context())
+	for range 5 {
+		s.says()
+	}
+	if out := log.String(); strings.Count(out, "a plugin failed") != 1 || !strings.Contains(out, "plugins/vip.lua:4: oops") {
+		t.Errorf("the log has %s", out)
+	}
+	if p := s.m.Status().Plugins[0]; p.Calls != 5 || p.Errors != 5 {
+		t.Errorf("%d calls, %d errors", p.Calls, p.Errors)
+	}
+}

@@ -69,7 +69,7 @@ func New(o Options) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := builder{host: o.Host, cfg: cfg}
+	b := builder{host: o.Host, cfg: cfg, log: o.Log}
 	gen, loaded, err := b.build(1, sources, nil)
 	if err != nil {
 		return nil, err
@@ -145,7 +145,7 @@ func (m *Manager) swap(old *state, cfg *config.Config, sources []*Source) error 
 	if cfg.Data != old.cfg.Data {
 		return cfg.Errorf([]string{"data"}, "the data folder cannot change while the server runs; restart it to move from %s", old.cfg.Data)
 	}
-	b := builder{host: m.opts.Host, cfg: cfg}
+	b := builder{host: m.opts.Host, cfg: cfg, log: m.opts.Log}
 	gen, loaded, err := b.build(old.number+1, sources, old.loaded)
 	if err != nil {
 		return err
