@@ -29,6 +29,7 @@ func (c *Call) apply() ([]string, error) {
 // tryEdits finds what would fail half-way: facts over their bounds, too many recipients, a header that cannot be read.
 func (c *Call) tryEdits() error {
 	added, bytes, facts := 0, 0, 0 // facts are counted over all their owners, which errs on the safe side
+	fields, fieldBytes := 0, 0
 	c.header = nil
 	for i := range c.edits {
 		switch e := &c.edits[i]; e.op {
@@ -48,7 +49,16 @@ func (c *Call) tryEdits() error {
 				if err := c.editHeader(e); err != nil {
 					return err
 				}
+				continue
 			}
+			fields++
+			fieldBytes += fieldSize(e.name, e.text)
+		}
+	}
+	if fields > 0 {
+		most := message.DefaultHeaderLimits
+		if len(c.Message.Added)+fields > most.Fields || c.Message.addedBytes+fieldBytes > most.Bytes {
+			return fmt.Errorf("add_header: plugins may add %d fields or %d bytes of them before there is a header", most.Fields, most.Bytes)
 		}
 	}
 	if c.Message != nil && c.Message.added+added > MaxRenames {
@@ -56,6 +66,8 @@ func (c *Call) tryEdits() error {
 	}
 	return nil
 }
+
+func fieldSize(name, text string) int { return len(name) + len(": \r\n") + len(text) }
 
 // editHeader edits a copy of the header, which apply puts in its place.
 func (c *Call) editHeader(e *edit) error {
@@ -85,6 +97,7 @@ func (c *Call) do(e *edit) string {
 	case opAddHeader:
 		if c.Stage < Data {
 			m.Added = append(m.Added, HeaderField{e.name, e.text})
+			m.addedBytes += fieldSize(e.name, e.text)
 		}
 	case opSetSender:
 		m.Sender = e.addrs[0]

@@ -17,9 +17,10 @@ type MessageView struct {
 	Load    func() (message.Content, error) // brings Content when it is first wanted; may be nil
 	Added   []HeaderField                   // what plugins added before there was a header; intake puts it into the header at data
 
-	header *message.Header
-	asked  []asked
-	added  int // recipients that plugins added
+	header     *message.Header
+	asked      []asked
+	added      int // recipients that plugins added
+	addedBytes int // of Added
 }
 
 // HeaderField is a field to be added.

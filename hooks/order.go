@@ -60,10 +60,10 @@ func (h *Hook) resolve(same, others []*Hook) error {
 	for _, name := range h.Reads {
 		r := read{fact: strings.TrimSuffix(name, "?"), optional: strings.HasSuffix(name, "?")}
 		for _, s := range slices.Concat(same, others) {
-			if s != h && s.sets(r.fact) {
-				r.plugin, s.setter = s.Plugin, true
-				break
+			if s == h || !s.sets(r.fact) || r.plugin != "" && r.plugin != s.Plugin {
+				continue
 			}
+			r.plugin, s.setter = s.Plugin, true // each of its stages that may set it: any may be the one that fails
 		}
 		if r.plugin == "" && !r.optional {
 			return fmt.Errorf("%s: %s at %s reads the fact %q, and no plugin that is loaded sets it; enable one that does, or write %q if the plugin can do without",

@@ -23,7 +23,9 @@ type Result struct {
 
 	Accept    *Verdict // the first accept
 	Discard   *Verdict // the first discard
+	DiscardBy string   // the plugin that gave it
 	Hold      *Verdict // the first hold
+	HoldBy    string
 	Plan      *message.Plan
 	Failed    bool   // a handler failed and its on_error was the answer
 	DecidedBy string // the plugin of the first Accept, Discard, Hold or Plan
@@ -235,9 +237,13 @@ func (res *Result) take(c *Call, h *Hook, v *Verdict) {
 			c.Rcpt.Class, c.Rcpt.By = v.Class, h.Plugin
 		}
 	case Discard:
-		first(&res.Discard)
+		if first(&res.Discard); res.Discard == v {
+			res.DiscardBy = h.Plugin
+		}
 	case Hold:
-		first(&res.Hold)
+		if first(&res.Hold); res.Hold == v {
+			res.HoldBy = h.Plugin
+		}
 	case RouteTo:
 		if res.Plan == nil {
 			res.Plan = &message.Plan{}

@@ -40,7 +40,7 @@ var kindTable = [kindCount]KindInfo{
 	{Accept, "accept", `accept "local" | accept "relay" | accept() | accept{user, groups}`, "rcpt: this recipient is wanted, of that class; deliver: delivered; auth: logged in. Later hooks are still asked"},
 	{Reject, "reject", `reject "text" | reject{text, code, enhanced, reason, delay}`, "refuse for good; 550 5.7.1 unless said otherwise; ends the stage"},
 	{Defer, "defer", `defer "text" | defer{text, code, enhanced, reason, delay, after}`, "refuse for now; 451 4.7.1 unless said otherwise; ends the stage"},
-	{Close, "close", `close "text" | close{text, code, enhanced, reason}`, "reply, then end the connection; 421 4.7.0 unless said otherwise"},
+	{Close, "close", `close "text" | close{text, code, enhanced, reason, delay}`, "reply, then end the connection; 421 4.7.0 unless said otherwise"},
 	{Discard, "discard", `discard "why"`, "say 250 and forget it; later hooks are still asked"},
 	{Hold, "hold", `hold "why"`, "accept into the queue and keep it there until released by hand; later hooks are still asked"},
 	{RouteTo, "route", `route{via, hosts, mx, helo, sender}`, "where it goes; plans merge by field, first setter wins"},

@@ -164,7 +164,7 @@ func (a *app) exitCode(err error) int {
 		return exitUnavailable
 	case errors.As(err, &answer):
 		switch answer.Status {
-		case http.StatusBadRequest:
+		case http.StatusBadRequest, http.StatusConflict:
 			return exitData
 		case http.StatusNotFound:
 			return exitNoInput

@@ -11,7 +11,8 @@ import (
 )
 
 func (a *app) queueCommand() *cobra.Command {
-	return parent("queue", "Look into the queue", a.queueListCommand(), a.queueShowCommand())
+	return parent("queue", "Look into the queue, and change it by hand",
+		a.queueListCommand(), a.queueShowCommand(), a.queueHoldCommand(), a.queueReleaseCommand(), a.queueRetryCommand(), a.queueDeleteCommand())
 }
 
 func (a *app) queueListCommand() *cobra.Command {

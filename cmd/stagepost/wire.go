@@ -16,10 +16,12 @@ import (
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/deliver"
 	"github.com/stagepost/stagepost/core/intake"
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/queue"
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/core/server"
+	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/core/store/disk"
 	"github.com/stagepost/stagepost/plugins/generation"
 	"github.com/stagepost/stagepost/plugins/service"
@@ -102,8 +104,8 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	hostname := func() string { return d.plugins.Config().Hostname }
 	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Dial: d.dial})
 	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Records: d.records, Log: d.log, Settings: func() queue.Settings {
-		c := d.plugins.Config().Queue
-		return queue.Settings{Retry: c.Retry, Expire: c.Expire, Concurrency: c.Concurrency}
+		c := d.plugins.Config()
+		return queue.Settings{Hostname: c.Hostname, Retry: c.Queue.Retry, Expire: c.Queue.Expire, Warn: c.Queue.Warn, Concurrency: c.Queue.Concurrency}
 	}}); err != nil {
 		return err
 	}
@@ -111,6 +113,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		c := d.plugins.Config()
 		return intake.Settings{Hostname: c.Hostname, MaxSize: c.Limits.MessageSize, MaxRcpts: c.Limits.Recipients}
 	}})
+	d.queue.Notify(notices(in))
 	d.smtp = server.New(server.Options{Intake: in, Current: current, Records: d.records, Log: d.log, Limits: func() server.Limits {
 		c := d.plugins.Config().Limits
 		return server.Limits{Sessions: c.Sessions, SessionsPerIP: c.SessionsPerIP}
@@ -118,7 +121,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err := d.serveControl(cfg.Data); err != nil {
 		return err
 	}
-	commit, abort, err := d.bound.prepare(d, nil, cfg)
+	commit, abort, err := d.bound.prepare(d, nil, d.plugins.Config()) // the files may have changed since cfg was read
 	if err != nil {
 		abort()
 		return fail(exitUnavailable, "%w", err)
@@ -165,6 +168,14 @@ func (d *daemon) prepare(old, next *config.Config) (commit, abort func(), err er
 	}, unbind, nil
 }
 
+// notices hands the queue's notices to intake, as mail from this server itself.
+func notices(in *intake.Intake) queue.Submit {
+	return func(ctx context.Context, to smtp.Address, of *message.Notice, content func(message.ID) ([]byte, error)) queue.Submitted {
+		id, ans := in.Submit(ctx, &intake.Submission{Session: &message.Session{Role: message.RoleInternal, Origin: "dsn"}, Rcpts: []smtp.Address{to}, Notice: of, Content: content})
+		return queue.Submitted{ID: id, Reply: ans.Reply}
+	}
+}
+
 // serveControl opens the control socket.
 func (d *daemon) serveControl(data string) error {
 	l, err := admin.Listen(data)
@@ -177,6 +188,7 @@ func (d *daemon) serveControl(data string) error {
 		Plugins: func() []admin.Plugin { return pluginsOf(d.plugins.Status().Plugins) },
 		Order:   func() []admin.StageOrder { return orderOf(d.plugins.Order) },
 		Active:  d.queue.Active,
+		Hands:   d.queue,
 		Store:   d.store,
 		Records: d.records,
 		Log:     d.log,

@@ -1,13 +1,17 @@
 // Package admin is the control interface of a running server: HTTP/1.1 over the Unix socket DATA/control.sock, which only the
 // owner of the data folder can open (mode 0600), and the Client that the commands use.
 //
-//	GET  /status      one Status
-//	POST /reload      one ReloadResult; 422 when the new generation is refused and the old one stays
-//	GET  /plugins     a list of Plugin
-//	GET  /order       a list of StageOrder
-//	GET  /queue       one Message a line, oldest first
-//	GET  /queue/{id}  one MessageDetail
-//	GET  /trace/{id}  one observe.Step a line, in order
+//	GET    /status              one Status
+//	POST   /reload              one ReloadResult; 422 when the new generation is refused and the old one stays
+//	GET    /plugins             a list of Plugin
+//	GET    /order               a list of StageOrder
+//	GET    /queue               one Message a line, oldest first
+//	GET    /queue/{id}          one MessageDetail
+//	POST   /queue/{id}/hold     one Changed; ?reason= says why; 409 when there is nothing to be done, as for the next three
+//	POST   /queue/{id}/release  one Changed
+//	POST   /queue/{id}/retry    one Changed
+//	DELETE /queue/{id}          one Changed
+//	GET    /trace/{id}          one observe.Step a line, in order
 //
 // An answer is JSON; lists that may be long are JSON Lines, written page by page as they are read from the store, so that a
 // queue of a million messages is never held in memory. An error is {"error", "hint"} with a status of 400 or more. One that comes
@@ -33,6 +37,7 @@ type Options struct {
 	Plugins func() []Plugin                    // of the generation in force
 	Order   func() []StageOrder                // in order of stages; those without hooks are left out
 	Active  func(store.ID) bool                // the message is being routed or attempted
+	Hands   Hands
 	Store   store.Store
 	Records Finder
 	Log     *slog.Logger     // for faults; default: nowhere
@@ -42,6 +47,14 @@ type Options struct {
 // Finder finds records of messages, as *observe.Records does.
 type Finder interface {
 	Find(ctx context.Context, id string) ([]observe.Step, error)
+}
+
+// Hands changes messages in the queue, as *queue.Queue does and says.
+type Hands interface {
+	Hold(ctx context.Context, id store.ID, why string) error
+	Release(ctx context.Context, id store.ID) error
+	Retry(ctx context.Context, id store.ID) error
+	Delete(ctx context.Context, id store.ID) error
 }
 
 // Status is the state of the server as a whole.

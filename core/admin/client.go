@@ -102,6 +102,32 @@ func (c *Client) Queue(ctx context.Context) iter.Seq2[Message, error] {
 	return stream[Message](ctx, c, "/queue")
 }
 
+// Hold stops all attempts of a message until Release; why may be empty. The errors of Hold, Release, Retry and Delete are an
+// *Error with status 404 when the message is not in the queue, 409 when there is nothing to be done, 503 when it should be
+// tried again in a moment.
+func (c *Client) Hold(ctx context.Context, id, why string) (ch Changed, err error) {
+	path := "/queue/" + url.PathEscape(id) + "/hold"
+	if why != "" {
+		path += "?reason=" + url.QueryEscape(why)
+	}
+	return ch, c.get(ctx, "POST", path, &ch)
+}
+
+// Release lets a message go on that was held, all of it or some of its recipients.
+func (c *Client) Release(ctx context.Context, id string) (ch Changed, err error) {
+	return ch, c.get(ctx, "POST", "/queue/"+url.PathEscape(id)+"/release", &ch)
+}
+
+// Retry makes the recipients that wait for their next try due at once.
+func (c *Client) Retry(ctx context.Context, id string) (ch Changed, err error) {
+	return ch, c.get(ctx, "POST", "/queue/"+url.PathEscape(id)+"/retry", &ch)
+}
+
+// Delete takes a message out of the queue; nobody is told.
+func (c *Client) Delete(ctx context.Context, id string) (ch Changed, err error) {
+	return ch, c.get(ctx, "DELETE", "/queue/"+url.PathEscape(id), &ch)
+}
+
 // Trace yields the steps of a message's record. The error, if any, is the last thing yielded: an *Error with status 404 when
 // there is no record.
 func (c *Client) Trace(ctx context.Context, id string) iter.Seq2[observe.Step, error] {

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/stagepost/stagepost/core/config"
@@ -20,6 +23,8 @@ const (
 	bodyTime    = 10 * time.Second // for what a client sends in vain
 	writeTime   = 30 * time.Second // for an answer, or for one page of a stream
 )
+
+type serve func(http.ResponseWriter, *http.Request) error
 
 type handler struct {
 	Options
@@ -36,10 +41,11 @@ func Handler(o Options) http.Handler {
 	}
 	h := &handler{Options: o, busy: make(chan struct{}, maxRequests)}
 	mux := http.NewServeMux()
-	paths := make([]string, 0, 8)
+	var paths []string
+	methods := map[string]map[string]serve{} // of each path
 	for _, r := range []struct {
 		method, path string
-		serve        func(http.ResponseWriter, *http.Request) error
+		serve        serve
 	}{
 		{"GET", "/status", h.status},
 		{"POST", "/reload", h.reload},
@@ -47,15 +53,26 @@ func Handler(o Options) http.Handler {
 		{"GET", "/order", h.order},
 		{"GET", "/queue", h.queue},
 		{"GET", "/queue/{id}", h.show},
+		{"DELETE", "/queue/{id}", h.hand("deleted", Hands.Delete)},
+		{"POST", "/queue/{id}/hold", h.hold},
+		{"POST", "/queue/{id}/release", h.hand("released", Hands.Release)},
+		{"POST", "/queue/{id}/retry", h.hand("retried", Hands.Retry)},
 		{"GET", "/trace/{id}", h.trace},
 	} {
-		paths = append(paths, r.path)
-		mux.HandleFunc(r.path, h.guard(func(w http.ResponseWriter, req *http.Request) error {
-			if req.Method != r.method {
-				w.Header().Set("Allow", r.method)
-				return &Error{http.StatusMethodNotAllowed, req.Method + " " + req.URL.Path + " is not possible", "use " + r.method}
+		if methods[r.path] == nil {
+			paths = append(paths, r.path)
+			methods[r.path] = map[string]serve{}
+		}
+		methods[r.path][r.method] = r.serve
+	}
+	for path, known := range methods {
+		mux.HandleFunc(path, h.guard(func(w http.ResponseWriter, req *http.Request) error {
+			if serve := known[req.Method]; serve != nil {
+				return serve(w, req)
 			}
-			return r.serve(w, req)
+			names := slices.Sorted(maps.Keys(known))
+			w.Header().Set("Allow", strings.Join(names, ", "))
+			return &Error{http.StatusMethodNotAllowed, req.Method + " " + req.URL.Path + " is not possible", "use " + strings.Join(names, " or ")}
 		}))
 	}
 	mux.HandleFunc("/", h.guard(func(_ http.ResponseWriter, req *http.Request) error {
@@ -69,7 +86,7 @@ func Handler(o Options) http.Handler {
 }
 
 // guard bounds a request, and turns its error or panic into an answer.
-func (h *handler) guard(serve func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+func (h *handler) guard(serve serve) http.HandlerFunc {
 	return func(w http.ResponseWriter, req *http.Request) {
 		if req.ContentLength != 0 {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
@@ -175,19 +192,31 @@ func (h *handler) queue(w http.ResponseWriter, req *http.Request) error {
 }
 
 func (h *handler) show(w http.ResponseWriter, req *http.Request) error {
-	text := req.PathValue("id")
-	id, err := message.ParseID(text)
+	id, err := messageID(req)
 	if err != nil {
-		return &Error{http.StatusBadRequest, fmt.Sprintf("%q is not the id of a message: %v", shown(text), err), "stagepost queue list shows the ids"}
+		return err
 	}
 	d, err := h.detail(req.Context(), id)
 	if errors.Is(err, store.ErrNotFound) {
-		return &Error{http.StatusNotFound, "message " + text + " is not in the queue", "if it was here, this says what became of it: stagepost trace " + text}
+		return notInQueue(id)
 	}
 	if err != nil {
 		return err
 	}
 	return send(w, d)
+}
+
+func messageID(req *http.Request) (store.ID, error) {
+	text := req.PathValue("id")
+	id, err := message.ParseID(text)
+	if err != nil {
+		return id, &Error{http.StatusBadRequest, fmt.Sprintf("%q is not the id of a message: %v", shown(text), err), "stagepost queue list shows the ids"}
+	}
+	return id, nil
+}
+
+func notInQueue(id store.ID) error {
+	return &Error{http.StatusNotFound, "message " + id.String() + " is not in the queue", "if it was here, this says what became of it: stagepost trace " + id.String()}
 }
 
 func (h *handler) trace(w http.ResponseWriter, req *http.Request) error {

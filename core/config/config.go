@@ -71,6 +71,7 @@ type Limits struct {
 type Queue struct {
 	Retry       []time.Duration // waits between attempts, never empty; the last repeats
 	Expire      time.Duration   // after arrival
+	Warn        time.Duration   // after arrival; 0: never
 	Concurrency int             // connections to one next hop
 }
 

@@ -61,7 +61,7 @@ func (c *Config) fields() []field {
 				{
 					name: "recipients", value: "1000",
 					doc: "Recipients of one message. RFC 5321 section 4.5.3.1.8 asks for at least 100.",
-					to:  wholeNumber(&c.Limits.Recipients, 1, 100_000),
+					to:  wholeNumber(&c.Limits.Recipients, 1, 65_000), // with those that plugins add they are numbered by 16 bits,
 				},
 			}),
 		},
@@ -75,8 +75,13 @@ func (c *Config) fields() []field {
 				},
 				{
 					name: "expire", value: `"5d"`,
-					doc: "Mail that could not be delivered for so long is given up.",
+					doc: "Mail that could not be delivered for so long is given up, and its sender is told.",
 					to:  aDuration(&c.Queue.Expire, time.Second, 60*day),
+				},
+				{
+					name: "warn", value: `"0s"`,
+					doc: "A sender is told once when mail has not been delivered for so long and is still being tried. 0s: never.",
+					to:  aDuration(&c.Queue.Warn, 0, 60*day),
 				},
 				{
 					name: "concurrency", value: "20",

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"strconv"
@@ -74,11 +75,11 @@ func (t *Transaction) take(res hooks.Result) {
 	if res.Hold != nil && t.env.Hold == "" {
 		t.env.Hold = res.Hold.Reason
 		if t.env.Hold == "" {
-			t.env.Hold = "held by " + res.DecidedBy
+			t.env.Hold = "held by " + res.HoldBy
 		}
 	}
-	if res.DecidedBy != "" {
-		t.by = res.DecidedBy
+	if by := cmp.Or(res.HoldBy, res.DiscardBy, res.DecidedBy); by != "" {
+		t.by = by
 	}
 }
 

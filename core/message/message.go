@@ -85,9 +85,17 @@ type Envelope struct {
 	Hold       string    // why the message is held from the start; empty: it is not
 	Generation uint64    // the generation that served the transaction
 	Plan       *Plan     // set at the stage queue: delivered before the reply, never queued on this machine
+	Notice     *Notice   // set when the message tells the sender of another one; not stored
 	Size       int64     // bytes sent to the next hop: len(Prefix) + content size - Skip
 	Prefix     []byte    // header fields that stand before content[Skip:]
 	Skip       int64
+}
+
+// Notice says of which message and which of its recipients a notification tells the sender. Its commit is what settles
+// that.
+type Notice struct {
+	Of    ID
+	Rcpts []int
 }
 
 // Rcpt is one recipient of an envelope.

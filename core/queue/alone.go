@@ -18,12 +18,6 @@ const (
 	aloneFor   = 10 * time.Second
 )
 
-func (m *msg) written() {
-	m.mu.Lock()
-	m.pending--
-	m.mu.Unlock()
-}
-
 // alone changes a message's state from outside its flights. f sees the state as it is on disk, with no mark on its way, and
 // nobody changes it meanwhile; what f does to it must be what it writes. ErrNotFound: the message is gone.
 func (q *Queue) alone(ctx context.Context, id store.ID, f func(env *message.Envelope, state *store.State) error) error {
@@ -32,7 +26,7 @@ func (q *Queue) alone(ctx context.Context, id store.ID, f func(env *message.Enve
 	m := visit.msg
 	for end := time.Now().Add(aloneFor); ; {
 		m.mu.Lock()
-		if m.pending == 0 {
+		if m.pending.Load() == 0 {
 			break
 		}
 		m.mu.Unlock()

@@ -22,6 +22,9 @@ func (q *Queue) attempt(j *job) {
 	defer gen.Release()
 	m := j.flight.msg
 	content, err := m.body(q.stopping, q.Store)
+	if q.dropped(j) {
+		return
+	}
 	var outcomes []message.Outcome
 	switch {
 	case errors.Is(err, store.ErrDamaged):
@@ -57,6 +60,9 @@ func (q *Queue) send(ctx context.Context, gen *hooks.Generation, view *hooks.Mes
 	if !ok {
 		return all(len(j.rcpts), message.Outcome{Result: message.Deferred,
 			Reply: smtp.NewReply(451, "4.3.5", "the plugin "+via+", which the route names, is not loaded or has no deliver")})
+	}
+	if res.Failed && ctx.Err() != nil { // it may have failed for that alone
+		return all(len(j.rcpts), interrupted)
 	}
 	if res.End != nil && res.End.Kind == hooks.Each {
 		out := make([]message.Outcome, len(j.rcpts))
@@ -103,8 +109,9 @@ func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.E
 	var jobs []*job
 	for i, r := range env.Rcpts {
 		p := *plan
-		if p.MX == "" && len(p.Hosts) == 0 {
-			p.MX = r.Address.Domain
+		if _, o := decide(hooks.Result{Plan: &p}, r); o != nil {
+			out[i] = *o
+			continue
 		}
 		k := 0
 		for k < len(jobs) && !jobs[k].plan.Equal(&p) {

@@ -15,8 +15,9 @@ type flight struct {
 	msg   *msg
 	entry store.Entry
 	rcpts []int // indexes that are really due here
-	open  int   // jobs without an outcome; guarded by msg.mu, as keep
+	open  int   // jobs without an outcome; guarded by msg.mu, as keep and again
 	keep  bool  // a job was given up: the entry stays
+	again bool  // somebody may still be due by the entry: look there once the flight has landed
 	visit bool  // no flight: somebody looks at the message
 }
 
@@ -29,8 +30,8 @@ type msg struct {
 	state   *store.State
 	content store.BodyReader // kept from the session, or opened by the first attempt
 	kept    int64            // what content counts against the budget
-	pending int              // marks submitted and not yet written
-	settled bool             // the last mark forgets the message
+	pending atomic.Int32     // marks submitted and not yet written; grows under mu only
+	settled bool             // the last mark forgets the message, or it was deleted by hand
 	flights []*flight        // guarded by the shard's lock
 }
 
@@ -110,6 +111,16 @@ func (t *table) visit(id store.ID) *flight {
 	return f
 }
 
+// settled notes that a message is forgotten on disk. The caller is within alone.
+func (t *table) settled(id store.ID) {
+	s := &t.shards[id[9]&15]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.msgs[id]; m != nil {
+		m.settled = true
+	}
+}
+
 // end forgets a flight, and its message with the last one.
 func (t *table) end(f *flight) {
 	s := &t.shards[f.msg.id[9]&15]
@@ -133,7 +144,7 @@ func (t *table) end(f *flight) {
 }
 
 // load fetches envelope and state if the message was found on disk, and finds which recipients are due by this entry: a
-// crash may have left an entry whose recipients were partly done.
+// crash may have left an entry whose recipients were partly done. Of a message that is held nobody is due.
 func (f *flight) load(ctx context.Context, st store.Store) error {
 	m := f.msg
 	m.mu.Lock()
@@ -145,7 +156,13 @@ func (f *flight) load(ctx context.Context, st store.Store) error {
 		}
 		m.env, m.state = env, state
 	}
+	if m.settled {
+		return store.ErrNotFound
+	}
 	f.rcpts = f.rcpts[:0]
+	if m.state.Held != "" {
+		return nil
+	}
 	for i := range m.state.Rcpts {
 		if len(f.entry.Rcpts) > 0 && !slices.Contains(f.entry.Rcpts, uint16(i)) {
 			continue

@@ -86,7 +86,7 @@ func (l *lanes) next(name store.Lane, la *lane) *job {
 		if la.head == len(la.jobs) && la.active == 0 {
 			delete(s.lanes, name)
 			if la.more {
-				l.q.wake.at(name, time.Now())
+				l.q.wake.again(name, time.Now())
 			}
 		}
 		return nil
@@ -102,7 +102,7 @@ func (l *lanes) next(name store.Lane, la *lane) *job {
 	}
 	if la.more && la.waiting() <= l.most()/4 {
 		la.more = false
-		l.q.wake.at(name, time.Now())
+		l.q.wake.again(name, time.Now())
 	}
 	return j
 }
@@ -128,7 +128,7 @@ func (l *lanes) leave(name store.Lane) {
 	}
 	s.mu.Unlock()
 	if la == nil { // it drained meanwhile
-		l.q.wake.at(name, time.Now())
+		l.q.wake.again(name, time.Now())
 	}
 }
 

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/stagepost/stagepost/core/store"
@@ -54,7 +55,10 @@ func (q *Queue) writeMarks() {
 		q.write(changes)
 		for _, m := range batch {
 			if m.write {
-				m.flight.msg.written()
+				m.flight.msg.pending.Add(-1)
+			}
+			if slices.ContainsFunc(m.change.Rcpts, func(r store.RcptChange) bool { return r.Owed }) {
+				q.notices.owed(m.change.ID)
 			}
 			for _, e := range m.change.Add {
 				q.wake.at(e.Lane, e.At)

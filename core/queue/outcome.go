@@ -1,11 +1,12 @@
 package queue
 
 import (
+	"math"
 	"time"
 
+	"github.com/stagepost/stagepost/core/dsn"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
-	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/hooks"
 )
@@ -27,6 +28,7 @@ func (q *Queue) finish(gen *hooks.Generation, j *job, outcomes []message.Outcome
 		}
 		told[k] = q.ask(gen, j, j.rcpts[k], &outcomes[k], expires, now)
 	}
+	late := set.Warn > 0 && now.Sub(m.env.Arrived) >= set.Warn
 	m.mu.Lock()
 	ch := store.Change{ID: m.id, Rev: m.state.Rev}
 	for k, i := range j.rcpts {
@@ -36,7 +38,7 @@ func (q *Queue) finish(gen *hooks.Generation, j *job, outcomes []message.Outcome
 		}
 		st := &m.state.Rcpts[i]
 		q.settle(st, &outcomes[k], j.lane, now, set, expires)
-		st.Owed = st.Result == message.Failed && !told[k] && !m.env.Sender.IsNull()
+		st.Owed = dsn.Owed(m.env.Sender) && (st.Result == message.Failed && !told[k] || st.Result == message.Deferred && late && !st.Warned)
 		ch.Rcpts = append(ch.Rcpts, store.RcptChange{Index: uint16(i), RcptState: *st})
 		if st.Result == message.Deferred {
 			ch.Add = due(ch.Add, m, st, i)
@@ -56,8 +58,7 @@ func (q *Queue) unfinished(o *message.Outcome) bool {
 // ask runs the stage of an outcome, which may change it.
 func (q *Queue) ask(gen *hooks.Generation, j *job, i int, o *message.Outcome, expires, now time.Time) (told bool) {
 	if o.Result == message.Deferred && !now.Before(expires) {
-		o.Result = message.Failed
-		o.Reply = smtp.NewReply(554, "5.4.7", "not delivered in time; the last answer was: "+clip(o.Reply.Error(), 300))
+		o.Result = message.Failed // and the last answer stays what it was
 	}
 	if o.Result == message.Deferred {
 		if res, asked := q.outcomeStage(gen, hooks.Deferred, j, i, o); asked {
@@ -65,6 +66,7 @@ func (q *Queue) ask(gen *hooks.Generation, j *job, i int, o *message.Outcome, ex
 			case v == nil:
 			case v.Kind == hooks.Defer:
 				o.After = v.After
+			case res.Failed && q.stopping.Err() != nil: // the plugin may have failed for that alone
 			case v.Kind == hooks.Reject:
 				o.Result, o.Reply = message.Failed, v.Reply()
 			}
@@ -79,8 +81,6 @@ func (q *Queue) ask(gen *hooks.Generation, j *job, i int, o *message.Outcome, ex
 	}
 	return false
 }
-
-func clip(s string, n int) string { return s[:min(len(s), n)] }
 
 func (q *Queue) outcomeStage(gen *hooks.Generation, s hooks.Stage, j *job, i int, o *message.Outcome) (hooks.Result, bool) {
 	if len(gen.Chain(s)) == 0 {
@@ -99,9 +99,13 @@ func (q *Queue) outcomeStage(gen *hooks.Generation, s hooks.Stage, j *job, i int
 // settle moves a recipient's state by an outcome.
 func (q *Queue) settle(st *store.RcptState, o *message.Outcome, lane store.Lane, now time.Time, set Settings, expires time.Time) {
 	st.Result, st.Last = o.Result, o.Last()
-	if st.Attempts++; st.First.IsZero() {
+	if st.Attempts < math.MaxUint16 {
+		st.Attempts++
+	}
+	if st.First.IsZero() {
 		st.First = now
 	}
+	st.Tried = now
 	st.Next, st.Lane = time.Time{}, ""
 	if o.Result == message.Deferred {
 		st.Lane = lane
@@ -114,13 +118,7 @@ func (q *Queue) settle(st *store.RcptState, o *message.Outcome, lane store.Lane,
 
 // due adds the recipient to the entry of its lane and time.
 func due(entries []store.Entry, m *msg, st *store.RcptState, i int) []store.Entry {
-	for k := range entries {
-		if e := &entries[k]; e.Lane == st.Lane && e.At.Equal(st.Next) {
-			e.Rcpts = append(e.Rcpts, uint16(i))
-			return entries
-		}
-	}
-	return append(entries, store.Entry{ID: m.id, Lane: st.Lane, At: st.Next, Rcpts: []uint16{uint16(i)}})
+	return place(entries, store.Entry{ID: m.id, Lane: st.Lane, At: st.Next}, i)
 }
 
 // overflow moves a job that its lane had no room for to the lane's place on disk.
@@ -153,7 +151,14 @@ func (q *Queue) skip(j *job) {
 func (q *Queue) submit(f *flight, ch store.Change) {
 	m := f.msg
 	f.open--
-	if f.open <= 0 && !f.keep {
+	if m.state.Held != "" { // by hand, meanwhile: Release makes the entries, from the state
+		ch.Add = nil
+	}
+	switch last := f.open <= 0; {
+	case !last || f.keep:
+	case m.due(f.entry): // a retry within the same second, or somebody who was held and released
+		f.again = true
+	default:
 		ch.Del = append(ch.Del, f.entry)
 		ch.Settled = true
 		for i := range m.state.Rcpts {
@@ -163,20 +168,11 @@ func (q *Queue) submit(f *flight, ch store.Change) {
 		}
 	}
 	m.settled = m.settled || ch.Settled
-	// A retry within the same second as the entry it replaces has the same key.
-	for _, a := range ch.Add {
-		for k, d := range ch.Del {
-			if d.Lane == a.Lane && d.At.Equal(a.At) {
-				ch.Del = append(ch.Del[:k], ch.Del[k+1:]...)
-				break
-			}
-		}
-	}
 	mk := &mark{flight: f, last: f.open <= 0, change: ch}
 	if len(ch.Rcpts) > 0 || len(ch.Del) > 0 {
 		mk.write = true
 		m.state.Rev++
-		m.pending++
+		m.pending.Add(1)
 	}
 	q.marks <- mk
 }
@@ -197,12 +193,16 @@ func (q *Queue) report(j *job, outcomes []message.Outcome) {
 	for k, i := range j.rcpts {
 		o := &outcomes[k]
 		rcpt := m.env.Rcpts[i].Address.Text
-		detail := "<" + rcpt + "> " + o.Reply.Error()
+		said := o.Reply.Error()
+		if o.Result == message.Failed && o.Reply.Temporary() {
+			said = "given up, it was not delivered in time; the last answer was: " + said
+		}
+		detail := "<" + rcpt + "> " + said
 		if o.Host != "" {
-			detail = "<" + rcpt + "> by " + o.Host + ": " + o.Reply.Error()
+			detail = "<" + rcpt + "> by " + o.Host + ": " + said
 		}
 		j.steps.Observe(observe.Step{Time: now, Stage: "outcome", Generation: q.Current.Number(), Verdict: o.Result.String(), Detail: detail})
-		q.Log.Info(o.Result.String(), "id", id, "rcpt", rcpt, "host", o.Host, "reply", o.Reply.Error(), "delay", now.Sub(m.env.Arrived).Round(time.Millisecond).String())
+		q.Log.Info(o.Result.String(), "id", id, "rcpt", rcpt, "host", o.Host, "reply", said, "delay", now.Sub(m.env.Arrived).Round(time.Millisecond).String())
 	}
 	q.Records.Append(id, j.steps.steps...)
 }

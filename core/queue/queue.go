@@ -13,6 +13,7 @@ package queue
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -46,8 +47,10 @@ type Recorder interface {
 
 // Settings are what a reload may change; each use asks anew.
 type Settings struct {
+	Hostname    string          // in notices to senders
 	Retry       []time.Duration // waits after the first, second ... deferral; the last repeats
 	Expire      time.Duration   // after arrival, unless the message says otherwise
+	Warn        time.Duration   // after arrival a sender is told of the delay; 0: never
 	Concurrency int             // attempts at once to one next hop
 }
 
@@ -71,6 +74,7 @@ type Queue struct {
 	marks   chan *mark
 	wake    waker
 	budget  budget
+	notices notices
 
 	stop     context.CancelFunc // ends waking, routing and attempts that have not sent the final dot
 	stopping context.Context
@@ -86,6 +90,7 @@ func New(o Options) (*Queue, error) {
 	q.flights.init()
 	q.lanes.init(q)
 	q.wake.init(q)
+	q.notices.init(q)
 	for lease, err := range o.Store.Own(ctx) {
 		if err != nil {
 			stop()
@@ -119,7 +124,7 @@ func (q *Queue) Close(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return fmt.Errorf("attempts did not end in time; their mail is tried again after the next start: %w", ctx.Err())
 	}
 }
 
@@ -135,7 +140,7 @@ func (q *Queue) Health() store.Health { return q.Store.Health() }
 func (q *Queue) Commit(ctx context.Context, env *message.Envelope, body store.BodyWriter) error {
 	now := time.Now()
 	if env.Hold != "" || env.NotBefore.After(now) {
-		if err := q.Store.Commit(ctx, env, body); err != nil {
+		if err := q.commit(ctx, env, body); err != nil {
 			return err
 		}
 		if env.Hold == "" {
@@ -145,7 +150,7 @@ func (q *Queue) Commit(ctx context.Context, env *message.Envelope, body store.Bo
 	}
 	// The flight is known before the entry can be found on disk, so that the waker never starts a second one.
 	f := q.flights.fresh(env)
-	if err := q.Store.Commit(ctx, env, body); err != nil {
+	if err := q.commit(ctx, env, body); err != nil {
 		q.flights.end(f)
 		return err
 	}
@@ -162,6 +167,13 @@ func (q *Queue) Commit(ctx context.Context, env *message.Envelope, body store.Bo
 		q.wake.missed()
 	}
 	return nil
+}
+
+func (q *Queue) commit(ctx context.Context, env *message.Envelope, body store.BodyWriter) error {
+	if env.Notice != nil {
+		return q.commitNotice(ctx, env, body)
+	}
+	return q.Store.Commit(ctx, env, body)
 }
 
 // land ends a flight: its marks, if any, are durable.

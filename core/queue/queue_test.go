@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -127,7 +129,7 @@ func TestExpiry(t *testing.T) {
 		expect(t, "tries", tries, "0s", "5m0s", "20m0s", "1h20m0s", "1h30m0s")
 		expect(t, "store", b.states(), "u@slow.example failed owed")
 		steps := b.recs.of(id)
-		if d := steps[len(steps)-1].Detail; !strings.Contains(d, "5.4.7") || !strings.Contains(d, "451 4.2.0 later") {
+		if d := steps[len(steps)-1].Detail; !strings.Contains(d, "given up") || !strings.Contains(d, "451 4.2.0 later") {
 			t.Errorf("the record says %q", d)
 		}
 		b.stop()
@@ -332,4 +334,126 @@ func TestRelayBeforeTheReply(t *testing.T) {
 		w.Abort()
 		b.stop()
 	})
+}
+
+// A lane of which more lies on disk is looked at again, also when the waker is late for its next look at the disk: that one
+// would only find what comes due from then on.
+func TestMoreOfALaneIsNotForgotten(t *testing.T) {
+	late := func() *Queue {
+		q := &Queue{stopping: t.Context()}
+		q.Settings = func() Settings { return Settings{Concurrency: 1} }
+		q.flights.init()
+		q.wake.init(q)
+		q.lanes.init(q)
+		q.wake.horizon = time.Now().Add(-time.Millisecond)
+		return q
+	}
+	q := late()
+	q.lanes.leave("mx:drained.example")
+	if _, ok := q.wake.first["mx:drained.example"]; !ok {
+		t.Error("a lane that drained while it was left is forgotten")
+	}
+	for _, jobs := range [][]*job{nil, {{}}} {
+		q := late()
+		la := &lane{more: true, active: 1, jobs: jobs}
+		q.lanes.shard("mx:full.example").lanes["mx:full.example"] = la
+		q.lanes.next("mx:full.example", la)
+		if _, ok := q.wake.first["mx:full.example"]; !ok {
+			t.Errorf("a lane with %d jobs and more on disk is forgotten", len(jobs))
+		}
+	}
+}
+
+// What a plugin says because the queue stops is no outcome, whatever its on_error.
+func TestStoppingIsNoRefusal(t *testing.T) {
+	for _, stage := range []hooks.Stage{hooks.Route, hooks.Deliver, hooks.Deferred} {
+		t.Run(stage.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.remote.answer["one.example"] = []message.Outcome{later}
+				h := hook("slow", stage, func(c *hooks.Call) (*hooks.Verdict, error) {
+					<-c.Context().Done()
+					return nil, c.Context().Err()
+				})
+				h.OnError, h.Timeout = hooks.Reject, time.Minute
+				b.hooks = []*hooks.Hook{h}
+				if stage == hooks.Deliver {
+					b.hooks = append(b.hooks, hook("slow", hooks.Route, func(*hooks.Call) (*hooks.Verdict, error) {
+						return &hooks.Verdict{Kind: hooks.RouteTo, Plan: &message.Plan{Via: "slow"}}, nil
+					}))
+				}
+				b.start()
+				b.send(nil, "u@one.example")
+				synctest.Wait()
+				b.stop()
+				want := "u@one.example fresh"
+				if stage == hooks.Deferred { // the remote's answer is one
+					want = "u@one.example deferred"
+				}
+				expect(t, "store", b.states(), want)
+			})
+		})
+	}
+}
+
+// Routes that are right each may not go together: nothing is sent by a plan that nobody meant.
+func TestRoutesThatDoNotGoTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		to := func(name string, p message.Plan) *hooks.Hook {
+			return hook(name, hooks.Route, func(*hooks.Call) (*hooks.Verdict, error) { return &hooks.Verdict{Kind: hooks.RouteTo, Plan: &p}, nil })
+		}
+		b.hooks = []*hooks.Hook{to("a", message.Plan{MX: "other.example"}), to("b", message.Plan{Via: message.ViaLMTP, Hosts: []string{"box.example:24"}})}
+		b.start()
+		id := b.send(nil, "u@one.example")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		expect(t, "sent", b.remote.got())
+		expect(t, "store", b.states(), "u@one.example deferred")
+		if steps := fmt.Sprint(b.recs.of(id)); !strings.Contains(steps, "do not go together") {
+			t.Error(steps)
+		}
+		b.stop()
+	})
+}
+
+// Before the reply as later: local mail has no MX, and a plugin gets all recipients at once.
+func TestRelayPlans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		calls := 0
+		b.hooks = []*hooks.Hook{hook("box", hooks.Deliver, func(c *hooks.Call) (*hooks.Verdict, error) {
+			calls++
+			return &hooks.Verdict{Kind: hooks.Accept}, nil
+		})}
+		b.start()
+		gen := b.q.Current.Acquire()
+		defer gen.Release()
+		w, err := b.q.Body(context.Background(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		env := &message.Envelope{ID: w.ID(), Session: &message.Session{}, Rcpts: []*message.Rcpt{
+			{Address: parse(t, "u@one.example"), Class: message.ClassRelay}, {Address: parse(t, "u@two.example"), Class: message.ClassLocal}}}
+		var rec recorded
+		out := b.q.Relay(context.Background(), gen, env, w.Content(), &message.Plan{Helo: "x.example"}, &rec)
+		if out[0].Result != message.Delivered || out[1].Result != message.Deferred || out[1].Reply.Enhanced != "4.3.5" {
+			t.Errorf("by MX: %+v", out)
+		}
+		out = b.q.Relay(context.Background(), gen, env, w.Content(), &message.Plan{Via: "box"}, &rec)
+		if calls != 1 || out[0].Result != message.Delivered || out[1].Result != message.Delivered {
+			t.Errorf("by a plugin: %d calls, %+v", calls, out)
+		}
+		w.Abort()
+		b.stop()
+	})
+}
+
+func TestAttemptsAreCountedToTheirEnd(t *testing.T) {
+	set := Settings{Retry: []time.Duration{time.Second}}
+	st := &store.RcptState{Attempts: math.MaxUint16}
+	(&Queue{}).settle(st, &later, "mx:one.example", time.Now(), set, time.Now().Add(time.Hour))
+	if st.Attempts != math.MaxUint16 || st.Next.IsZero() {
+		t.Errorf("%+v", st)
+	}
 }

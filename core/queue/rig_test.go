@@ -111,6 +111,7 @@ type bench struct {
 	t      testing.TB
 	store  store.Store
 	remote *remote
+	sender Sender // in place of remote
 	recs   *records
 	hooks  []*hooks.Hook
 	set    Settings
@@ -128,7 +129,11 @@ func (b *bench) start() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	q, err := New(Options{Store: b.store, Sender: b.remote, Current: hooks.NewCurrent(gen), Settings: func() Settings { return b.set }, Records: b.recs,
+	var sender Sender = b.remote
+	if b.sender != nil {
+		sender = b.sender
+	}
+	q, err := New(Options{Store: b.store, Sender: sender, Current: hooks.NewCurrent(gen), Settings: func() Settings { return b.set }, Records: b.recs,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		b.t.Fatal(err)

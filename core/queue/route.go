@@ -42,7 +42,7 @@ func (q *Queue) routeFlight(f *flight) {
 	if err := f.load(q.stopping, q.Store); err != nil {
 		if errors.Is(err, store.ErrNotFound) { // an entry without a message
 			f.msg.mu.Lock()
-			f.msg.pending++
+			f.msg.pending.Add(1)
 			f.msg.mu.Unlock()
 			q.marks <- &mark{flight: f, last: true, write: true, change: store.Change{ID: f.msg.id, Del: []store.Entry{f.entry}, Settled: true}}
 			return
@@ -54,8 +54,8 @@ func (q *Queue) routeFlight(f *flight) {
 		q.land(f)
 		return
 	}
-	if len(f.rcpts) == 0 || f.msg.state.Held != "" {
-		q.mark(f) // an entry that a crash left behind
+	if len(f.rcpts) == 0 {
+		q.mark(f) // held, or an entry that a crash left behind
 		return
 	}
 	gen := q.Current.Acquire()
@@ -94,6 +94,10 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *de
 		call.Rcpt = &rcpt
 		res := gen.Run(&call)
 		plan, out := decide(res, m.env.Rcpts[i])
+		if out != nil && res.Failed && q.stopping.Err() != nil { // the plugin may have failed for that alone
+			broken := interrupted
+			out = &broken
+		}
 		if out != nil {
 			if settled == nil {
 				settled = &decided{job: &job{flight: f}}
@@ -125,6 +129,9 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *de
 	return jobs, settled
 }
 
+// interrupted is what becomes of a recipient whose plugin was broken off because the queue stops; see unfinished.
+var interrupted = message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.2", "the attempt was interrupted")}
+
 // decide turns what the stage route came to into a plan or an outcome.
 func decide(res hooks.Result, r *message.Rcpt) (*message.Plan, *message.Outcome) {
 	if v := res.End; v != nil {
@@ -135,14 +142,17 @@ func decide(res hooks.Result, r *message.Rcpt) (*message.Plan, *message.Outcome)
 		return nil, out
 	}
 	if v := res.Discard; v != nil {
-		return nil, &message.Outcome{Result: message.Discarded, Reply: smtp.NewReply(250, "2.0.0", "discarded by "+res.DecidedBy+": "+v.Reason)}
+		return nil, &message.Outcome{Result: message.Discarded, Reply: smtp.NewReply(250, "2.0.0", "discarded by "+res.DiscardBy+": "+v.Reason)}
 	}
 	if v := res.Hold; v != nil {
-		return nil, &message.Outcome{Result: message.Held, Reply: smtp.NewReply(250, "2.0.0", "held by "+res.DecidedBy+": "+v.Reason)}
+		return nil, &message.Outcome{Result: message.Held, Reply: smtp.NewReply(250, "2.0.0", "held by "+res.HoldBy+": "+v.Reason)}
 	}
 	plan := res.Plan
 	if plan == nil {
 		plan = &message.Plan{}
+	}
+	if err := plan.Check(); err != nil { // the plugins' answers were right each, but do not go together
+		return nil, &message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.5", "the plugins' routes do not go together: "+err.Error())}
 	}
 	if plan.Via != "" && plan.Via != message.ViaSMTP && plan.Via != message.ViaLMTP {
 		return plan, nil

@@ -46,7 +46,7 @@ func (w *waker) at(lane store.Lane, t time.Time) {
 	}
 }
 
-// again looks at the lane once more at t, though its entry is in the past.
+// again looks at the lane once more at t, though its entry is in the past: no later look at the disk would find it.
 func (w *waker) again(lane store.Lane, t time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -74,7 +74,10 @@ func (w *waker) missed() {
 }
 
 // landed says that a flight ended, so that there is room.
-func (w *waker) landed(*flight) {
+func (w *waker) landed(f *flight) {
+	if f.again {
+		w.again(f.entry.Lane, time.Now().Add(time.Second)) // not at once: what makes no progress must not spin
+	}
 	if n := w.q.flights.count(); n == 0 || n == (window-freshReserve)/2 {
 		w.poke()
 	}

@@ -427,6 +427,17 @@ func TestSessionRecord(t *testing.T) {
 	}
 }
 
+// 421 and 554 are the only codes that a greeting may refuse with (RFC 5321 section 4.3.2).
+func TestGreetingOfAClosedConnection(t *testing.T) {
+	for code, want := range map[int]string{550: "554 5.7.0", 450: "421 4.7.0", 421: "421 4.7.0"} {
+		r := newRig(t, hook(hooks.Connect, func(*hooks.Call) *hooks.Verdict { return &hooks.Verdict{Kind: hooks.Close, Code: code} }))
+		c := dial(t, r.listen(t))
+		c.want(want)
+		c.conn.Close()
+		r.settle(t)
+	}
+}
+
 func TestHugeContentIsGivenUp(t *testing.T) {
 	r := newRig(t, byName()...)
 	c := inContent(t, r.listen(t))

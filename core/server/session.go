@@ -116,16 +116,14 @@ func (s *session) early() {
 // 3.1), after a deferral or close the connection ends. 554 and 421 are the only codes there are for that.
 func (s *session) refused(res hooks.Result) intake.Answer {
 	ans := s.verdict(res)
-	if res.End.Kind == hooks.Reject {
-		s.unwanted = true
-		if ans.Reply.Code == 550 {
-			ans.Reply.Code = 554
-		}
-	} else {
+	switch {
+	case ans.Reply.Temporary():
+		ans.Reply.Code = 421
+	case ans.Reply.Code == 550:
+		ans.Reply.Code = 554
+	}
+	if s.unwanted = res.End.Kind == hooks.Reject; !s.unwanted {
 		ans.Close = true
-		if ans.Reply.Temporary() {
-			ans.Reply.Code = 421
-		}
 	}
 	return ans
 }

@@ -15,9 +15,10 @@ func TestFirstEntry(t *testing.T) {
 		env  message.Envelope
 		at   int64
 	}{
-		{"arrival, rounded up", message.Envelope{Arrived: time.Unix(1000, 1)}, 1001},
+		{"arrival, rounded up", message.Envelope{Arrived: time.Unix(1000, 1000)}, 1001},
+		{"less than a record keeps", message.Envelope{Arrived: time.Unix(1000, 999)}, 1000},
 		{"later", message.Envelope{Arrived: time.Unix(1000, 1), NotBefore: time.Unix(5000, 0)}, 5000},
-		{"not before the arrival", message.Envelope{Arrived: time.Unix(1000, 1), NotBefore: time.Unix(5, 0)}, 1001},
+		{"not before the arrival", message.Envelope{Arrived: time.Unix(1000, 1000), NotBefore: time.Unix(5, 0)}, 1001},
 	} {
 		e := FirstEntry(&c.env)
 		if e.At.Unix() != c.at || e.At.Nanosecond() != 0 || int64(DueSecond(e.At)) != c.at || e.Lane != "" {

@@ -32,6 +32,7 @@ var (
 	ErrBusy     = errors.New("store: busy")                         // 451 4.3.2, nothing was written
 	ErrUnknown  = errors.New("store: outcome of a write not known") // close the connection without a reply
 	ErrNotFound = errors.New("store: no such message")
+	ErrStale    = errors.New("store: the message was changed meanwhile")
 	ErrDamaged  = errors.New("store: damaged content") // hold the message, never send it
 )
 
@@ -41,7 +42,9 @@ type Store interface {
 	// and Write wait until ctx ends or the engine's patience does, then fail with ErrBusy.
 	Body(ctx context.Context, sizeHint int64) (BodyWriter, error)
 	// Commit makes envelope, content and the first due entry (FirstEntry; none when Hold is set) durable, all or nothing. nil is the only licence for 250. It sets nothing in env.
-	Commit(ctx context.Context, env *message.Envelope, body BodyWriter) error
+	// also are changes of other messages that happen with it or not at all, such as that the sender of one was told by this
+	// one. ErrStale: one of them is stale, and nothing was written.
+	Commit(ctx context.Context, env *message.Envelope, body BodyWriter, also ...Change) error
 	// Load returns a message with its state, or ErrNotFound.
 	Load(ctx context.Context, id ID) (*message.Envelope, *State, error)
 	// Open returns the content, valid until Close even when the message is settled meanwhile. ErrDamaged: it is not what was
@@ -104,13 +107,14 @@ type Entry struct {
 	Rcpts []uint16  // indexes into Envelope.Rcpts, ascending; empty = all
 }
 
-// FirstEntry is the due entry that a commit makes: all recipients, not routed, at once or at NotBefore.
+// FirstEntry is the due entry that a commit makes: all recipients, not routed, at once or at NotBefore. It is the same for an
+// envelope that was read back, whose times are cut to microseconds.
 func FirstEntry(env *message.Envelope) Entry {
 	at := env.Arrived
 	if env.NotBefore.After(at) {
 		at = env.NotBefore
 	}
-	return Entry{ID: env.ID, At: WholeSecond(at)}
+	return Entry{ID: env.ID, At: WholeSecond(at.Truncate(time.Microsecond))}
 }
 
 // WholeSecond rounds up to what due entries hold.
@@ -133,10 +137,12 @@ type RcptState struct {
 	Result   message.Result // 0 = fresh
 	Attempts uint16         // those that reached a verdict
 	First    time.Time      // of the first attempt
+	Tried    time.Time      // of the latest
 	Next     time.Time      // when Deferred: due at, in Lane
 	Lane     Lane
 	Last     message.Last
-	Owed     bool // Failed, and the sender has not been told
+	Owed     bool // the sender is still to be told: of the failure, or, while Deferred, of the delay
+	Warned   bool // the sender was told of the delay
 }
 
 // Open tells whether anything is still to be done for the recipient.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -48,8 +49,8 @@ func readAll(cfg *config.Config) ([]*Source, error) {
 	var sources []*Source
 	known := bundled.Names()
 	names := slices.Clone(cfg.Plugins.Enable)
-	for _, r := range cfg.Runs {
-		if slices.Contains(known, r.Plugin) && !slices.Contains(names, r.Plugin) {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Runs)) { // in one order, since the hash is made in it
+		if r := cfg.Runs[name]; slices.Contains(known, r.Plugin) && !slices.Contains(names, r.Plugin) {
 			names = append(names, r.Plugin)
 		}
 	}
@@ -131,7 +132,8 @@ func (b *builder) build(number uint64, sources []*Source, old []*shared) (*hooks
 		seen[src.Name] = src.Label
 		load(src.Name, src, b.cfg.Runs[src.Name])
 	}
-	for name, run := range b.cfg.Runs {
+	for _, name := range slices.Sorted(maps.Keys(b.cfg.Runs)) {
+		run := b.cfg.Runs[name]
 		if run.Plugin == name {
 			if byName[name] == nil {
 				errs = append(errs, b.cfg.Errorf([]string{"run", name}, "there is no plugin %q to run%s", name, didYouMean(name, keys(byName))))
@@ -145,7 +147,7 @@ func (b *builder) build(number uint64, sources []*Source, old []*shared) (*hooks
 		}
 		load(name, src, run)
 	}
-	for name := range b.cfg.Settings {
+	for _, name := range slices.Sorted(maps.Keys(b.cfg.Settings)) {
 		if !slices.ContainsFunc(loaded, func(s *shared) bool { return s.name == name }) && len(errs) == 0 && !slices.Contains(bundled.Names(), name) {
 			errs = append(errs, b.cfg.Errorf([]string{"plugin", name}, "there is no plugin %q that these settings are for%s", name, didYouMean(name, keys(byName))))
 		}

@@ -289,6 +289,60 @@ func TestRunUnderAnotherName(t *testing.T) {
 
 // TestCallsGoOnDuringReloads asks from several goroutines while the plugin changes: each answer is one of those that were
 // saved.
+// TestIdleInstancesAreLetGo: also where a plugin is asked no more, so that no call of it does.
+func TestIdleInstancesAreLetGo(t *testing.T) {
+	s := newSite(t)
+	s.write("plugins/a.lua", code("a", "no"))
+	quiet, later := slog.New(slog.DiscardHandler), time.Duration(0)
+	host := service.NewHost(service.Options{Log: quiet, Now: func() time.Time { return time.Now().Add(later) }})
+	m, err := New(Options{File: filepath.Join(s.dir, "stagepost.toml"), Host: host, Log: quiet, Console: &s.console})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	plugin := m.state.Load().loaded[0].plugin
+	for _, want := range []int{1, 0} {
+		m.trim()
+		if n := plugin.Stats().Idle; n != want {
+			t.Errorf("%d instances are idle, want %d", n, want)
+		}
+		later += 2 * time.Minute
+	}
+}
+
+// TestSeveralRunsAreNoChange: what is not in enable is read in one order.
+func TestSeveralRunsAreNoChange(t *testing.T) {
+	s := newSite(t)
+	s.write("stagepost.toml", base+"[run.d1]\nplugin = \"domains\"\n[run.r1]\nplugin = \"route\"\n[run.h1]\nplugin = \"headers\"\n[plugin.d1]\ndomains = [\"x.example\"]\n")
+	s.mustOpen()
+	for range 20 {
+		if c := s.m.Reload(t.Context()); c.Changed || c.Err != nil {
+			t.Fatalf("%+v: %s", c, s.console.String())
+		}
+	}
+}
+
+// TestRefusedForSomethingOutside: the same files are tried again, and the refusal is told once.
+func TestRefusedForSomethingOutside(t *testing.T) {
+	s := newSite(t)
+	s.mustOpen()
+	busy := errors.New("address in use")
+	s.prepare = func(old, next *config.Config) (func(), func(), error) { return func() {}, func() {}, busy }
+	s.write("stagepost.toml", base+"\n[limits]\nsessions = 7\n")
+	for range 3 {
+		if c := s.m.Reload(t.Context()); c.Err == nil || c.Changed {
+			t.Fatalf("%+v", c)
+		}
+	}
+	if n := strings.Count(s.console.String(), "address in use"); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+	busy = nil
+	if c := s.m.Reload(t.Context()); !c.Changed || s.m.Config().Limits.Sessions != 7 || s.m.Status().Error != "" {
+		t.Errorf("%+v, status %+v", c, s.m.Status())
+	}
+}
+
 func TestCallsGoOnDuringReloads(t *testing.T) {
 	s := newSite(t)
 	s.write("plugins/vip.lua", code("vip", "v0"))

@@ -42,6 +42,7 @@ type Manager struct {
 	current *hooks.Current
 	reload  sync.Mutex // one at a time
 	tried   [32]byte   // hash of what was last read, whether it became live or not
+	outside bool       // it was refused for something outside of the files, such as a busy port: the same files may do later
 	state   atomic.Pointer[state]
 }
 
@@ -118,14 +119,14 @@ func (m *Manager) Reload(ctx context.Context) Change {
 	start := time.Now()
 	old := m.state.Load()
 	cfg, sources, hash, err := m.read()
-	if hash == m.tried {
+	if hash == m.tried && !m.outside {
 		c := Change{Number: old.number, Took: time.Since(start)}
 		if old.failure != "" {
 			c.Err = errors.New(old.failure)
 		}
 		return c
 	}
-	m.tried = hash
+	m.tried, m.outside = hash, false
 	if err == nil {
 		err = m.swap(old, cfg, sources)
 	}
@@ -154,6 +155,7 @@ func (m *Manager) swap(old *state, cfg *config.Config, sources []*Source) error 
 	if m.opts.Prepare != nil {
 		var abort func()
 		if commit, abort, err = m.opts.Prepare(old.cfg, cfg); err != nil {
+			m.outside = true
 			abort()
 			gen.Release()
 			return err
@@ -165,8 +167,11 @@ func (m *Manager) swap(old *state, cfg *config.Config, sources []*Source) error 
 	return nil
 }
 
-// refuse keeps the old generation and says why.
+// refuse keeps the old generation and says why, once.
 func (m *Manager) refuse(old *state, err error) {
+	if m.outside && old.failure == err.Error() {
+		return
+	}
 	failed := *old
 	failed.failure = err.Error()
 	m.state.Store(&failed)
@@ -197,6 +202,9 @@ func difference(old, next *state) string {
 	}
 	if old.cfg.Hash != next.cfg.Hash {
 		words = append(words, filepath.Base(next.cfg.File))
+	}
+	if len(words) == 0 {
+		return "as it was before the change that was refused"
 	}
 	return strings.Join(words, ", ")
 }

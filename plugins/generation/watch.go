@@ -60,9 +60,17 @@ func (m *Manager) Watch(ctx context.Context) {
 			m.Reload(ctx)
 			m.follow(w)
 		case <-slow.C:
+			m.trim()
 			m.Reload(ctx)
 			m.follow(w)
 		}
+	}
+}
+
+// trim lets go of instances that plugins needed for a burst of mail.
+func (m *Manager) trim() {
+	for _, s := range m.state.Load().loaded {
+		s.plugin.Trim()
 	}
 }
 

@@ -8,6 +8,10 @@
 // global-write instruction at all. Link resolves each `require` of a string literal. The resulting Image
 // never changes and is shared by all instances.
 //
+// Open also checks what handlers do with their objects, and what services the code calls, against the declarations in
+// packages hooks and service and what the manifest asks for. It speaks only of what is certain to fail, in the words of
+// the failed call; the rest is found by the call.
+//
 // An Instance is one Lua state with one Budget of instructions, bytes and time. The budget is the state's
 // context: the VM asks its Done before every instruction, so counting costs nothing extra, and once it is
 // spent every further instruction fails, which no pcall in the plugin survives. The string library and

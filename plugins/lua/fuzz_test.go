@@ -8,9 +8,11 @@ import (
 	"time"
 
 	glua "github.com/yuin/gopher-lua"
+
+	"github.com/stagepost/stagepost/hooks"
 )
 
-// FuzzRun loads any source and calls its handler with a tiny budget: it must end without a panic, in an error of ours or a result,
+// FuzzRun checks and loads any source and calls its handler with a tiny budget: it must end without a panic, in an error of ours or a result,
 // and compiled code must hold no instruction that escapes the budget.
 func FuzzRun(f *testing.F) {
 	files, _ := filepath.Glob("testdata/attacks/*.lua")
@@ -20,7 +22,15 @@ func FuzzRun(f *testing.F) {
 		}
 	}
 	f.Add("plugin { id = 'x' } function on.test(a, b, ...) local t = {...} t[a], b = b, a .. b return t end")
+	f.Add("function on.data(m) for i, r in ipairs(m.rcpts) do local a = r.address m.my.x, a.y = r.z, kv.put end return hold(m:rename()) end")
 	f.Fuzz(func(t *testing.T, src string) {
+		if c, err := Parse(Source{Name: "x.lua", Text: []byte(src)}); err == nil {
+			for _, err := range checkUse(c, &hooks.Needs{}) {
+				if e, ok := err.(*Error); !ok || e.Line < 1 {
+					t.Fatalf("an error without a place: %v", err)
+				}
+			}
+		}
 		p, err := compile(src)
 		if err != nil {
 			return

@@ -123,7 +123,10 @@ func seconds(v float64) *time.Time {
 	return &t
 }
 
-func rcptRename(L *glua.LState, b *binding, _ any) int {
+func rcptRename(L *glua.LState, b *binding, o any) int {
+	if asked := b.call.Rcpt; asked != nil && o.(*hooks.RcptView).Rcpt != asked.Rcpt {
+		L.RaiseError("rename works on the recipient that the handler got, not on another one of the message")
+	}
 	var to []smtp.Address
 	if list, ok := L.Get(2).(*glua.LTable); ok {
 		for i := 1; i <= min(list.Len(), hooks.MaxRenames+1); i++ {

@@ -2,6 +2,7 @@ package lua
 
 import (
 	"fmt"
+	"slices"
 
 	glua "github.com/yuin/gopher-lua"
 
@@ -11,8 +12,13 @@ import (
 	"github.com/stagepost/stagepost/plugins/service"
 )
 
-// maxWraps is how many wrappers an instance keeps between calls.
-const maxWraps = 32
+// Bounds of wrappers: how many an instance keeps between calls, how many of a call are looked through one by one, and what one
+// is charged for.
+const (
+	maxWraps  = 32
+	fewWraps  = 16
+	wrapBytes = 128
+)
 
 // types are the kinds of host objects and the global functions, made from the declarations in package hooks and package
 // service. They never change and are shared by all instances of a plugin.
@@ -28,6 +34,18 @@ type types struct {
 type wrap struct {
 	typ *Type
 	ud  *glua.LUserData
+}
+
+// wrapped is what a wrapper stands for.
+type wrapped struct {
+	typ   *Type
+	value any
+}
+
+// listKey names a list: the object that it was asked of, and the field.
+type listKey struct {
+	owner any
+	field string
 }
 
 func newTypes() *types {
@@ -89,16 +107,15 @@ func (t *types) getter(f hooks.Field) Getter {
 	}
 	return func(L *glua.LState, o any) glua.LValue {
 		b := bindingOf(L)
+		if list := b.lists[listKey{o, f.Name}]; list != nil {
+			return list
+		}
 		v := f.Value(o)
 		switch v := v.(type) {
 		case nil:
 			return glua.LNil
 		case []*hooks.RcptView:
-			list := b.in.NewTable(L, len(v), 0)
-			for _, r := range v {
-				list.Append(b.object(r))
-			}
-			return list
+			return b.list(L, listKey{o, f.Name}, v)
 		}
 		if f.Type == hooks.TypeObject {
 			return b.wrap(t.objects[f.Of], v)
@@ -141,29 +158,77 @@ func (b *binding) object(o any) *glua.LUserData {
 	return b.wrap(t["tick"], o)
 }
 
+// list returns the recipients of an object: one table a call, since a loop asks for it at every step.
+func (b *binding) list(L *glua.LState, key listKey, rcpts []*hooks.RcptView) *glua.LTable {
+	list := b.in.NewTable(L, len(rcpts), 0)
+	for _, r := range rcpts {
+		b.in.budget.Step(L, 1)
+		list.Append(b.object(r))
+	}
+	if b.lists == nil {
+		b.lists = map[listKey]*glua.LTable{}
+	}
+	b.lists[key] = list
+	return list
+}
+
 // wrap returns the userdata that stands for v in this call: the same one each time, so that == works. Those of earlier
 // calls are used again.
 func (b *binding) wrap(t *Type, v any) *glua.LUserData {
+	if ud := b.wrapOf(t, v); ud != nil {
+		return ud
+	}
+	ud := b.freeWrap(t)
+	Point(ud, v)
+	if b.used++; b.index != nil {
+		b.index[wrapped{t, v}] = ud
+	}
+	return ud
+}
+
+// wrapOf finds the wrapper of v, by an index when there are more than a few.
+func (b *binding) wrapOf(t *Type, v any) *glua.LUserData {
+	if b.used > fewWraps {
+		if b.index == nil {
+			b.index = make(map[wrapped]*glua.LUserData, 4*fewWraps)
+			for _, w := range b.wraps[:b.used] {
+				b.index[wrapped{w.typ, w.ud.Value}] = w.ud
+			}
+		}
+		return b.index[wrapped{t, v}]
+	}
 	for i := range b.used {
 		if w := &b.wraps[i]; w.typ == t && w.ud.Value == v {
 			return w.ud
 		}
 	}
-	for i := b.used; i < len(b.wraps); i++ {
-		if b.wraps[i].typ == t {
-			b.wraps[b.used], b.wraps[i] = b.wraps[i], b.wraps[b.used]
-			ud := b.wraps[b.used].ud
-			Point(ud, v)
-			b.used++
-			return ud
-		}
+	return nil
+}
+
+// freeWrap puts a wrapper that stands for nothing at the place b.used. A new one is charged; where the budget cannot bear it,
+// the next instruction ends the call.
+func (b *binding) freeWrap(t *Type) *glua.LUserData {
+	i := b.used
+	for i < len(b.wraps) && b.wraps[i].typ != t {
+		i++
 	}
-	ud := t.New(v)
-	b.wraps = append(b.wraps, wrap{t, ud})
-	last := len(b.wraps) - 1
-	b.wraps[b.used], b.wraps[last] = b.wraps[last], b.wraps[b.used]
-	b.used++
-	return ud
+	if i == len(b.wraps) {
+		b.in.budget.spend(0, wrapBytes)
+		b.wraps = append(b.wraps, wrap{t, t.New(nil)})
+	}
+	b.wraps[b.used], b.wraps[i] = b.wraps[i], b.wraps[b.used]
+	return b.wraps[b.used].ud
+}
+
+// endWraps makes every object of the call invalid and keeps a few wrappers for the next.
+func (b *binding) endWraps() {
+	for i := range b.used {
+		Point(b.wraps[i].ud, nil)
+	}
+	b.used, b.index, b.lists = 0, nil, nil
+	if len(b.wraps) > maxWraps {
+		b.wraps = slices.Clone(b.wraps[:maxWraps]) // not the array, which would keep them all
+	}
 }
 
 // factsType is the type of x.facts and x.my, whose fields are whatever plugins set.

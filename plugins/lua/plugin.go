@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	glua "github.com/yuin/gopher-lua"
@@ -45,7 +44,7 @@ func Open(f Files) (*manifest.Manifest, *Image, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	main, err := Compile(chunk, hostGlobals())
+	main, err := compileFor(chunk, man.Needs)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -58,7 +57,7 @@ func Open(f Files) (*manifest.Manifest, *Image, error) {
 		if err != nil {
 			return nil, err
 		}
-		return Compile(chunk, hostGlobals())
+		return compileFor(chunk, man.Needs)
 	})
 	if err != nil {
 		return nil, nil, err
@@ -136,6 +135,9 @@ func (p *Plugin) Handlers() map[hooks.Stage]hooks.Handler {
 // Close lets the instances go; calls that run end first.
 func (p *Plugin) Close() { p.pool.Close() }
 
+// Trim closes instances that were not needed for a minute; it is to be called now and then.
+func (p *Plugin) Trim() { p.pool.Trim() }
+
 // Stats counts what the plugin's instances did.
 func (p *Plugin) Stats() Stats { return p.pool.Stats() }
 
@@ -175,9 +177,11 @@ type binding struct {
 	handlers [16]*glua.LFunction // by stage; found on first use
 	call     *hooks.Call
 	limits   Limits
-	wraps    []wrap
+	wraps    []wrap // those in use come first
 	used     int
-	read     int64 // bytes of content that extended the budgets in this call
+	index    map[wrapped]*glua.LUserData // of the wrappers in use, once there are more than a few
+	lists    map[listKey]*glua.LTable    // that this call asked for
+	read     int64                       // bytes of content that extended the budgets in this call
 }
 
 // bind puts the host's globals into a new instance.
@@ -251,13 +255,8 @@ func (b *binding) handle(c *hooks.Call, s hooks.Stage) (*hooks.Verdict, error) {
 		out, err = b.result(v, s)
 	}
 	b.services.Begin(nil)
-	for i := range b.used {
-		Point(b.wraps[i].ud, nil)
-	}
-	b.call, b.used = nil, 0
-	if len(b.wraps) > maxWraps {
-		b.wraps = slices.Clip(b.wraps[:maxWraps])
-	}
+	b.endWraps()
+	b.call = nil
 	return out, err
 }
 

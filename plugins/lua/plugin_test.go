@@ -174,18 +174,18 @@ func TestHandlers(t *testing.T) {
 		{"own functions and settings", hooks.Rcpt, `local function f(x) return x * 2 end
 function on.rcpt(r) return reject(tostring(f(21))) end`, "reject 550 5.7.1", "42"},
 
-		// mistakes
+		// mistakes, where the check at load does not see them
 		{"returned text", hooks.Rcpt, `function on.rcpt(r) return "reject" end`, "error, defer 451 4.3.0", "plugins/p.lua:3: on.rcpt returned a string"},
 		{"returned true", hooks.Auth, `function on.auth(l) return true end`, "error, defer 451 4.3.0", "returned a boolean"},
-		{"unknown field", hooks.Rcpt, "function on.rcpt(r)\n\n return r.adress end", "error, defer 451 4.3.0", `plugins/p.lua:5: rcpt has no field "adress"`},
+		{"unknown field", hooks.Rcpt, "local function f(r)\n\n return r.adress end function on.rcpt(r) return f(r) end", "error, defer 451 4.3.0", `plugins/p.lua:5: rcpt has no field "adress"`},
 		{"unknown key", hooks.Rcpt, `function on.rcpt(r) return reject{txt = "x"} end`, "error, defer 451 4.3.0", `plugins/p.lua:3: reject has no "txt"; did you mean text?`},
-		{"wrong stage", hooks.Mail, `function on.mail(m) return hold "x" end`, "error, defer 451 4.3.0", "plugins/p.lua:3: mail takes reject"},
+		{"wrong stage", hooks.Mail, `local function f() return hold "x" end function on.mail(m) return f() end`, "error, defer 451 4.3.0", "plugins/p.lua:3: mail takes reject"},
 		{"code 250", hooks.Rcpt, `function on.rcpt(r) return reject{code = 250} end`, "error, defer 451 4.3.0", "plugins/p.lua:3: reject: code 250"},
 		{"CRLF", hooks.Rcpt, `function on.rcpt(r) return reject "a\r\n250 ok" end`, "error, defer 451 4.3.0", "plugins/p.lua:3: reject:"},
 		{"foreign fact", hooks.Mail, `function on.mail(m) m.facts["spf.mail"] = 1 end`, "error, defer 451 4.3.0", `plugins/p.lua:3: fact "spf.mail" is not this plugin's`},
-		{"late edit", hooks.Rcpt, `function on.rcpt(r) r.message:set_header("A", "b") end`, "error, defer 451 4.3.0", "plugins/p.lua:3: set_header works at data"},
-		{"not granted", hooks.Rcpt, `function on.rcpt(r) dns.get("a.example", "A") end`, "error, defer 451 4.3.0", "plugins/p.lua:3: dns.get: it is not granted"},
-		{"field set", hooks.Rcpt, `function on.rcpt(r) r.class = "local" end`, "error, defer 451 4.3.0", `plugins/p.lua:3: the field "class" of rcpt cannot be set`},
+		{"late edit", hooks.Rcpt, `local function f(r) r.message:set_header("A", "b") end function on.rcpt(r) f(r) end`, "error, defer 451 4.3.0", "plugins/p.lua:3: set_header works at data"},
+		{"not granted", hooks.Rcpt, `local d = dns function on.rcpt(r) d.get("a.example", "A") end`, "error, defer 451 4.3.0", "plugins/p.lua:3: dns.get: it is not granted"},
+		{"field set", hooks.Rcpt, `local function f(r) r.class = "local" end function on.rcpt(r) f(r) end`, "error, defer 451 4.3.0", `plugins/p.lua:3: the field "class" of rcpt cannot be set`},
 		{"loop", hooks.Rcpt, `function on.rcpt(r) while true do end end`, "error, defer 451 4.3.0", "plugins/p.lua:3: ran out of instructions"},
 		{"memory", hooks.Rcpt, `function on.rcpt(r) local s = "x" while true do s = s .. s end end`, "error, defer 451 4.3.0", "plugins/p.lua:3: ran out of memory"},
 	} {
@@ -284,6 +284,54 @@ function on.data(m) for c in m.content:chunks() do end end`, nil)
 		}
 	}
 	p.pool.Put(in)
+}
+
+// TestManyRecipients: a loop over the recipients takes time and memory in proportion, and nothing of it is kept.
+func TestManyRecipients(t *testing.T) {
+	p := mustLoad(t, `function on.data(m)
+  local n = 0
+  for i = 1, #m.rcpts do
+    if m.rcpts[i].address.domain == "example.org" and m.rcpts[i] == m.rcpts[i] and m.rcpts[i].message == m then n = n + 1 end
+  end
+  return reject(tostring(n) .. " " .. tostring(m.params.SIZE))
+end`, nil)
+	g := generationOf(t, p)
+	c, rec := testCall(t, hooks.Data)
+	first := c.Message.Rcpts[0]
+	c.Message.Rcpts = nil
+	for range 1000 {
+		r := *first
+		c.Message.Rcpts = append(c.Message.Rcpts, &r)
+	}
+	g.Run(c)
+	if got := rec.steps[0].Detail; got != "1000 10" {
+		t.Errorf("%s: %s", rec.steps[0].Verdict, got)
+	}
+	in, err := p.pool.Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := in.host.(*binding); cap(b.wraps) > 2*maxWraps || b.index != nil || b.lists != nil {
+		t.Errorf("%d wrappers, an index of %d and %d lists are kept", cap(b.wraps), len(b.index), len(b.lists))
+	}
+	p.pool.Put(in)
+}
+
+func TestRenameIsOfTheRecipientAsked(t *testing.T) {
+	p := mustLoad(t, `function on.rcpt(r) r.message.rcpts[2]:rename("x@example.org") end`, nil)
+	c, rec := testCall(t, hooks.Rcpt)
+	generationOf(t, p).Run(c)
+	if got := rec.steps[0].Detail; c.Rcpt.Address.Text != "u@example.org" || !strings.Contains(got, "not on another one") {
+		t.Errorf("renamed to %s, %s", c.Rcpt.Address.Text, got)
+	}
+}
+
+func TestCloseTakesADelay(t *testing.T) {
+	p := mustLoad(t, `function on.helo(s) return close { text = "go away", delay = 5 } end`, nil)
+	c, rec := testCall(t, hooks.Helo)
+	if res := generationOf(t, p).Run(c); res.End == nil || res.End.Kind != hooks.Close || res.End.Delay != 5*time.Second {
+		t.Errorf("%+v", rec.steps)
+	}
 }
 
 func TestEditsOfAFailedHandlerAreDropped(t *testing.T) {

@@ -15,7 +15,7 @@ var verdictKeys = map[hooks.Kind][]string{
 	hooks.Accept:  {"user", "groups"},
 	hooks.Reject:  {"text", "code", "enhanced", "reason", "delay"},
 	hooks.Defer:   {"text", "code", "enhanced", "reason", "delay", "after"},
-	hooks.Close:   {"text", "code", "enhanced", "reason"},
+	hooks.Close:   {"text", "code", "enhanced", "reason", "delay"},
 	hooks.RouteTo: {"via", "hosts", "mx", "helo", "sender"},
 }
 

@@ -42,6 +42,8 @@ func TestStartRefuses(t *testing.T) {
 		{"unknown stage", plugin(broken()), []string{`plugins/hello.lua:3: unknown stage "dta"`, `did you mean "data"?`}},
 		{"unknown stage in the header", plugin(header(", hook = { rctp = { order = 1 } }")), []string{`plugins/hello.lua:1: unknown stage "rctp"`, `did you mean "rcpt"?`}},
 		{"unknown verdict", plugin(header("") + "\nfunction on.rcpt(r)\n  return rejct \"no\"\nend\n"), []string{`plugins/hello.lua:4: unknown global "rejct"`, `did you mean "reject"?`}},
+		{"unknown field of an object", plugin(header("") + "function on.rcpt(r) return reject(r.adress.text) end\n"), []string{`plugins/hello.lua:2: rcpt has no field "adress"`, `did you mean "address"?`}},
+		{"capability not asked for", plugin(header("") + "function on.data(m) m:add_header('X-A', '1') end\n"), []string{"plugins/hello.lua:2: ", "add_header is not granted", `edit = {"headers"}`}},
 		{"unknown field of the header", plugin(header(`, descripton = "x"`)), []string{`plugins/hello.lua:1: unknown key "descripton"`, `did you mean "description"?`}},
 		{"unknown capability", plugin(header(", needs = { edti = { \"headers\" } }")), []string{`plugins/hello.lua:1: unknown capability "edti"`, `did you mean "edit"?`}},
 		{"unknown part of a capability", plugin(header(", needs = { edit = { \"heders\" } }")), []string{`plugins/hello.lua:1: `, `"heders"`, `did you mean "headers"?`}},
@@ -69,7 +71,7 @@ func TestStartRefuses(t *testing.T) {
 // the client, and the record says where.
 func TestUnknownFieldAtWork(t *testing.T) {
 	r := newRig(t, func(s *site) {
-		s.write("plugins/hello.lua", "plugin { id = \"hello\", version = \"1.0.0\" }\n\nfunction on.rcpt(r)\n  if r.adress.mailbox == \"x\" then return end\nend\n")
+		s.write("plugins/hello.lua", "plugin { id = \"hello\", version = \"1.0.0\" }\n\nlocal function special(r)\n  return r.adress.mailbox == \"x\"\nend\n\nfunction on.rcpt(r)\n  if special(r) then return end\nend\n")
 	})
 	c := dial(t, r.entry)
 	c.want(t, "MAIL FROM:<a@client.example>", "250 ")

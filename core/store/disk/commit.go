@@ -12,7 +12,7 @@ import (
 )
 
 // Commit implements store.Store: three keys in one synced batch, after the body file if there is one.
-func (s *Store) Commit(ctx context.Context, env *message.Envelope, body store.BodyWriter) error {
+func (s *Store) Commit(ctx context.Context, env *message.Envelope, body store.BodyWriter, also ...store.Change) error {
 	w, ok := body.(*writer)
 	if !ok || w.store != s || w.id != env.ID {
 		return fmt.Errorf("store: the body does not belong to message %s", env.ID)
@@ -68,6 +68,15 @@ func (s *Store) Commit(ctx context.Context, env *message.Envelope, body store.Bo
 		batch.Close()
 		return fmt.Errorf("%w: %w", store.ErrBusy, err)
 	}
+	u := updating{store: s, batch: batch}
+	if len(also) > 0 {
+		s.update.Lock()
+		defer s.update.Unlock()
+		if err := u.stageAll(also); err != nil {
+			batch.Close()
+			return err
+		}
+	}
 	c.kept.Store(true)
 	start := s.health.begin()
 	if err := s.db.Apply(batch, pebble.Sync); err != nil {
@@ -75,8 +84,11 @@ func (s *Store) Commit(ctx context.Context, env *message.Envelope, body store.Bo
 		return fmt.Errorf("%w: %w", store.ErrUnknown, err)
 	}
 	s.health.end(start)
-	s.depth.Add(1)
 	batch.Close()
+	s.depth.Add(1 - u.settled)
+	for _, id := range u.files {
+		s.files.forget(id)
+	}
 	return nil
 }
 

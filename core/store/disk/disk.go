@@ -68,6 +68,7 @@ type Store struct {
 	lock *folderLock
 
 	db       *pebble.DB
+	created  time.Time // when db was made
 	gate     gate
 	closing  sync.Once
 	ids      *message.IDs

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -86,6 +87,22 @@ func checkFile(f vfs.File, id store.ID, p place) error {
 		return errors.New("its file has another checksum")
 	}
 	return nil
+}
+
+// ownFile tells whether a body file was written by a store for that message, as far as it came: the header is written last.
+func (s *Store) ownFile(id store.ID) bool {
+	f, err := s.fs.Open(s.bodyPath(id))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	have := make([]byte, len(fileMagic)+len(id))
+	n, err := f.ReadAt(have, 0)
+	if err != nil && err != io.EOF {
+		return false
+	}
+	have = have[:n]
+	return bytes.HasPrefix(append([]byte(fileMagic), id[:]...), have) || len(bytes.Trim(have, "\x00")) == 0
 }
 
 // groupSync lets callers that come while a sync is under way share the next one.

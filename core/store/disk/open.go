@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -173,7 +174,8 @@ func corrupt(err error) error {
 func (s *Store) checkVersion() error {
 	v, closer, err := s.db.Get([]byte{keyVersion})
 	if errors.Is(err, pebble.ErrNotFound) {
-		return s.db.Set([]byte{keyVersion}, version{storeFormat, s.now()}.append(nil), pebble.Sync)
+		s.created = s.now()
+		return s.db.Set([]byte{keyVersion}, version{storeFormat, s.created}.append(nil), pebble.Sync)
 	}
 	if err != nil {
 		return corrupt(err)
@@ -186,11 +188,13 @@ func (s *Store) checkVersion() error {
 	case have.format > storeFormat:
 		return fmt.Errorf("%w, format %d; this one reads up to %d", ErrNewer, have.format, storeFormat)
 	}
+	s.created = have.created
 	return nil
 }
 
 // sortFolder counts the messages and looks through the folders: body files that no record names go, what is not ours stays
-// and is reported. New ids come behind all that is there.
+// and is reported. New ids come behind all that is there. Body files older than the store are of one before it, which was lost
+// or moved away: they may be all that is left of its mail.
 func (s *Store) sortFolder() error {
 	newest, err := s.countMessages()
 	if err != nil {
@@ -218,7 +222,11 @@ func (s *Store) sortFolder() error {
 		if err != nil {
 			return err
 		}
-		if !exists || !p.inFile {
+		switch {
+		case exists && p.inFile:
+		case id.Time().Before(s.created.Truncate(time.Millisecond)) || !s.ownFile(id):
+			strange = append(strange, s.path(bodyFolder, name))
+		default:
 			s.reaper.add(id)
 		}
 	}

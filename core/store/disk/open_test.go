@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -149,8 +150,8 @@ func TestForeignFilesStay(t *testing.T) {
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	stay = append(stay, folder, filepath.Join(dir, "body", live.ID.String()))
-	leave := []string{write("body/"+orphan.String(), ""), write("body/"+gone.ID.String(), "zero")}
+	stay = append(stay, folder, filepath.Join(dir, "body", live.ID.String()), write("body/"+s.ids.Next().String(), "named like ours"))
+	leave := []string{write("body/"+orphan.String(), ""), write("body/"+gone.ID.String(), fileMagic+string(gone.ID[:4]))}
 	for i := range 40 {
 		stay = append(stay, write(fmt.Sprintf("body/file%02d", i), ""))
 	}
@@ -166,7 +167,7 @@ func TestForeignFilesStay(t *testing.T) {
 	if n := strings.Count(text, "does not belong there"); n != 20 {
 		t.Errorf("%d lines about foreign files, want 20:\n%s", n, text)
 	}
-	if !strings.Contains(text, "notes.txt") || !strings.Contains(text, "count=24") || strings.Contains(text, "control.sock") {
+	if !strings.Contains(text, "notes.txt") || !strings.Contains(text, "count=25") || strings.Contains(text, "control.sock") {
 		t.Errorf("log is\n%s", text)
 	}
 	if id := s.ids.Next(); id.String() <= orphan.String() {
@@ -176,6 +177,33 @@ func TestForeignFilesStay(t *testing.T) {
 		t.Error(err)
 	} else {
 		r.Close()
+	}
+}
+
+// TestBodiesOfAStoreThatIsGone: who moves the store away, as after damage, does not lose the contents that are left.
+func TestBodiesOfAStoreThatIsGone(t *testing.T) {
+	dir := t.TempDir()
+	var log lines
+	o := options(t, dir)
+	o.Log = log.logger()
+	s := mustOpen(t, o)
+	body := filepath.Join(dir, "body", mustCommit(t, s, make([]byte, 100_000)).ID.String())
+	s.Close()
+	if err := os.RemoveAll(filepath.Join(dir, "store")); err != nil {
+		t.Fatal(err)
+	}
+	o.Now = func() time.Time { return time.Now().Add(time.Second) }
+	for range 2 {
+		s = mustOpen(t, o)
+		eventually(t, "the reaper has nothing to do", func() bool {
+			s.reaper.mu.Lock()
+			defer s.reaper.mu.Unlock()
+			return len(s.reaper.waiting) == 0
+		})
+		s.Close() // waits for the reaper
+	}
+	if !exists(body) || !strings.Contains(log.String(), filepath.Base(body)) {
+		t.Errorf("%s: exists %v, log:\n%s", body, exists(body), log.String())
 	}
 }
 

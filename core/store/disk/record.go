@@ -116,6 +116,8 @@ const (
 	rcptHost
 	rcptText
 	rcptOwed
+	rcptWarned
+	rcptTried
 )
 
 func appendRcpt(b []byte, r *store.RcptState) []byte {
@@ -129,7 +131,9 @@ func appendRcpt(b []byte, r *store.RcptState) []byte {
 	b = appendString(b, rcptEnhanced, r.Last.Enhanced)
 	b = appendString(b, rcptHost, r.Last.Host)
 	b = appendString(b, rcptText, r.Last.Text)
-	return appendUint(b, rcptOwed, protowire.EncodeBool(r.Owed))
+	b = appendUint(b, rcptOwed, protowire.EncodeBool(r.Owed))
+	b = appendUint(b, rcptWarned, protowire.EncodeBool(r.Warned))
+	return appendTime(b, rcptTried, r.Tried)
 }
 
 func readRcpt(b []byte) (r store.RcptState, err error) {
@@ -155,6 +159,10 @@ func readRcpt(b []byte) (r store.RcptState, err error) {
 			r.Last.Text = string(raw)
 		case rcptOwed:
 			r.Owed = v != 0
+		case rcptWarned:
+			r.Warned = v != 0
+		case rcptTried:
+			r.Tried = readTime(v)
 		}
 	})
 	return r, err

@@ -82,6 +82,25 @@ func (u *updating) drop(err error) error {
 	return err
 }
 
+// stageAll adds changes of different messages to a batch that was begun; with an error it is of no use.
+func (u *updating) stageAll(ch []store.Change) error {
+	for i := range ch {
+		if err := ch[i].Check(); err != nil {
+			return err
+		}
+		if slices.Contains(u.seen, ch[i].ID) {
+			return fmt.Errorf("store: two changes of message %s go with one commit", ch[i].ID)
+		}
+		switch ok, err := u.stage(&ch[i]); {
+		case err != nil:
+			return fmt.Errorf("%w: %w", store.ErrBusy, err)
+		case !ok:
+			return store.ErrStale
+		}
+	}
+	return nil
+}
+
 // stage adds a change to the batch, or tells that it is stale. A damaged record must not keep a message in the queue for
 // ever: one that cannot be read counts as matching.
 func (u *updating) stage(c *store.Change) (ok bool, err error) {

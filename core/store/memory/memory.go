@@ -76,7 +76,7 @@ func New(o Options) *Store {
 }
 
 // Commit implements store.Store.
-func (s *Store) Commit(ctx context.Context, env *message.Envelope, w store.BodyWriter) error {
+func (s *Store) Commit(ctx context.Context, env *message.Envelope, w store.BodyWriter, also ...store.Change) error {
 	b, ok := w.(*body)
 	if !ok || b.store != s || b.id != env.ID || b.committed {
 		return fmt.Errorf("store: the body does not belong to message %s, or is committed already", env.ID)
@@ -92,9 +92,23 @@ func (s *Store) Commit(ctx context.Context, env *message.Envelope, w store.BodyW
 		return err
 	}
 	b.Content()
-	b.committed = true
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for i := range also {
+		if err := also[i].Check(); err != nil {
+			return err
+		}
+		if !s.fits(&also[i]) {
+			return store.ErrStale
+		}
+		if slices.ContainsFunc(also[:i], func(c store.Change) bool { return c.ID == also[i].ID }) {
+			return fmt.Errorf("store: two changes of message %s go with one commit", also[i].ID)
+		}
+	}
+	for i := range also {
+		s.change(&also[i])
+	}
+	b.committed = true
 	s.msgs[env.ID] = &record{env: rec, content: b.content.bytes, rcpts: map[uint16]store.RcptState{}}
 	i, _ := slices.BinarySearchFunc(s.order, env.ID, compareIDs)
 	s.order = slices.Insert(s.order, i, env.ID)
@@ -149,11 +163,17 @@ func (s *Store) Update(_ context.Context, _ store.Lease, ch ...store.Change) (st
 	return stale, nil
 }
 
-func (s *Store) change(c *store.Change) bool {
+// fits tells whether a change starts from the state that there is.
+func (s *Store) fits(c *store.Change) bool {
 	r := s.msgs[c.ID]
-	if r == nil && !c.Settled || r != nil && r.rev != c.Rev {
+	return r == nil && c.Settled || r != nil && r.rev == c.Rev
+}
+
+func (s *Store) change(c *store.Change) bool {
+	if !s.fits(c) {
 		return false
 	}
+	r := s.msgs[c.ID]
 	for _, e := range c.Del {
 		s.del(c.ID, e)
 	}

@@ -53,6 +53,7 @@ func Run(t *testing.T, open Open) {
 		{"Stale", testStale},
 		{"Entries", testEntries},
 		{"SettleWhatIsGone", testSettleWhatIsGone},
+		{"CommitWithChanges", testCommitWithChanges},
 		{"HoldAndRelease", testHoldAndRelease},
 		{"OneMessageTwiceInACall", testTwiceInACall},
 		{"BadLane", testBadLane},

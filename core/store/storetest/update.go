@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -243,5 +244,52 @@ func testBadLane(t *testing.T, open Open) {
 	update(t, s, store.Change{ID: env.ID, Add: []store.Entry{{Lane: long, At: at(1)}}})
 	if got := wake(t, s, at(0), at(1)); !slices.Contains(got, long) {
 		t.Error("the longest lane does not wake")
+	}
+}
+
+// testCommitWithChanges commits a message together with changes of others: both happen, or neither.
+func testCommitWithChanges(t *testing.T, open Open) {
+	h := open(t, Setup{})
+	s := h.Store
+	first, second := commit(t, s, 1, nil, nil), commit(t, s, 1, nil, nil)
+	with := func(ch ...store.Change) (store.ID, error) {
+		t.Helper()
+		w, err := s.Body(ctx, 0)
+		check(t, err)
+		defer w.Abort()
+		_, err = w.Write([]byte("a notice"))
+		check(t, err)
+		return w.ID(), s.Commit(ctx, &message.Envelope{ID: w.ID(), Session: &message.Session{}, Arrived: at(0), Rcpts: []*message.Rcpt{{Address: address("s")}}}, w, ch...)
+	}
+	done := store.Change{ID: first.ID, Settled: true, Del: []store.Entry{store.FirstEntry(first)}}
+	owed := store.RcptState{Result: message.Failed, Attempts: 1}
+	told := store.Change{ID: second.ID, Rcpts: []store.RcptChange{{RcptState: owed}}, Del: []store.Entry{store.FirstEntry(second)}}
+
+	stale := told
+	stale.Rev = 3
+	id, err := with(done, stale)
+	if !errors.Is(err, store.ErrStale) {
+		t.Fatalf("a commit with a stale change: %v", err)
+	}
+	isGone(t, s, id)
+	if st := load(t, s, first.ID); st.Rev != 0 {
+		t.Errorf("half of it was written: %+v", st)
+	}
+	if _, err := with(told, told); err == nil {
+		t.Error("two changes of one message went with a commit")
+	}
+
+	id, err = with(done, told)
+	check(t, err)
+	if h.Reopen != nil {
+		s = h.Reopen()
+	}
+	hasStored(t, s, id, []byte("a notice"))
+	isGone(t, s, first.ID)
+	if st := load(t, s, second.ID); st.Rev != 1 || st.Rcpts[0].Result != message.Failed {
+		t.Errorf("the change was not written: %+v", st)
+	}
+	if d := s.Health().Depth; d != 2 {
+		t.Errorf("depth is %d", d)
 	}
 }

@@ -177,10 +177,11 @@ function defer(answer) end
 ---@field code? integer the reply's SMTP code
 ---@field enhanced? string the reply's enhanced status code
 ---@field reason? string a word for the record
+---@field delay? number seconds before the reply, at most 60
 
 ---reply, then end the connection; 421 4.7.0 unless said otherwise.
 ---
----`close "text" | close{text, code, enhanced, reason}`
+---`close "text" | close{text, code, enhanced, reason, delay}`
 ---@param answer string|stagepost.args.close
 ---@return stagepost.verdict
 function close(answer) end

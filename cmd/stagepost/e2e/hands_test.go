@@ -1,0 +1,51 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestHands changes deferred messages by hand: one is held, and released after a restart; one is retried; one is deleted.
+func TestHands(t *testing.T) {
+	const exitNoInput = 66
+	sink := newSink(t)
+	sink.refuses("RCPT", "451 4.3.0 not now")
+	s := newSite(t, strings.Replace(relayConfig(sink.address), `retry = ["1s"]`, `retry = ["1h"]`, 1))
+	sv := s.start()
+	c := dial(t, sv.address("mx"))
+	held := c.deliver(t, "held@example.net", "<held@client.example>")
+	retried := c.deliver(t, "retried@example.net", "<retried@client.example>")
+	deleted := c.deliver(t, "deleted@example.net", "<deleted@client.example>")
+	eventually(t, "all are deferred", func() (bool, any) {
+		q := s.status().Queue
+		return q.Deferred == 3, q
+	})
+	if out := s.want(0, "queue", "hold", "--reason", "a look first", held); out != held+" held\n" {
+		t.Errorf("queue hold: %q", out)
+	}
+	s.want(0, "queue", "delete", deleted)
+	sink.refuses("RCPT", "")
+	s.want(0, "queue", "retry", retried)
+	sink.text("<retried@client.example>")
+	sv.stop()
+
+	sv = s.start()
+	if out := s.want(0, "queue", "show", held); !strings.Contains(out, "held: a look first") {
+		t.Errorf("queue show: %s", out)
+	}
+	if q := s.status().Queue; q.Messages != 1 || q.Held != 1 {
+		t.Errorf("after the restart: %+v", q)
+	}
+	sink.exactly([]string{"<retried@client.example>"})
+	if out := s.want(exitNoInput, "queue", "release", deleted, held); !strings.Contains(out, held+" released\n") || !strings.Contains(out, deleted+" is not in the queue") {
+		t.Errorf("queue release: %s", out)
+	}
+	s.empty()
+	sink.exactly([]string{"<retried@client.example>", "<held@client.example>"})
+	for id, want := range map[string]string{held: "by hand: a look first", deleted: "deleted", retried: "retried"} {
+		if trace := s.want(0, "trace", id); !strings.Contains(trace, want) {
+			t.Errorf("the trace lacks %q:\n%s", want, trace)
+		}
+	}
+	sv.stop()
+}

@@ -1,0 +1,275 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/stagepost/stagepost/core/dsn"
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/store"
+)
+
+// Notices tell senders that mail failed or is late (RFC 3464). That one is owed is part of the recipient's state, written with
+// the outcome; the notice and the end of the debt are one commit. So a crash neither forgets a notice nor sends it twice.
+const (
+	maxNotices  = 10_000 // ids waiting; more are found again by looking at all messages
+	noticeRetry = time.Minute
+)
+
+// Notify begins to send notices by way of submit, those first that are owed since before. Until then debts are kept.
+func (q *Queue) Notify(submit Submit) {
+	q.notices.submit = submit
+	q.group.Go(q.notices.loop)
+}
+
+// Submitted is what became of a notice that was handed in.
+type Submitted struct {
+	ID    message.ID
+	Reply smtp.Reply // 250: it is committed; 5yz: a plugin refused it; else it is tried again later
+}
+
+// Submit hands a notice to intake: from the null sender to one recipient. The content is made once the id is known.
+type Submit func(ctx context.Context, to smtp.Address, of *message.Notice, content func(message.ID) ([]byte, error)) Submitted
+
+type notices struct {
+	q      *Queue
+	submit Submit
+	mu     sync.Mutex
+	ready  []store.ID
+	later  map[store.ID]time.Time
+	rescan bool
+	kick   chan struct{}
+}
+
+func (n *notices) init(q *Queue) {
+	n.q, n.kick, n.later, n.rescan = q, make(chan struct{}, 1), map[store.ID]time.Time{}, true
+}
+
+// owed says that the message has a notice to be sent.
+func (n *notices) owed(id store.ID) {
+	n.mu.Lock()
+	if len(n.ready) < maxNotices {
+		n.ready = append(n.ready, id)
+	} else {
+		n.rescan = true
+	}
+	n.mu.Unlock()
+	select {
+	case n.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (n *notices) loop() {
+	tick := time.NewTicker(noticeRetry)
+	defer tick.Stop()
+	for {
+		for id, ok := n.next(); ok; id, ok = n.next() {
+			if err := n.q.notify(n.q.stopping, id); err != nil && n.q.stopping.Err() == nil {
+				n.q.Log.Warn("a notice to a sender cannot be sent now; trying again", "id", id.String(), "err", err)
+				n.mu.Lock()
+				if len(n.later) < maxNotices {
+					n.later[id] = time.Now().Add(noticeRetry)
+				} else {
+					n.rescan = true
+				}
+				n.mu.Unlock()
+			}
+		}
+		select {
+		case <-n.q.stopping.Done():
+			return
+		case <-n.kick:
+		case <-tick.C:
+		}
+	}
+}
+
+// next takes an id that is to be looked at now.
+func (n *notices) next() (id store.ID, ok bool) {
+	if n.q.stopping.Err() != nil {
+		return id, false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.ready) == 0 {
+		now := time.Now()
+		for id, at := range n.later {
+			if !at.After(now) {
+				delete(n.later, id)
+				n.ready = append(n.ready, id)
+			}
+		}
+	}
+	if len(n.ready) == 0 && n.rescan {
+		n.rescan = false
+		n.mu.Unlock()
+		found, whole := n.scan()
+		n.mu.Lock()
+		n.ready, n.rescan = append(n.ready, found...), n.rescan || !whole
+	}
+	if len(n.ready) == 0 {
+		return id, false
+	}
+	id, n.ready = n.ready[0], n.ready[1:]
+	return id, true
+}
+
+// scan looks at all messages for those that owe a notice.
+func (n *notices) scan() (found []store.ID, whole bool) {
+	var cursor store.Cursor
+	for {
+		items, next, err := n.q.Store.Scan(n.q.stopping, cursor, page)
+		if err != nil {
+			if n.q.stopping.Err() == nil {
+				n.q.Log.Error("the queue cannot be searched for notices that are owed; trying again", "err", err)
+			}
+			return found, false
+		}
+		for _, it := range items {
+			if slices.ContainsFunc(it.State.Rcpts, func(r store.RcptState) bool { return r.Owed }) {
+				if len(found) >= maxNotices {
+					return found, false
+				}
+				found = append(found, it.Envelope.ID)
+			}
+		}
+		if next == nil {
+			return found, true
+		}
+		cursor = next
+	}
+}
+
+// notify sends what a message owes: one notice for all recipients that failed, one for all that are late.
+func (q *Queue) notify(ctx context.Context, id store.ID) error {
+	env, state, err := q.Store.Load(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, kind := range []dsn.Kind{dsn.Failed, dsn.Delayed} {
+		of := &message.Notice{Of: id}
+		for i := range state.Rcpts {
+			if r := &state.Rcpts[i]; r.Owed && (r.Result == message.Failed) == (kind == dsn.Failed) {
+				of.Rcpts = append(of.Rcpts, i)
+			}
+		}
+		if len(of.Rcpts) == 0 {
+			continue
+		}
+		if err := q.tell(ctx, kind, env, state, of); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (q *Queue) tell(ctx context.Context, kind dsn.Kind, env *message.Envelope, state *store.State, of *message.Notice) error {
+	now := time.Now()
+	if dsn.Owed(env.Sender) {
+		sub := q.notices.submit(ctx, env.Sender, of, func(id message.ID) ([]byte, error) { return q.compose(ctx, kind, id, now, env, state, of) })
+		code := sub.Reply.Code
+		if code/100 != 5 {
+			if code/100 == 2 {
+				q.noticed(of, "sent", kind.String()+" notice to <"+env.Sender.Text+"> as "+sub.ID.String())
+				return nil
+			}
+			return sub.Reply
+		}
+		q.noticed(of, "discarded", kind.String()+" notice to <"+env.Sender.Text+"> was refused: "+sub.Reply.Error())
+	}
+	// Nobody is told: the debt ends all the same.
+	return q.alone(ctx, of.Of, func(_ *message.Envelope, state *store.State) error {
+		ch, err := told(of, state)
+		if err != nil {
+			return nil // somebody was faster
+		}
+		if _, err := q.Store.Update(ctx, q.own, ch); err != nil {
+			return err
+		}
+		q.applied(of.Of, state, ch)
+		return nil
+	})
+}
+
+func (q *Queue) noticed(of *message.Notice, verdict, detail string) {
+	q.Records.Append(of.Of.String(), observe.Step{Time: time.Now(), Stage: "notice", Generation: q.Current.Number(), Verdict: verdict, Detail: detail})
+	q.Log.Info("notice "+verdict, "id", of.Of.String(), "detail", detail)
+}
+
+// compose writes the notice. The original goes along with its header; where that cannot be read the notice goes without.
+func (q *Queue) compose(ctx context.Context, kind dsn.Kind, id message.ID, now time.Time, env *message.Envelope, state *store.State, of *message.Notice) ([]byte, error) {
+	set := q.Settings()
+	r := dsn.Report{ID: id, Date: now, Kind: kind, ReportingMTA: set.Hostname, Message: env.ID, Arrived: env.Arrived, Sender: env.Sender}
+	expires := env.Expires
+	if expires.IsZero() {
+		expires = env.Arrived.Add(set.Expire)
+	}
+	for _, i := range of.Rcpts {
+		st := &state.Rcpts[i]
+		rc := dsn.NewRcpt(kind, env.Rcpts[i], st.Last, st.Tried)
+		rc.WillRetryUntil = expires
+		r.Rcpts = append(r.Rcpts, rc)
+	}
+	if content, err := q.Store.Open(ctx, env.ID); err == nil {
+		defer content.Close()
+		r.Original = env.Sent(content)
+	}
+	return r.Compose()
+}
+
+var errTold = errors.New("the sender was told already")
+
+// told is the change that ends a debt.
+func told(of *message.Notice, state *store.State) (store.Change, error) {
+	ch := store.Change{ID: of.Of, Rev: state.Rev, Settled: true}
+	for i := range state.Rcpts {
+		st := state.Rcpts[i]
+		if slices.Contains(of.Rcpts, i) {
+			if !st.Owed {
+				return ch, errTold
+			}
+			st.Owed, st.Warned = false, st.Result == message.Deferred
+			ch.Rcpts = append(ch.Rcpts, store.RcptChange{Index: uint16(i), RcptState: st})
+		}
+		if st.Open() {
+			ch.Settled = false
+		}
+	}
+	return ch, nil
+}
+
+// applied takes a change that was written outside the marks into the state in memory. It is called within alone.
+func (q *Queue) applied(id store.ID, state *store.State, ch store.Change) {
+	for _, r := range ch.Rcpts {
+		state.Rcpts[r.Index] = r.RcptState
+	}
+	state.Rev++
+	if ch.Settled {
+		q.flights.settled(id)
+	}
+}
+
+// commitNotice commits a notice together with the end of the debt.
+func (q *Queue) commitNotice(ctx context.Context, env *message.Envelope, body store.BodyWriter) error {
+	of := env.Notice
+	return q.alone(ctx, of.Of, func(_ *message.Envelope, state *store.State) error {
+		ch, err := told(of, state)
+		if err != nil {
+			return err
+		}
+		if err := q.Store.Commit(ctx, env, body, ch); err != nil {
+			return err
+		}
+		q.applied(of.Of, state, ch)
+		return nil
+	})
+}
