@@ -46,7 +46,7 @@ func (b *bindings) prepare(d *daemon, old []config.Listener, cfg *config.Config)
 		}
 		ln, err := b.listen(l, next)
 		if err != nil {
-			return nil, abort, cfg.Errorf([]string{"listener", config.Index(i), "address"}, "%s", bindError(l, err))
+			return nil, abort, cfg.Errorf([]string{"listener", config.Index(i), "address"}, "%s", bindError(l, err, b.mine(l)))
 		}
 		opened = append(opened, &binding{listener: l, net: ln})
 	}
@@ -92,10 +92,23 @@ func (b *bindings) listen(l config.Listener, next []config.Listener) (net.Listen
 	return lc.Listen(context.Background(), "tcp", l.Address)
 }
 
+// mine tells whether this server listens at the port of l already.
+func (b *bindings) mine(l config.Listener) bool {
+	_, port, _ := net.SplitHostPort(l.Address)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.open, func(o *binding) bool {
+		_, own, _ := net.SplitHostPort(o.listener.Address)
+		return own == port
+	})
+}
+
 // bindError says what to do about an address that cannot be had.
-func bindError(l config.Listener, err error) error {
+func bindError(l config.Listener, err error, mine bool) error {
 	hint := ""
 	switch {
+	case errors.Is(err, syscall.EADDRINUSE) && mine:
+		hint = "; this server itself listens at that port under another address, so only a restart can change it"
 	case errors.Is(err, syscall.EADDRINUSE):
 		hint = "; another program listens there: stop it, or choose another address"
 	case errors.Is(err, syscall.EACCES):

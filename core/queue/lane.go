@@ -135,6 +135,8 @@ func (l *lanes) leave(name store.Lane) {
 func (l *lanes) work(name store.Lane, la *lane) {
 	defer l.q.workers.Done()
 	for j := l.next(name, la); j != nil; j = l.next(name, la) {
+		l.q.trying <- struct{}{}
 		l.q.attempt(j)
+		<-l.q.trying
 	}
 }

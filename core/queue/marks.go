@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -13,6 +14,7 @@ const (
 	markBatch = 256
 	markWait  = 2 * time.Millisecond
 	markRetry = time.Second
+	markTries = 10
 )
 
 // mark is one change on its way to the store.
@@ -23,8 +25,7 @@ type mark struct {
 	change store.Change
 }
 
-// writeMarks is the only writer of outcomes. A write that fails is tried again for as long as it takes: what was delivered
-// must not be forgotten.
+// writeMarks is the only writer of outcomes.
 func (q *Queue) writeMarks() {
 	defer q.marking.Done()
 	timer := time.NewTimer(0)
@@ -72,19 +73,34 @@ func (q *Queue) writeMarks() {
 	}
 }
 
+// write writes changes that are to be written together. When that fails they are tried one by one, so that one that cannot be
+// written holds up no other; a full or busy store is waited for.
 func (q *Queue) write(changes []store.Change) {
-	if len(changes) == 0 {
+	if len(changes) == 0 || q.update(changes) == nil {
 		return
 	}
-	for {
-		stale, err := q.Store.Update(context.Background(), q.own, changes...)
-		for _, id := range stale {
-			q.Log.Warn("message was changed or removed while it was attempted; the outcome is not kept", "id", id.String())
+	for i := range changes {
+		for n := 1; ; n++ {
+			err := q.update(changes[i : i+1])
+			if err == nil {
+				break
+			}
+			if n >= markTries && !errors.Is(err, store.ErrFull) && !errors.Is(err, store.ErrBusy) {
+				q.Log.Error("an outcome cannot be written and is lost; the message is tried again after a restart", "id", changes[i].ID.String(), "err", err)
+				break
+			}
+			time.Sleep(markRetry)
 		}
-		if err == nil {
-			return
-		}
-		q.Log.Error("outcomes cannot be written; trying again", "messages", len(changes), "err", err)
-		time.Sleep(markRetry)
 	}
+}
+
+func (q *Queue) update(changes []store.Change) error {
+	stale, err := q.Store.Update(context.Background(), q.own, changes...)
+	for _, id := range stale {
+		q.Log.Warn("message was changed or removed while it was attempted; the outcome is not kept", "id", id.String())
+	}
+	if err != nil {
+		q.Log.Error("outcomes cannot be written; trying again", "messages", len(changes), "err", err)
+	}
+	return err
 }

@@ -31,7 +31,8 @@ const (
 	freshReserve  = 5_000    // of the window, kept for mail just accepted
 	windowContent = 64 << 20 // bytes of content kept in memory for flights
 	routers       = 32
-	laneJobs      = 64 // jobs that wait in one lane, at least
+	laneJobs      = 64    // jobs that wait in one lane, at least
+	attempts      = 4_000 // at once, to all next hops: each holds a connection
 	leaseMargin   = 10 * time.Second
 )
 
@@ -72,6 +73,7 @@ type Queue struct {
 	lanes   lanes
 	routes  chan *flight
 	marks   chan *mark
+	trying  chan struct{} // one for each attempt that runs
 	wake    waker
 	budget  budget
 	notices notices
@@ -86,7 +88,7 @@ type Queue struct {
 // New starts the queue on what the store holds; entries already due are tried at once.
 func New(o Options) (*Queue, error) {
 	ctx, stop := context.WithCancel(context.Background())
-	q := &Queue{Options: o, stop: stop, stopping: ctx, routes: make(chan *flight, window), marks: make(chan *mark, 4096)}
+	q := &Queue{Options: o, stop: stop, stopping: ctx, routes: make(chan *flight, window), marks: make(chan *mark, 4096), trying: make(chan struct{}, attempts)}
 	q.flights.init()
 	q.lanes.init(q)
 	q.wake.init(q)

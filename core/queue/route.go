@@ -40,11 +40,17 @@ func (q *Queue) route() {
 
 func (q *Queue) routeFlight(f *flight) {
 	if err := f.load(q.stopping, q.Store); err != nil {
-		if errors.Is(err, store.ErrNotFound) { // an entry without a message
-			f.msg.mu.Lock()
-			f.msg.pending.Add(1)
-			f.msg.mu.Unlock()
-			q.marks <- &mark{flight: f, last: true, write: true, change: store.Change{ID: f.msg.id, Del: []store.Entry{f.entry}, Settled: true}}
+		ch := store.Change{ID: f.msg.id, Del: []store.Entry{f.entry}}
+		switch {
+		case errors.Is(err, store.ErrNotFound): // an entry without a message
+			ch.Settled = true
+			q.markAlone(f, ch)
+			return
+		case errors.Is(err, store.ErrDamaged):
+			q.Log.Error("the record of a message is damaged; it is held", "id", f.msg.id.String(), "err", err)
+			why := "the record is damaged"
+			ch.Held = &why
+			q.markAlone(f, ch)
 			return
 		}
 		if q.stopping.Err() == nil {
@@ -73,6 +79,12 @@ func (q *Queue) routeFlight(f *flight) {
 	for _, j := range jobs {
 		q.lanes.push(j)
 	}
+}
+
+// markAlone writes the only change of a flight whose message could not be loaded.
+func (q *Queue) markAlone(f *flight, ch store.Change) {
+	f.msg.pending.Add(1)
+	q.marks <- &mark{flight: f, last: true, write: true, change: ch}
 }
 
 // decided are recipients whose outcome the stage route decided.

@@ -37,7 +37,7 @@ func (s *Store) Commit(ctx context.Context, env *message.Envelope, body store.Bo
 	defer s.scratch.Put(scratch)
 	rec, err := env.AppendRecord((*scratch)[:0])
 	if err != nil {
-		return fmt.Errorf("store: message %s: %w", env.ID, err)
+		return fmt.Errorf("%w: message %s: %w", store.ErrBusy, env.ID, err)
 	}
 	if *scratch = rec; cap(rec) > maxInline {
 		*scratch = nil

@@ -179,13 +179,16 @@ func (u *updating) settle(id store.ID, p place, exists, changed bool) error {
 	err = errors.Join(err, u.batch.Delete(idKey(keyState, id), nil))
 	prefix := idKey(keyRcpt, id)
 	it, iterErr := u.store.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: behind(prefix)})
-	if iterErr != nil {
-		return errors.Join(err, iterErr)
+	if iterErr == nil {
+		for it.First(); it.Valid(); it.Next() {
+			err = errors.Join(err, u.batch.Delete(it.Key(), nil))
+		}
+		iterErr = it.Close()
 	}
-	for it.First(); it.Valid(); it.Next() {
-		err = errors.Join(err, u.batch.Delete(it.Key(), nil))
+	if pebble.IsCorruptionError(iterErr) { // what cannot be read can still be forgotten
+		return errors.Join(err, u.batch.DeleteRange(prefix, behind(prefix), nil))
 	}
-	return errors.Join(err, it.Close())
+	return errors.Join(err, iterErr)
 }
 
 // add puts due entries in the batch. An entry of the same message, lane and second is there already when two attempts were
