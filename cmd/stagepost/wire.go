@@ -79,7 +79,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", admin.SocketName}}); err != nil {
+	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", admin.SocketName, admin.ScratchName}}); err != nil {
 		return err
 	}
 	if d.records, err = observe.OpenRecords(filepath.Join(cfg.Data, "records"), observe.RecordOptions{Size: cfg.Trace.Size, Age: cfg.Trace.Keep, Log: d.log}); err != nil {

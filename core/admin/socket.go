@@ -16,6 +16,9 @@ import (
 // SocketName is the name of the socket in the data folder.
 const SocketName = "control.sock"
 
+// ScratchName is the name of the folder in the data folder in which the socket is made.
+const ScratchName = "control.new"
+
 // maxSocketPath is what the address of a Unix socket holds on every system (macOS and the BSDs have 104 bytes with the final NUL).
 const maxSocketPath = 103
 
@@ -30,8 +33,11 @@ func Listen(data string) (net.Listener, error) {
 	}
 	// The socket is made in a folder that is closed to others and moved to its place with its final mode: at no moment can
 	// somebody else open it.
-	private, err := os.MkdirTemp(data, ".control-")
-	if err != nil {
+	private := filepath.Join(data, ScratchName)
+	if err := os.RemoveAll(private); err != nil { // what a start that was killed left
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.Mkdir(private, 0o700); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	defer os.RemoveAll(private)
