@@ -29,7 +29,6 @@ type msg struct {
 	env     *message.Envelope
 	state   *store.State
 	content store.BodyReader // kept from the session, or opened by the first attempt
-	kept    int64            // what content counts against the budget
 	pending atomic.Int32     // marks submitted and not yet written; grows under mu only
 	settled bool             // the last mark forgets the message, or it was deleted by hand
 	flights []*flight        // guarded by the shard's lock

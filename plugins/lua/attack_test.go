@@ -23,15 +23,15 @@ const (
 )
 
 // attack loads a plugin and calls on.test, and returns the error of whichever failed.
-func attack(src string, limits *Limits) (err error, allocated uint64) {
+func attack(src string, limits *Limits) (allocated uint64, err error) {
 	var before, after runtime.MemStats
 	p, err := compile(src)
 	if err != nil {
-		return err, 0
+		return 0, err
 	}
 	im, err := Link(p, nil)
 	if err != nil {
-		return err, 0
+		return 0, err
 	}
 	runtime.ReadMemStats(&before)
 	in, err := NewInstance(im, Options{Setup: bind, Load: *limits})
@@ -41,7 +41,7 @@ func attack(src string, limits *Limits) (err error, allocated uint64) {
 		_, err = in.Call(fn.(*glua.LFunction), limits)
 	}
 	runtime.ReadMemStats(&after)
-	return err, after.TotalAlloc - before.TotalAlloc
+	return after.TotalAlloc - before.TotalAlloc, err
 }
 
 // TestAttacks runs every file of testdata/attacks: it must end with the error that its first line names, having
@@ -70,7 +70,7 @@ func TestAttacks(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			err, allocated := attack(string(src), &limits)
+			allocated, err := attack(string(src), &limits)
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("got %v, want %q", err, want)
 			}

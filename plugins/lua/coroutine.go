@@ -147,7 +147,7 @@ func (t *thread) resume(L *glua.LState, from int) (values []glua.LValue, failure
 	}
 	t.status, t.away = running, false
 	in.nested++
-	state, err, values := t.run(L, args)
+	state, values, err := t.run(L, args)
 	in.nested--
 	if in.current = t.outer; t.outer != nil {
 		t.outer.status = running
@@ -183,13 +183,13 @@ func (t *thread) resume(L *glua.LState, from int) (values []glua.LValue, failure
 
 // run resumes, and turns a panic that left the thread into an error: after a yield that could not leave it, gopher-lua
 // has nobody to hand the error to.
-func (t *thread) run(L *glua.LState, args []glua.LValue) (state glua.ResumeState, err error, values []glua.LValue) {
+func (t *thread) run(L *glua.LState, args []glua.LValue) (state glua.ResumeState, values []glua.LValue, err error) {
 	top := L.GetTop()
 	defer func() {
 		if r := recover(); r != nil {
 			L.G.CurrentThread = L
 			L.SetTop(top)
-			state, err, values = glua.ResumeError, errYieldAcross, nil
+			state, values, err = glua.ResumeError, nil, errYieldAcross
 			if api, ok := r.(*glua.ApiError); ok && !t.away {
 				err = api
 			} else if !t.away {
@@ -197,7 +197,8 @@ func (t *thread) run(L *glua.LState, args []glua.LValue) (state glua.ResumeState
 			}
 		}
 	}()
-	return L.Resume(t.state, t.fn, args...)
+	state, err, values = L.Resume(t.state, t.fn, args...)
+	return state, values, err
 }
 
 func coroutineYield(L *glua.LState) int {
