@@ -68,31 +68,6 @@ func (p *Plan) Equal(q *Plan) bool {
 // Bounds of a plan.
 const maxHosts = 16
 
-// ParseNextHop reads what configuration and plugins write for a next hop: "host:port", "[2001:db8::1]:25", "host" (port
-// 25), "mx:domain", "smtp:host:port", "lmtp:host:port".
-func ParseNextHop(s string) (*Plan, error) {
-	p := &Plan{}
-	rest := s
-	if via, r, ok := strings.Cut(s, ":"); ok {
-		switch strings.ToLower(via) {
-		case "smtp", "lmtp":
-			p.Via, rest = strings.ToLower(via), r
-		case "mx":
-			domain := strings.ToLower(r)
-			if !smtp.ValidDomain(domain) {
-				return nil, fmt.Errorf("next hop %q: %q is not a domain name", s, r)
-			}
-			return &Plan{MX: domain}, nil
-		}
-	}
-	hop, err := CanonicalHost(rest, p.Via)
-	if err != nil {
-		return nil, fmt.Errorf("next hop %q: %w", s, err)
-	}
-	p.Hosts = []string{hop}
-	return p, nil
-}
-
 // CanonicalHost checks "host", "host:port", "[v6]" or "[v6]:port" and returns it in lower case with a port: 25, or 24 for
 // via "lmtp".
 func CanonicalHost(s, via string) (string, error) {

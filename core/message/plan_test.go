@@ -7,45 +7,6 @@ import (
 	"github.com/stagepost/stagepost/core/smtp"
 )
 
-func TestParseNextHop(t *testing.T) {
-	for _, c := range []struct{ in, lane, err string }{
-		{"127.0.0.1:2526", "smtp:127.0.0.1:2526", ""},
-		{"Relay.Example.org", "smtp:relay.example.org:25", ""},
-		{"relay.example.org:587", "smtp:relay.example.org:587", ""},
-		{"smtp:relay.example.org:587", "smtp:relay.example.org:587", ""},
-		{"LMTP:127.0.0.1", "lmtp:127.0.0.1:24", ""},
-		{"lmtp:[::1]:2400", "lmtp:[::1]:2400", ""},
-		{"[2001:DB8::1]:25", "smtp:[2001:db8::1]:25", ""},
-		{"[2001:db8::1]", "smtp:[2001:db8::1]:25", ""},
-		{"2001:db8:0::1", "smtp:[2001:db8::1]:25", ""},
-		{"mx:Example.ORG", "mx:example.org", ""},
-		{"mx:", "", "not a domain"},
-		{"mx:a b", "", "not a domain"},
-		{"", "", "neither a host name nor an IP"},
-		{"host:0", "", "port"},
-		{"host:65536", "", "port"},
-		{"host:25:25", "", "not host:port"},
-		{"smtp:25", "", "neither"},
-		{"ho st", "", "neither"},
-		{"host]", "", "neither"},
-		{"[host", "", "neither"},
-		{"host\x00:25", "", "neither"},
-	} {
-		p, err := ParseNextHop(c.in)
-		switch {
-		case c.err == "" && err != nil:
-			t.Errorf("%q: %v", c.in, err)
-		case c.err == "" && p.Lane() != c.lane:
-			t.Errorf("%q has lane %s, want %s", c.in, p.Lane(), c.lane)
-		case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
-			t.Errorf("%q: error %v, want one with %q", c.in, err, c.err)
-		}
-		if err == nil && p.Check() != nil {
-			t.Errorf("%q: Check refuses what ParseNextHop gave: %v", c.in, p.Check())
-		}
-	}
-}
-
 func TestPlanCheck(t *testing.T) {
 	many := make([]string, maxHosts+1)
 	for i := range many {
@@ -97,5 +58,37 @@ func TestPlanMergeAndEqual(t *testing.T) {
 	q.Sender = nil
 	if p.Equal(&q) || q.Equal(&p) {
 		t.Error("a plan with a sender of its own equals one without")
+	}
+}
+
+func TestCanonicalHost(t *testing.T) {
+	for _, c := range []struct{ in, via, want, err string }{
+		{"127.0.0.1:2526", "", "127.0.0.1:2526", ""},
+		{"Relay.Example.org", "", "relay.example.org:25", ""},
+		{"relay.example.org:587", ViaSMTP, "relay.example.org:587", ""},
+		{"127.0.0.1", ViaLMTP, "127.0.0.1:24", ""},
+		{"[::1]:2400", ViaLMTP, "[::1]:2400", ""},
+		{"[2001:DB8::1]:25", "", "[2001:db8::1]:25", ""},
+		{"[2001:db8::1]", "", "[2001:db8::1]:25", ""},
+		{"2001:db8:0::1", "", "[2001:db8::1]:25", ""},
+		{"", "", "", "neither a host name nor an IP"},
+		{"host:0", "", "", "port"},
+		{"host:65536", "", "", "port"},
+		{"host:25:25", "", "", "not host:port"},
+		{"25", "", "", "neither"},
+		{"ho st", "", "", "neither"},
+		{"host]", "", "", "neither"},
+		{"[host", "", "", "neither"},
+		{"host\x00:25", "", "", "neither"},
+	} {
+		got, err := CanonicalHost(c.in, c.via)
+		if c.err == "" && (err != nil || got != c.want) || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+			t.Errorf("CanonicalHost(%q, %q) = %q, %v; want %q, error %q", c.in, c.via, got, err, c.want, c.err)
+		}
+	}
+	for _, bad := range []string{"a b", "-a.example"} {
+		if p := (&Plan{MX: bad}); p.Check() == nil {
+			t.Errorf("mx %q passes", bad)
+		}
 	}
 }

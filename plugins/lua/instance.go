@@ -1,7 +1,6 @@
 package lua
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -229,14 +228,4 @@ func (in *Instance) Close() {
 	if !in.state.IsClosed() {
 		in.state.Close()
 	}
-}
-
-// Exhausted tells whether err is a budget that ran out or a panic, rather than an error the plugin raised.
-func Exhausted(err error) bool {
-	for _, kind := range []error{ErrInstructions, ErrMemory, ErrTime, ErrPanic} {
-		if errors.Is(err, kind) {
-			return true
-		}
-	}
-	return false
 }

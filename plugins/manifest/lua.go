@@ -6,26 +6,7 @@ import (
 	"strings"
 
 	"github.com/yuin/gopher-lua/ast"
-
-	"github.com/stagepost/stagepost/core/config"
 )
-
-// Header finds the literal of a Lua file's header: its first statement is plugin { ... }. The error is of type config.Errors.
-func Header(file string, chunk []ast.Stmt) (ast.Expr, error) {
-	line := 1
-	if len(chunk) > 0 {
-		line = max(chunk[0].Line(), 1)
-		if s, ok := chunk[0].(*ast.FuncCallStmt); ok {
-			if call, ok := s.Expr.(*ast.FuncCallExpr); ok && len(call.Args) == 1 {
-				if name, ok := call.Func.(*ast.IdentExpr); ok && name.Value == "plugin" {
-					return call.Args[0], nil
-				}
-			}
-		}
-	}
-	return nil, config.Errors{{File: file, Line: line, Text: fmt.Sprintf(
-		`a plugin begins with its header; write plugin { id = "name", version = "1.0.0", api = %d } as the first statement`, API)}}
-}
 
 // fromLua builds the tree of a header and reports what is no literal.
 func (d *decoder) fromLua(header ast.Expr) *node {

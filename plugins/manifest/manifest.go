@@ -78,7 +78,7 @@ func FromTOML(file string, data []byte) (*Manifest, error) {
 	return d.manifest(root)
 }
 
-// FromLua reads the literal of a Lua file's header, as Header found it. The error, if any, is of type config.Errors.
+// FromLua reads the literal of a Lua file's header. The error, if any, is of type config.Errors.
 func FromLua(file string, header ast.Expr) (*Manifest, error) {
 	d := &decoder{file: file}
 	root := d.fromLua(header)

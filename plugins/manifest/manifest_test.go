@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/yuin/gopher-lua/ast"
 	"github.com/yuin/gopher-lua/parse"
 
 	"github.com/stagepost/stagepost/core/config"
@@ -31,7 +33,7 @@ func read(name string, data []byte) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	header, err := Header(name, chunk)
+	header, err := headerOf(name, chunk)
 	if err != nil {
 		return nil, err
 	}
@@ -338,11 +340,28 @@ func FuzzFromLua(f *testing.F) {
 		if err != nil {
 			return
 		}
-		header, err := Header("x.lua", chunk)
+		header, err := headerOf("x.lua", chunk)
 		if err != nil {
 			return
 		}
 		m, err := FromLua("x.lua", header)
 		checkAny(t, m, err)
 	})
+}
+
+// headerOf finds the literal of a Lua file's header: its first statement is plugin { ... }. The error is of type config.Errors.
+func headerOf(file string, chunk []ast.Stmt) (ast.Expr, error) {
+	line := 1
+	if len(chunk) > 0 {
+		line = max(chunk[0].Line(), 1)
+		if s, ok := chunk[0].(*ast.FuncCallStmt); ok {
+			if call, ok := s.Expr.(*ast.FuncCallExpr); ok && len(call.Args) == 1 {
+				if name, ok := call.Func.(*ast.IdentExpr); ok && name.Value == "plugin" {
+					return call.Args[0], nil
+				}
+			}
+		}
+	}
+	return nil, config.Errors{{File: file, Line: line, Text: fmt.Sprintf(
+		`a plugin begins with its header; write plugin { id = "name", version = "1.0.0", api = %d } as the first statement`, API)}}
 }
