@@ -30,6 +30,7 @@ type Call struct {
 	Asked []asked
 
 	hook     *Hook
+	probe    bool // whether the hook is well again
 	deadline time.Time
 	ctx      context.Context
 	cancel   context.CancelFunc

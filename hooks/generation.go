@@ -3,11 +3,13 @@ package hooks
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Generation is an immutable set of hooks, in order. Who uses one holds it: Current.Acquire, then Release.
 type Generation struct {
 	Number uint64
+	now    func() time.Time
 	chains [stageCount][]*Hook
 	refs   atomic.Int64
 	closed func()
@@ -15,8 +17,13 @@ type Generation struct {
 
 // NewGeneration orders the hooks. closed, which may be nil, is called once when nobody holds the generation any more.
 func NewGeneration(number uint64, all []*Hook, closed func()) (*Generation, error) {
-	g := &Generation{Number: number, closed: closed}
+	g := &Generation{Number: number, now: time.Now, closed: closed}
 	g.refs.Store(1)
+	for _, h := range all {
+		if h.Breaker == nil {
+			h.Breaker = NewBreaker(nil, g.now())
+		}
+	}
 	for s := range stageCount {
 		var here, others []*Hook
 		for _, h := range all {

@@ -29,7 +29,8 @@ type Hook struct {
 	Sets    []string
 	OnError Kind // Next, Defer or Reject: the answer when the handler fails
 	Timeout time.Duration
-	Pos     string // file:line of the handler, for messages
+	Breaker *Breaker // nil: the generation makes one
+	Pos     string   // file:line of the handler, for messages
 
 	reads  []read
 	setter bool // another hook reads what this plugin sets

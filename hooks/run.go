@@ -47,7 +47,7 @@ func (g *Generation) Run(c *Call) Result {
 	if len(chain) == 0 {
 		return res
 	}
-	start := time.Now()
+	start := g.now()
 	for _, h := range chain {
 		if !h.When.holds(c.Session) {
 			continue
@@ -75,7 +75,7 @@ func (g *Generation) RunPlugin(c *Call, name string) (Result, bool) {
 	if h == nil {
 		return res, false
 	}
-	start := time.Now()
+	start := g.now()
 	v, err := c.ask(h, start)
 	g.step(c, h, &res, v, err, start)
 	return res, true
@@ -134,9 +134,12 @@ func (c *Call) wasAsked(plugin string) *asked {
 	return find(c.Asked)
 }
 
-// ask calls the handler, contains its panic, checks its verdict and applies its edits.
+// ask calls the handler if its breaker lets it, contains its panic, and checks its verdict.
 func (c *Call) ask(h *Hook, now time.Time) (v *Verdict, err error) {
 	c.hook, c.deadline, c.edits = h, now.Add(h.Timeout), c.edits[:0]
+	if c.probe, err = h.Breaker.admit(now); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if c.cancel != nil {
 			c.cancel()
@@ -181,6 +184,17 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 	if err == nil {
 		words, err = c.apply()
 	}
+	word, end := "", g.now()
+	_, open := err.(*opening)
+	switch {
+	case open:
+		word = "open, "
+	case err != nil:
+		word = "error, "
+	}
+	if !open && err != errSetter {
+		h.Breaker.ended(h, end, err, !end.Before(c.deadline), c.probe)
+	}
 	detail := ""
 	if err != nil {
 		detail = err.Error()
@@ -195,15 +209,12 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 		}
 	}
 	res.take(c, h, v)
-	end := time.Now()
 	if v != nil && len(c.Session.History) < maxHistory && (c.Stage <= Queue || c.Stage == Disconnect) { // a stored session is shared
 		c.Session.History = append(c.Session.History, message.Note{Stage: c.Stage.String(), Plugin: h.Plugin, Verdict: v.Kind.String(), Code: v.Code, Reason: v.Reason})
 	}
 	if c.Observer != nil {
-		word := v.Word()
-		if err != nil {
-			word = "error, " + word
-		} else if v != nil {
+		word += v.Word()
+		if err == nil && v != nil {
 			detail = v.detail()
 		}
 		if c.Stage.Info().Scope == ScopeRcpt {

@@ -16,8 +16,29 @@ func pluginsOf(status []generation.PluginStatus) []admin.Plugin {
 			Name: p.Name, Version: p.Version, State: "live", Calls: uint64(p.Calls), Errors: uint64(p.Errors), Source: p.Source,
 			Description: p.Description, Stages: append([]string{}, p.Stages...), Needs: needsOf(&p.Needs),
 		}
+		describeCalls(&plugins[i], p.Hooks)
 	}
 	return plugins
+}
+
+// describeCalls says what became of the calls of each hook, and in the state which are not made for now.
+func describeCalls(p *admin.Plugin, all []generation.HookStatus) {
+	var open []string
+	p.Hooks = make([]admin.Calls, len(all))
+	for i, h := range all {
+		c := admin.Calls{Stage: h.Stage, Calls: h.Calls, Errors: h.Errors, Overran: map[string]uint64{}, Skipped: h.Skipped, Open: h.Open}
+		for _, o := range hooks.Overruns() {
+			c.Overran[o.String()] = h.Overran[o]
+		}
+		if h.Open {
+			open = append(open, h.Stage)
+			c.Why, c.Since = h.Why.Error(), &h.Since
+		}
+		p.Hooks[i] = c
+	}
+	if len(open) > 0 {
+		p.State = "open at " + strings.Join(open, ", ")
+	}
 }
 
 // needsOf says what was granted, in the words of the manifest.

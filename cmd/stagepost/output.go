@@ -91,12 +91,12 @@ func (o output) paint(p paint, s string) string {
 // verdictPaint colours verdicts, states and results alike, by their first word.
 func verdictPaint(verdict string) paint {
 	word, _, _ := strings.Cut(verdict, " ")
-	switch word {
+	switch strings.TrimSuffix(word, ",") { // "error, defer 451 4.3.0"
 	case "accept", "delivered", "live", "active":
 		return green
 	case "defer", "deferred", "hold", "held", "discard", "discarded":
 		return yellow
-	case "reject", "rejected", "close", "error", "failed":
+	case "reject", "rejected", "close", "error", "failed", "open":
 		return red
 	}
 	return plain

@@ -91,13 +91,26 @@ type QueueCounts struct {
 type Plugin struct {
 	Name        string   `json:"name"` // in this server, as [run.NAME] gives it
 	Version     string   `json:"version"`
-	State       string   `json:"state"` // live, or what keeps it from that
+	State       string   `json:"state"` // live; or "open at rcpt": the breaker of that hook keeps it from being asked
 	Calls       uint64   `json:"calls"`
 	Errors      uint64   `json:"errors"`
 	Source      string   `json:"source"` // bundled, or the path
 	Description string   `json:"description,omitempty"`
 	Stages      []string `json:"stages"`
 	Needs       []string `json:"needs"` // as granted, in the words of the manifest
+	Hooks       []Calls  `json:"hooks"`
+}
+
+// Calls is what became of the calls of one hook since its plugin was last changed.
+type Calls struct {
+	Stage   string            `json:"stage"`
+	Calls   uint64            `json:"calls"`
+	Errors  uint64            `json:"errors"`
+	Overran map[string]uint64 `json:"overran"` // by what ran out: time, instructions, memory, busy
+	Skipped uint64            `json:"skipped"` // answered by on_error, because the breaker was open
+	Open    bool              `json:"open"`    // the breaker: the plugin is not asked
+	Why     string            `json:"why,omitempty"`
+	Since   *time.Time        `json:"since,omitempty"`
 }
 
 // StageOrder are the hooks of one stage in the order they are asked.

@@ -1,6 +1,7 @@
 package generation
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -28,14 +29,10 @@ type shared struct {
 	manifest *manifest.Manifest
 	plugin   *lua.Plugin
 	hooks    []*hooks.Hook // as declared; each generation orders copies of its own
+	log      *slog.Logger
 	refs     atomic.Int64
-	counts   counts
-}
 
-// counts are kept from generation to generation as long as the plugin is.
-type counts struct {
-	calls, errors atomic.Int64
-	told, untold  atomic.Int64 // when the log was told of a failure, and how many there were since
+	told, untold atomic.Int64 // when the log was told of a failure, and how many there were since
 }
 
 func (s *shared) release() {
@@ -210,14 +207,15 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	if err != nil {
 		return nil, b.settingError(name, err)
 	}
-	s := &shared{name: name, key: key, source: src, manifest: man, plugin: plugin}
+	s := &shared{name: name, key: key, source: src, manifest: man, plugin: plugin, log: b.log}
 	s.refs.Store(1)
 	for stage, handler := range plugin.Handlers() {
 		hk := man.Hook(stage, name, run)
-		hk.Handler = &counted{handler, s, b.log}
+		hk.Handler, hk.Breaker = handler, hooks.NewBreaker(s, time.Now())
 		hk.Pos = plugin.Pos(stage)
 		s.hooks = append(s.hooks, hk)
 	}
+	slices.SortFunc(s.hooks, func(a, b *hooks.Hook) int { return cmp.Compare(a.Stage, b.Stage) })
 	for stage, spec := range man.Hooks {
 		if plugin.Pos(stage) == "" {
 			s.release()
@@ -260,27 +258,25 @@ func open(src *Source) (*manifest.Manifest, *lua.Image, error) {
 	return lua.Open(lua.Files{Main: src.Main, Texts: src.Files, Path: src.Path})
 }
 
-// counted counts what a plugin is asked and how often it fails, and tells the log where.
-type counted struct {
-	hooks.Handler
-	plugin *shared
-	log    *slog.Logger
-}
-
 // failWait is the least time between two lines about failures of one plugin.
 const failWait = time.Second
 
-func (c *counted) Handle(call *hooks.Call) (*hooks.Verdict, error) {
-	n := &c.plugin.counts
-	n.calls.Add(1)
-	v, err := c.Handler.Handle(call)
-	if err != nil {
-		n.errors.Add(1)
-		n.untold.Add(1)
-		now := time.Now().UnixNano()
-		if last := n.told.Load(); now-last >= int64(failWait) && n.told.CompareAndSwap(last, now) {
-			c.log.Warn("a plugin failed", "plugin", c.plugin.name, "stage", call.Stage.String(), "err", err, "failures", n.untold.Swap(0))
-		}
+// Failed implements hooks.Watch: the log is told where plugins fail.
+func (s *shared) Failed(h *hooks.Hook, err error) {
+	s.untold.Add(1)
+	now := time.Now().UnixNano()
+	if last := s.told.Load(); now-last >= int64(failWait) && s.told.CompareAndSwap(last, now) {
+		s.log.Warn("a plugin failed", "plugin", s.name, "stage", h.Stage.String(), "err", err, "failures", s.untold.Swap(0))
 	}
-	return v, err
+}
+
+// Turned implements hooks.Watch.
+func (s *shared) Turned(h *hooks.Hook, st hooks.BreakerState) {
+	at := []any{"plugin", s.name, "stage", h.Stage.String()}
+	if !st.Open {
+		s.log.Info("a plugin is asked again: a call ended within its bounds", append(at, "skipped", st.Skipped)...)
+		return
+	}
+	s.log.Error("a plugin is not asked for now: ten calls in a minute, and half of all, overran; one is tried every 30 s",
+		append(at, "last", st.Why.Error(), "on_error", h.OnError.String(), "pos", h.Pos)...)
 }

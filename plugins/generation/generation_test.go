@@ -25,6 +25,7 @@ type site struct {
 	dir     string
 	m       *Manager
 	console syncBuffer
+	log     *slog.Logger // nil: none
 	prepare func(old, next *config.Config) (commit, abort func(), err error)
 }
 
@@ -90,8 +91,11 @@ func (s *site) open() error {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { kv.Close() })
-	quiet := slog.New(slog.DiscardHandler)
-	s.m, err = New(Options{File: filepath.Join(s.dir, "stagepost.toml"), Host: service.NewHost(service.Options{KV: kv, Log: quiet}), Log: quiet, Console: &s.console,
+	log := s.log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s.m, err = New(Options{File: filepath.Join(s.dir, "stagepost.toml"), Host: service.NewHost(service.Options{KV: kv, Log: log}), Log: log, Console: &s.console,
 		Prepare: func(old, next *config.Config) (func(), func(), error) {
 			if s.prepare != nil {
 				return s.prepare(old, next)

@@ -15,8 +15,15 @@ type PluginStatus struct {
 	Source      string // "plugins/vip.lua", "bundled/relay"
 	Stages      []string
 	Needs       hooks.Needs
-	Calls       int64
-	Errors      int64
+	Calls       uint64
+	Errors      uint64
+	Hooks       []HookStatus // in the order of the stages
+}
+
+// HookStatus is what became of the calls of one hook, as long as its plugin is not changed.
+type HookStatus struct {
+	Stage string
+	hooks.BreakerState
 }
 
 // Status is what is in force and why the last change is not.
@@ -37,11 +44,12 @@ func statuses(loaded []*shared) []PluginStatus {
 	out := make([]PluginStatus, 0, len(loaded))
 	for _, s := range loaded {
 		p := PluginStatus{Name: s.name, ID: s.manifest.ID, Version: s.manifest.Version, Description: s.manifest.Description, Source: s.source.Label,
-			Needs: *s.manifest.Needs, Calls: s.counts.calls.Load(), Errors: s.counts.errors.Load()}
-		for _, info := range hooks.Stages() {
-			if s.plugin.Pos(info.Stage) != "" {
-				p.Stages = append(p.Stages, info.Name)
-			}
+			Needs: *s.manifest.Needs}
+		for _, h := range s.hooks {
+			st := HookStatus{h.Stage.String(), h.Breaker.State()}
+			p.Stages, p.Hooks = append(p.Stages, st.Stage), append(p.Hooks, st)
+			p.Calls += st.Calls
+			p.Errors += st.Errors
 		}
 		out = append(out, p)
 	}

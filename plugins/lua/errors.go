@@ -7,16 +7,20 @@ import (
 	"strings"
 
 	glua "github.com/yuin/gopher-lua"
+
+	"github.com/stagepost/stagepost/hooks"
 )
 
 // What a failed call ran out of, or why its state cannot go on. Error.Unwrap gives one of these, or nil when
 // the plugin itself raised the error.
-var (
-	ErrInstructions = errors.New("ran out of instructions")
-	ErrMemory       = errors.New("ran out of memory")
-	ErrTime         = errors.New("ran out of time")
-	ErrPanic        = errors.New("panic in the engine or in a host function")
+const (
+	ErrInstructions = hooks.OverInstructions
+	ErrMemory       = hooks.OverMemory
+	ErrTime         = hooks.OverTime
 )
+
+// ErrPanic is that of a call that failed by a fault of the server and not of the plugin.
+var ErrPanic = errors.New("panic in the engine or in a host function")
 
 // An Error is a failure of plugin code, at load or in a call.
 type Error struct {

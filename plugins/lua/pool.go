@@ -5,10 +5,12 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/stagepost/stagepost/hooks"
 )
 
 // ErrBusy is returned by Get when no instance became free in time.
-var ErrBusy = errors.New("lua: all instances are busy")
+const ErrBusy = hooks.Busy
 
 var errClosed = errors.New("lua: the pool is closed")
 
