@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/stagepost/stagepost/core/admin"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/deliver"
@@ -41,6 +43,7 @@ type daemonOptions struct {
 	console  io.Writer // one line a generation, one a refusal
 	resolver resolve.Resolver
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
+	fs       vfs.FS // of the store; nil: the system's
 }
 
 // daemon is a running server: the parts in the order they are started, which is the reverse of how they are stopped.
@@ -79,7 +82,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", admin.SocketName, admin.ScratchName}}); err != nil {
+	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, FS: d.fs, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", admin.SocketName, admin.ScratchName}}); err != nil {
 		return err
 	}
 	if d.records, err = observe.OpenRecords(filepath.Join(cfg.Data, "records"), observe.RecordOptions{Size: cfg.Trace.Size, Age: cfg.Trace.Keep, Log: d.log}); err != nil {
@@ -137,9 +140,9 @@ func newResolver(cfg *config.Config) (resolve.Resolver, error) {
 	return resolve.New(resolve.Options{Servers: cfg.Resolver.Servers, Timeout: cfg.Resolver.Timeout})
 }
 
-// fatal ends the process: what the disk holds is not known any more, so nobody may be told anything.
+// fatal ends the process: what the disk holds is not known any more, so nobody may be told anything. The log has the event
+// already.
 func (d *daemon) fatal(line string) {
-	d.log.Error(line)
 	if d.flush != nil {
 		d.flush()
 	}

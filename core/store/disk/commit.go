@@ -79,7 +79,7 @@ func (s *Store) Commit(ctx context.Context, env *message.Envelope, body store.Bo
 	}
 	c.kept.Store(true)
 	start := s.health.begin()
-	if err := s.db.Apply(batch, pebble.Sync); err != nil {
+	if err := s.apply(batch, s.db.Apply, pebble.Sync); err != nil {
 		s.health.end(start)
 		return fmt.Errorf("%w: %w", store.ErrUnknown, err)
 	}

@@ -14,7 +14,8 @@
 //
 // Failure is where a store is easily wrong. Pebble reports a failed write of its log by Logger.Fatalf and then goes on as if
 // nothing had been, so Fatalf must not return: it ends the process, nobody hears an answer, and the log decides at the next
-// start. No recover may surround a commit. A full disk makes Pebble wait instead of fail: the ballast is released, deliveries
+// start. Where Pebble would panic instead, the file system below it ends the process first (guard.go), and a panic that comes
+// all the same ends it too: no recover brings a store back whose commits are locked. A full disk makes Pebble wait instead of fail: the ballast is released, deliveries
 // go on in what that gives, and Health.Stalled keeps new mail out until there is space again (full.go).
 //
 // What is due lies lane by lane, so that one lane's million entries never stand before another's. A second, small index
@@ -26,6 +27,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,7 +70,9 @@ type Store struct {
 	lock *folderLock
 
 	db       *pebble.DB
-	created  time.Time // when db was made
+	created  time.Time   // when db was made
+	running  atomic.Bool // from Open to Close, whose own errors are returned
+	dead     atomic.Bool // fatal was called
 	gate     gate
 	closing  sync.Once
 	ids      *message.IDs
@@ -119,11 +123,26 @@ func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.opts.Dir}, elem...)...)
 }
 
-// fatal ends the process. It never returns: after a failed write of the log any answer to anybody could be false.
+// fatal ends the process. It never returns: after a failed write of the log any answer to anybody could be false. The first
+// failure is the one that is told; those that follow from it wait for the end.
 func (s *Store) fatal(line string) {
-	s.log.Error("store: the disk failed, the process ends", "error", line)
-	s.opts.OnFatal("stagepost: store: " + line)
+	if !s.dead.Swap(true) {
+		s.log.Error("store: the disk failed, the process ends", "error", line)
+		s.opts.OnFatal("stagepost: store: " + line)
+	}
 	select {}
+}
+
+// apply gives a batch to Pebble. A panic in there leaves its commits locked for ever, so whoever recovers further up, as
+// servers of requests do, must not come to it.
+func (s *Store) apply(batch *pebble.Batch, write func(*pebble.Batch, *pebble.WriteOptions) error, o *pebble.WriteOptions) error {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("store: panic while the log was written", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			s.fatal(fmt.Sprintf("panic while the log was written: %v", p))
+		}
+	}()
+	return write(batch, o)
 }
 
 // Close waits for calls under way and closes the store. Contents that are open stay readable.
@@ -133,6 +152,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.reaper.stop()
+	s.running.Store(false)
 	err := s.db.Close()
 	if lockErr := s.lock.release(); err == nil {
 		err = lockErr

@@ -193,7 +193,7 @@ func (s *Store) sweep(below uint32) {
 		return
 	}
 	s.swept.below = boundary
-	if err := s.db.Apply(batch, pebble.NoSync); err != nil {
+	if err := s.apply(batch, s.db.Apply, pebble.NoSync); err != nil {
 		s.fatal(fmt.Sprintf("writing the log: %v", err))
 	}
 }

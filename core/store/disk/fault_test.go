@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -187,64 +186,6 @@ func TestContentThatCannotBeCompleted(t *testing.T) {
 	}
 	if b.Content().Bytes() != nil {
 		t.Error("an incomplete content has bytes")
-	}
-}
-
-// TestLogSyncFails is the fault that must never be answered with success: neither the commit that met it nor any later one
-// may return nil.
-func TestLogSyncFails(t *testing.T) {
-	for _, kind := range []string{"Commit", "Update"} {
-		t.Run(kind, func(t *testing.T) {
-			o, fail := faulty(t)
-			fatal := make(chan string, 100)
-			o.OnFatal = func(line string) {
-				fatal <- line
-				select {} // as a process that ends
-			}
-			s, err := Open(o) // and cannot be closed
-			if err != nil {
-				t.Fatal(err)
-			}
-			env := mustCommit(t, s, []byte("x"))
-			var once sync.Once
-			fail(func(op, name string) error {
-				var err error
-				if op == "sync" && isLog(name) {
-					once.Do(func() { err = syscall.EIO })
-				}
-				return err
-			})
-			returned := make(chan error, 10)
-			go func() {
-				if kind == "Commit" {
-					_, err := commit(s, []byte("y"))
-					returned <- err
-				} else {
-					_, err := s.Update(ctx, nil, settled(env))
-					returned <- err
-				}
-			}()
-			var line string
-			select {
-			case line = <-fatal:
-			case <-time.After(20 * time.Second):
-				t.Fatal("OnFatal was not called")
-			}
-			if !strings.HasPrefix(line, "stagepost: store: ") || !strings.Contains(line, "input/output error") || strings.Contains(line, "\n") {
-				t.Errorf("the last line is %q", line)
-			}
-			go func() {
-				_, err := commit(s, []byte("z"))
-				returned <- err
-			}()
-			select {
-			case err := <-returned:
-				if err == nil {
-					t.Error("a write was answered with success after the log failed")
-				}
-			case <-time.After(200 * time.Millisecond):
-			}
-		})
 	}
 }
 

@@ -18,7 +18,7 @@ const (
 	retryFull   = 250 * time.Millisecond
 )
 
-func (s *Store) pebbleFS() vfs.FS { return vfs.OnDiskFull(s.fs, s.onDiskFull) }
+func (s *Store) pebbleFS() vfs.FS { return guardFS{vfs.OnDiskFull(s.fs, s.onDiskFull), s} }
 
 func (s *Store) onDiskFull() {
 	s.health.waiting.Store(true)

@@ -50,6 +50,7 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("data folder %s cannot be read: %w", o.Dir, err)
 	}
 	s.keepBallast()
+	s.running.Store(true)
 	return s, nil
 }
 

@@ -42,7 +42,7 @@ func (s *Store) Update(_ context.Context, _ store.Lease, ch ...store.Change) (st
 		return stale, nil
 	}
 	start := s.health.begin()
-	err = s.db.ApplyNoSyncWait(u.batch, pebble.Sync)
+	err = s.apply(u.batch, s.db.ApplyNoSyncWait, pebble.Sync)
 	s.update.Unlock()
 	if err != nil {
 		s.health.end(start)
@@ -150,7 +150,7 @@ func (u *updating) stage(c *store.Change) (ok bool, err error) {
 // next sends what is staged, so that a second change of the same message reads the first. It is durable with the last
 // batch, which comes behind it in the log.
 func (u *updating) next() error {
-	err := u.store.db.Apply(u.batch, pebble.NoSync)
+	err := u.store.apply(u.batch, u.store.db.Apply, pebble.NoSync)
 	if err != nil {
 		return fmt.Errorf("%w: %w", store.ErrUnknown, err)
 	}

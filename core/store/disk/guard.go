@@ -1,0 +1,92 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// guardFS stands between Pebble and the file system while the store runs. What cannot be written to the log ends the process
+// here: left alone, Pebble panics over a log that it cannot begin or end, with its mutexes in a state in which no recover
+// helps. Errors of other files are Pebble's own to try again, which it does without a pause: here it gets one.
+type guardFS struct {
+	vfs.FS
+	s *Store
+}
+
+const pauseBroken = time.Second
+
+func (g guardFS) Unwrap() vfs.FS { return g.FS }
+
+// check passes an error on, unless it ends the process.
+func (g guardFS) check(what, name string, log bool, err error) error {
+	if err == nil || !g.s.running.Load() {
+		return err
+	}
+	if log {
+		if inner := (*os.PathError)(nil); errors.As(err, &inner) {
+			err = inner.Err
+		}
+		g.s.fatal(fmt.Sprintf("%s %s: %v", what, name, err))
+	}
+	if !errors.Is(err, syscall.ENOSPC) { // that has waited already
+		select {
+		case <-time.After(pauseBroken):
+		case <-g.s.health.quit:
+		}
+	}
+	return err
+}
+
+func (g guardFS) file(name string, f vfs.File, err error) (vfs.File, error) {
+	log := filepath.Ext(name) == ".log"
+	if err = g.check("creating", name, log, err); err != nil {
+		return nil, err
+	}
+	return guardFile{f, g, name, log}, nil
+}
+
+func (g guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := g.FS.Create(name, c)
+	return g.file(name, f, err)
+}
+
+func (g guardFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := g.FS.ReuseForWrite(oldname, newname, c)
+	return g.file(newname, f, err)
+}
+
+// OpenDir opens a folder to sync it. The name of a new log becomes durable by that, so it counts as log.
+func (g guardFS) OpenDir(name string) (vfs.File, error) {
+	f, err := g.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return guardFile{f, g, name, true}, nil
+}
+
+type guardFile struct {
+	vfs.File
+	g    guardFS
+	name string
+	log  bool
+}
+
+func (f guardFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	return n, f.g.check("writing", f.name, f.log, err)
+}
+
+func (f guardFile) Sync() error { return f.g.check("syncing", f.name, f.log, f.File.Sync()) }
+
+func (f guardFile) SyncData() error { return f.g.check("syncing", f.name, f.log, f.File.SyncData()) }
+
+func (f guardFile) SyncTo(n int64) (bool, error) {
+	whole, err := f.File.SyncTo(n)
+	return whole, f.g.check("syncing", f.name, f.log, err)
+}
