@@ -14,7 +14,7 @@ func pluginsOf(status []generation.PluginStatus) []admin.Plugin {
 	for i, p := range status {
 		plugins[i] = admin.Plugin{
 			Name: p.Name, Version: p.Version, State: "live", Calls: uint64(p.Calls), Errors: uint64(p.Errors), Source: p.Source,
-			Description: p.Description, Stages: append([]string{}, p.Stages...), Needs: needsOf(&p.Needs),
+			Description: p.Description, Stages: append([]string{}, p.Stages...), Needs: p.NeedWords(),
 		}
 		describeCalls(&plugins[i], p.Hooks)
 	}
@@ -39,31 +39,6 @@ func describeCalls(p *admin.Plugin, all []generation.HookStatus) {
 	if len(open) > 0 {
 		p.State = "open at " + strings.Join(open, ", ")
 	}
-}
-
-// needsOf says what was granted, in the words of the manifest.
-func needsOf(n *hooks.Needs) []string {
-	words := []string{}
-	add := func(ok bool, word string) {
-		if ok {
-			words = append(words, word)
-		}
-	}
-	add(n.DNS, "dns")
-	add(n.KV, "kv own")
-	add(n.Read == hooks.ReadHeaders, "read headers")
-	add(n.Read == hooks.ReadBody, "read body")
-	add(n.Edit&hooks.EditHeaders != 0, "edit headers")
-	add(n.Edit&hooks.EditSender != 0, "edit sender")
-	add(n.Edit&hooks.EditRcpts != 0, "edit rcpts")
-	for _, f := range n.Facts {
-		add(true, "fact "+f)
-	}
-	for _, r := range n.Route {
-		add(true, "route "+r)
-	}
-	add(n.Relay, "relay")
-	return words
 }
 
 // orderOf describes the hooks of a generation in the order they are asked. chain gives those of one stage.

@@ -13,8 +13,9 @@ package config
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -115,16 +116,23 @@ type Options struct {
 // Load reads and parses the file at path. When it cannot be read the error wraps the one of package os (fs.ErrNotExist
 // for example); when its content is wrong the error is of type Errors.
 func Load(path string) (*Config, error) {
-	f, err := os.Open(path)
+	data, err := Read(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the configuration: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+		return nil, err
 	}
 	return Parse(path, data, Options{Hostname: os.Hostname})
+}
+
+// Read reads the file at path for Parse.
+func Read(path string) ([]byte, error) {
+	data, err := ReadFile(path, MaxFile)
+	if err != nil {
+		if named := (*fs.PathError)(nil); !errors.As(err, &named) {
+			err = fmt.Errorf("%s %w", path, err)
+		}
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	return data, nil
 }
 
 // Parse reads a configuration from data. Messages call it name, and relative paths in it count from name's folder.

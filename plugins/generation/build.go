@@ -41,8 +41,10 @@ func (s *shared) release() {
 	}
 }
 
-// readAll reads what the configuration enables and what lies in the watched folder.
-func readAll(cfg *config.Config) ([]*Source, error) {
+// readAll reads what the configuration enables and what lies in the watched folder. A folder that is not there holds no
+// plugins, unless some of the generation in force are from it: that it is gone is a mistake, or the middle of a deployment, and
+// nobody's wish that mail be refused.
+func readAll(cfg *config.Config, old *state) ([]*Source, error) {
 	var sources []*Source
 	known := bundled.Names()
 	names := slices.Clone(cfg.Plugins.Enable)
@@ -58,7 +60,14 @@ func readAll(cfg *config.Config) ([]*Source, error) {
 			label = filepath.ToSlash(rel)
 		}
 		var err error
-		if folder, err = readFolder(dir, label); err != nil {
+		folder, err = readFolder(dir, label)
+		if errors.Is(err, errNoFolder) {
+			err = nil
+			if old != nil && slices.ContainsFunc(old.loaded, func(s *shared) bool { return s.source.From == "folder" }) {
+				err = cfg.Errorf([]string{"plugins", "folder"}, "there is no folder %s, and plugins from it are in force; to run without them, take this key out", label)
+			}
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

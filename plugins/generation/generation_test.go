@@ -162,80 +162,6 @@ func TestSaveChangesTheNextAnswer(t *testing.T) {
 	}
 }
 
-func TestAMistakeChangesNothing(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		spoil func(*site)
-		want  string
-	}{
-		{"syntax", func(s *site) { s.write("plugins/vip.lua", code("vip", "x")+"\nfunction broken(\n") }, "plugins/vip.lua:"},
-		{"empty file, half-way through a save", func(s *site) { s.write("plugins/vip.lua", "") }, "plugins/vip.lua:1: the file does not begin with plugin"},
-		{"error at load", func(s *site) { s.write("plugins/vip.lua", code("vip", "x")+"error('no')\n") }, "plugins/vip.lua:3: no"},
-		{"endless load", func(s *site) { s.write("plugins/vip.lua", code("vip", "x")+"while true do end\n") }, "plugins/vip.lua:3: ran out of"},
-		{"other id", func(s *site) { s.write("plugins/vip.lua", code("wip", "x")) }, `plugins/vip.lua:1: the plugin calls itself "wip"`},
-		{"unknown stage", func(s *site) { s.write("plugins/vip.lua", code("vip", "x")+"function on.recpt(r) end\n") }, `plugins/vip.lua:3: unknown stage "recpt"`},
-		{"hook without code", func(s *site) {
-			s.write("plugins/vip.lua", "plugin { id = \"vip\", version = \"1.0.0\", api = 0, description = \"x\",\n hook = { mail = { order = 1 } } }\nfunction on.rcpt(r) end\n")
-		}, "plugins/vip.lua:2: hook.mail is declared, but the code has no on.mail"},
-		{"two of one name", func(s *site) {
-			s.write("plugins/vip/init.lua", code("vip", "x"))
-		}, `the plugin "vip" is also`},
-		{"settings", func(s *site) { s.write("stagepost.toml", base+"[plugin.vip]\nwait = 5\n") }, "stagepost.toml:10:"},
-		{"settings for nobody", func(s *site) { s.write("stagepost.toml", base+"[plugin.vipp]\nwait = 5\n") }, `there is no plugin "vipp" that these settings are for; did you mean "vip"?`},
-		{"unknown bundled", func(s *site) { s.write("stagepost.toml", base+"enable = [\"relai\"]\n") }, `there is no plugin "relai"; did you mean "relay"?`},
-		{"unknown key", func(s *site) { s.write("stagepost.toml", base+"enabel = []\n") }, "stagepost.toml:9:"},
-		{"run of nobody", func(s *site) { s.write("stagepost.toml", base+"[run.two]\nplugin = \"vipp\"\n") }, `there is no plugin "vipp"; did you mean "vip"?`},
-		{"other data folder", func(s *site) { s.write("stagepost.toml", strings.Replace(base, `"data"`, `"other"`, 1)) }, "the data folder cannot change"},
-		{"a circle", func(s *site) {
-			s.write("plugins/a.lua", "plugin { id = \"a\", version = \"1.0.0\", api = 0, description = \"x\", hook = { rcpt = { after = {\"b\"} } } }\nfunction on.rcpt(r) end\n")
-			s.write("plugins/b.lua", "plugin { id = \"b\", version = \"1.0.0\", api = 0, description = \"x\", hook = { rcpt = { after = {\"a\"} } } }\nfunction on.rcpt(r) end\n")
-		}, "goes in a circle"},
-		{"10 MB", func(s *site) { s.write("plugins/vip.lua", code("vip", "x")+strings.Repeat("-- x\n", 2<<20)) }, "is larger than"},
-		{"a listener that cannot be opened", func(s *site) {
-			s.prepare = func(_, next *config.Config) (func(), func(), error) {
-				return nil, func() {}, errors.New("stagepost.toml:4: busy")
-			}
-			s.write("stagepost.toml", base+"enable = []\n")
-		}, "stagepost.toml:4: busy"},
-		{"folder in place of a file", func(s *site) {
-			s.remove("plugins/vip.lua")
-			s.write("plugins/vip.lua/init.lua", code("vip", "x")+"(\n")
-		}, "plugins/vip.lua"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := newSite(t)
-			s.write("plugins/vip.lua", code("vip", "one"))
-			s.mustOpen()
-			c.spoil(s)
-			ch := s.m.Reload(t.Context())
-			if ch.Err == nil || !strings.Contains(ch.Err.Error(), c.want) {
-				t.Fatalf("the reload came to %v, want %q", ch.Err, c.want)
-			}
-			if got := s.says(); got != "one" || s.m.Current().Number() != 1 {
-				t.Errorf("generation %d says %q", s.m.Current().Number(), got)
-			}
-			if out := s.console.String(); !strings.Contains(out, c.want) || !strings.HasSuffix(out, "; generation 1 stays\n") {
-				t.Errorf("the console has %q", out)
-			}
-			if st := s.m.Status(); !strings.Contains(st.Error, c.want) {
-				t.Errorf("status says %q", st.Error)
-			}
-			before := s.console.String()
-			if again := s.m.Reload(t.Context()); again.Err == nil || s.console.String() != before {
-				t.Errorf("the same mistake again: %v, told twice: %v", again.Err, s.console.String() != before)
-			}
-			// And it can be mended.
-			s.prepare = nil
-			s.remove("plugins")
-			s.write("stagepost.toml", base)
-			s.write("plugins/vip.lua", code("vip", "mended"))
-			if ch := s.m.Reload(t.Context()); ch.Err != nil || s.says() != "mended" || s.m.Status().Error != "" {
-				t.Errorf("after mending: %v, says %q, status %q", ch.Err, s.says(), s.m.Status().Error)
-			}
-		})
-	}
-}
-
 func TestMistakesAtTheStart(t *testing.T) {
 	s := newSite(t)
 	s.write("plugins/vip.lua", "plugin { id = 'vip' }\nfunction on.rcpt(r) return nothing.at.all end")
@@ -291,8 +217,6 @@ func TestRunUnderAnotherName(t *testing.T) {
 	}
 }
 
-// TestCallsGoOnDuringReloads asks from several goroutines while the plugin changes: each answer is one of those that were
-// saved.
 // TestIdleInstancesAreLetGo: also where a plugin is asked no more, so that no call of it does.
 func TestIdleInstancesAreLetGo(t *testing.T) {
 	s := newSite(t)
@@ -347,6 +271,8 @@ func TestRefusedForSomethingOutside(t *testing.T) {
 	}
 }
 
+// TestCallsGoOnDuringReloads asks from several goroutines while the plugin changes: each answer is one of those that were
+// saved.
 func TestCallsGoOnDuringReloads(t *testing.T) {
 	s := newSite(t)
 	s.write("plugins/vip.lua", code("vip", "v0"))
@@ -380,70 +306,6 @@ func TestCallsGoOnDuringReloads(t *testing.T) {
 	group.Wait()
 	if n := s.m.Current().Number(); n != 21 {
 		t.Errorf("generation %d, want 21", n)
-	}
-}
-
-func TestWatch(t *testing.T) {
-	s := newSite(t)
-	s.write("plugins/vip.lua", code("vip", "one"))
-	s.mustOpen()
-	ctx := t.Context()
-	go s.m.Watch(ctx)
-	until := func(want string) {
-		t.Helper()
-		for end := time.Now().Add(20 * time.Second); s.says() != want; time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("it still says %q, want %q; the console has %q", s.says(), want, s.console.String())
-			}
-		}
-	}
-	for i := 0; s.says() != "two"; i++ { // again and again, since the watch may not be there yet
-		s.write("plugins/vip.lua", code("vip", "two")+strings.Repeat("\n", i))
-		time.Sleep(400 * time.Millisecond)
-		if i > 50 {
-			t.Fatalf("no save is seen; the console has %q", s.console.String())
-		}
-	}
-	s.write("plugins/.vip.lua.swp", "editor")
-	s.write("plugins/new", code("vip", "three"))
-	if err := os.Rename(filepath.Join(s.dir, "plugins/new"), filepath.Join(s.dir, "plugins/vip.lua")); err != nil {
-		t.Fatal(err)
-	}
-	until("three")
-	s.remove("plugins/vip.lua")
-	s.write("plugins/vip/init.lua", code("vip", "folder"))
-	until("folder")
-	s.write("plugins/vip/lib/text.lua", `return "from a module"`)
-	s.write("plugins/vip/init.lua", "plugin { id = \"vip\", version = \"1.0.0\", api = 0, description = \"x\" }\nlocal text = require \"lib/text\"\nfunction on.rcpt(r) return reject(text) end\n")
-	until("from a module")
-	s.write("plugins/vip/lib/text.lua", `return "changed module"`)
-	until("changed module")
-}
-
-// TestFolderBehindALink swaps a folder the way containers do: a link to a link.
-func TestFolderBehindALink(t *testing.T) {
-	s := newSite(t)
-	s.write("v1/vip.lua", code("vip", "one"))
-	s.write("v2/vip.lua", code("vip", "two"))
-	link := func(to, name string) {
-		t.Helper()
-		tmp := filepath.Join(s.dir, name+".tmp")
-		if err := os.Symlink(to, tmp); err != nil {
-			t.Skip("left out: no symbolic links here")
-		}
-		if err := os.Rename(tmp, filepath.Join(s.dir, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	link("v1", "current")
-	link("current", "plugins")
-	s.mustOpen()
-	if got := s.says(); got != "one" {
-		t.Fatalf("it says %q", got)
-	}
-	link("v2", "current")
-	if c := s.m.Reload(t.Context()); c.Err != nil || s.says() != "two" {
-		t.Errorf("after the swap: %v, it says %q", c.Err, s.says())
 	}
 }
 

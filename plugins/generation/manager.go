@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,15 +41,18 @@ type Options struct {
 type Manager struct {
 	opts    Options
 	current *hooks.Current
-	reload  sync.Mutex // one at a time
-	tried   [32]byte   // hash of what was last read, whether it became live or not
-	outside bool       // it was refused for something outside of the files, such as a busy port: the same files may do later
+	slow    time.Duration         // between two looks that no event asked for
+	pause   func(context.Context) // between two readings
+	reload  sync.Mutex            // one at a time
+	tried   [32]byte              // hash of what was last read, whether it became live or not
+	outside bool                  // it was refused for something outside of the files, such as a busy port: the same files may do later
 	state   atomic.Pointer[state]
 }
 
 // state is what a reload replaces, apart from the hooks themselves.
 type state struct {
 	cfg     *config.Config
+	hash    [32]byte // of what was read
 	loaded  []*shared
 	number  uint64
 	since   time.Time
@@ -65,19 +69,19 @@ type Change struct {
 
 // New builds generation 1. It refuses what Reload would refuse. Prepare is not called: the caller starts with Config.
 func New(o Options) (*Manager, error) {
-	m := &Manager{opts: o}
-	cfg, sources, hash, err := m.read()
+	m := &Manager{opts: o, slow: slowLook, pause: pause}
+	r := m.read()
+	if r.err != nil {
+		return nil, r.err
+	}
+	b := builder{host: o.Host, cfg: r.cfg, log: o.Log}
+	gen, loaded, err := b.build(1, r.sources, nil)
 	if err != nil {
 		return nil, err
 	}
-	b := builder{host: o.Host, cfg: cfg, log: o.Log}
-	gen, loaded, err := b.build(1, sources, nil)
-	if err != nil {
-		return nil, err
-	}
-	m.tried = hash
+	m.tried = r.hash
 	m.current = hooks.NewCurrent(gen)
-	m.state.Store(&state{cfg: cfg, loaded: loaded, number: 1, since: time.Now()})
+	m.state.Store(&state{cfg: r.cfg, hash: r.hash, loaded: loaded, number: 1, since: time.Now()})
 	return m, nil
 }
 
@@ -87,48 +91,99 @@ func (m *Manager) Current() *hooks.Current { return m.current }
 // Config is the configuration in force.
 func (m *Manager) Config() *config.Config { return m.state.Load().cfg }
 
-// read reads the configuration and every plugin, once.
-func (m *Manager) read() (*config.Config, []*Source, [32]byte, error) {
-	cfg, err := config.Load(m.opts.File)
-	if err != nil {
-		return nil, nil, fileHash(m.opts.File, err), err
-	}
-	h := sha256.New()
-	h.Write(cfg.Hash[:])
-	sources, err := readAll(cfg)
-	if err != nil {
-		io.WriteString(h, err.Error())
-		return nil, nil, [32]byte(h.Sum(nil)), err
-	}
-	for _, s := range sources {
-		fmt.Fprintf(h, "%s\x00%x\n", s.Label, s.Hash)
-	}
-	return cfg, sources, [32]byte(h.Sum(nil)), nil
+// reading is the configuration and every plugin as they were at one moment, or why they could not be read.
+type reading struct {
+	cfg     *config.Config
+	sources []*Source
+	hash    [32]byte // of all that was read, and of the error
+	err     error
 }
 
-// fileHash stands for a configuration that could not be used, so that the same mistake is told once.
-func fileHash(name string, err error) [32]byte {
-	data, _ := os.ReadFile(name)
-	return sha256.Sum256(append(data[:min(len(data), config.MaxFile)], err.Error()...))
+// read reads everything, once.
+func (m *Manager) read() (r reading) {
+	h := sha256.New()
+	defer func() {
+		if r.err != nil {
+			io.WriteString(h, r.err.Error())
+		}
+		h.Sum(r.hash[:0])
+	}()
+	data, err := config.Read(m.opts.File)
+	if err != nil {
+		return reading{err: err}
+	}
+	h.Write(data)
+	if r.cfg, r.err = config.Parse(m.opts.File, data, config.Options{Hostname: os.Hostname}); r.err != nil {
+		return r
+	}
+	if r.sources, r.err = readAll(r.cfg, m.state.Load()); r.err != nil {
+		return r
+	}
+	for _, s := range r.sources {
+		fmt.Fprintf(h, "\x00%s\x00%x", s.Label, s.Hash)
+	}
+	return r
+}
+
+// What changes while it is read is read again, after a pause, until two readings are the same; not for ever.
+const (
+	settlePause = 20 * time.Millisecond
+	settleTries = 10
+)
+
+func pause(ctx context.Context) {
+	select {
+	case <-time.After(settlePause):
+	case <-ctx.Done():
+	}
+}
+
+// settle reads everything like read, but not the half of what somebody is writing.
+func (m *Manager) settle(ctx context.Context) reading {
+	r := m.read()
+	for try := 0; r.hash != m.tried && try < settleTries; try++ {
+		m.pause(ctx)
+		last := r.hash
+		if r = m.read(); r.hash == last {
+			break
+		}
+	}
+	return r
 }
 
 // Reload reads everything and puts it in force if it changed and is right. It is safe to call at any time and from anywhere.
-func (m *Manager) Reload(ctx context.Context) Change {
+func (m *Manager) Reload(context.Context) Change {
 	m.reload.Lock()
 	defer m.reload.Unlock()
 	start := time.Now()
+	return m.take(m.read(), start)
+}
+
+// notice is Reload for those who do not know whether the change is over.
+func (m *Manager) notice(ctx context.Context) Change {
+	m.reload.Lock()
+	defer m.reload.Unlock()
+	start := time.Now()
+	return m.take(m.settle(ctx), start)
+}
+
+// take puts a reading in force if it is another one and right.
+func (m *Manager) take(r reading, start time.Time) Change {
 	old := m.state.Load()
-	cfg, sources, hash, err := m.read()
-	if hash == m.tried && !m.outside {
-		c := Change{Number: old.number, Took: time.Since(start)}
+	switch {
+	case r.hash == old.hash:
+		m.tried, m.outside = r.hash, false
 		if old.failure != "" {
-			c.Err = errors.New(old.failure)
+			m.mended(old)
 		}
-		return c
+		return Change{Number: old.number, Took: time.Since(start)}
+	case r.hash == m.tried && !m.outside:
+		return Change{Number: old.number, Err: errors.New(old.failure), Took: time.Since(start)}
 	}
-	m.tried, m.outside = hash, false
+	m.tried, m.outside = r.hash, false
+	err := r.err
 	if err == nil {
-		err = m.swap(old, cfg, sources)
+		err = m.swap(old, r)
 	}
 	took := time.Since(start)
 	if err != nil {
@@ -142,12 +197,13 @@ func (m *Manager) Reload(ctx context.Context) Change {
 	return Change{Number: next.number, Changed: true, Took: took}
 }
 
-func (m *Manager) swap(old *state, cfg *config.Config, sources []*Source) error {
+func (m *Manager) swap(old *state, r reading) error {
+	cfg := r.cfg
 	if cfg.Data != old.cfg.Data {
 		return cfg.Errorf([]string{"data"}, "the data folder cannot change while the server runs; restart it to move from %s", old.cfg.Data)
 	}
 	b := builder{host: m.opts.Host, cfg: cfg, log: m.opts.Log}
-	gen, loaded, err := b.build(old.number+1, sources, old.loaded)
+	gen, loaded, err := b.build(old.number+1, r.sources, old.loaded)
 	if err != nil {
 		return err
 	}
@@ -161,7 +217,7 @@ func (m *Manager) swap(old *state, cfg *config.Config, sources []*Source) error 
 			return err
 		}
 	}
-	m.state.Store(&state{cfg: cfg, loaded: loaded, number: gen.Number, since: time.Now()})
+	m.state.Store(&state{cfg: cfg, hash: r.hash, loaded: loaded, number: gen.Number, since: time.Now()})
 	m.current.Swap(gen)
 	commit()
 	return nil
@@ -179,6 +235,15 @@ func (m *Manager) refuse(old *state, err error) {
 	fmt.Fprintf(m.opts.Console, "%s; generation %d stays\n", strings.ReplaceAll(err.Error(), "\n", "\n  "), old.number)
 }
 
+// mended forgets a refusal: what is in force lies in the files again.
+func (m *Manager) mended(old *state) {
+	well := *old
+	well.failure = ""
+	m.state.Store(&well)
+	m.opts.Log.Info("the change that was refused was taken back", "generation", old.number)
+	fmt.Fprintf(m.opts.Console, "the change that was refused was taken back; generation %d is in force\n", old.number)
+}
+
 // difference says in words what a new generation changed.
 func difference(old, next *state) string {
 	var words []string
@@ -191,7 +256,7 @@ func difference(old, next *state) string {
 		case o == nil:
 			words = append(words, "+"+s.name)
 		case o != s:
-			words = append(words, s.name)
+			words = append(words, s.name+asksMore(o.manifest.Needs, s.manifest.Needs))
 		}
 		delete(was, s.name)
 	}
@@ -203,10 +268,18 @@ func difference(old, next *state) string {
 	if old.cfg.Hash != next.cfg.Hash {
 		words = append(words, filepath.Base(next.cfg.File))
 	}
-	if len(words) == 0 {
-		return "as it was before the change that was refused"
-	}
 	return strings.Join(words, ", ")
+}
+
+// asksMore says what a new version of a plugin may do and the old one might not: who writes into the folder grants it, but
+// whoever reads the console should know.
+func asksMore(old, next *hooks.Needs) string {
+	had := needWords(old)
+	more := slices.DeleteFunc(needWords(next), func(w string) bool { return slices.Contains(had, w) })
+	if len(more) == 0 {
+		return ""
+	}
+	return " (now also: " + strings.Join(more, ", ") + ")"
 }
 
 // Close lets go of the plugins: who still asks finds none, and those in use end with their last user.

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/stagepost/stagepost/core/config"
 )
 
 // Bounds of what is read. They are far beyond what plugins need and keep a stray device or dump from being loaded.
@@ -22,7 +24,14 @@ const (
 	maxFiles   = 1_000     // in one plugin
 	maxAll     = 128 << 20 // bytes, in all plugins
 	maxFolders = 8         // how deep a plugin's folders go
+	maxEntries = 20_000    // looked at, in all folders: links may lead in circles
 )
+
+// budget is what may still be read.
+type budget struct {
+	bytes   int64
+	entries int
+}
 
 // Source is one plugin as it was read: a single .lua file or a folder. It is never changed.
 type Source struct {
@@ -59,51 +68,50 @@ func (s *Source) hash() {
 	h.Sum(s.Hash[:0])
 }
 
-// readFolder reads every plugin of the watched folder, once. Messages call the folder label. A folder that is not there holds
-// no plugins; one that cannot be read is an error.
+// errNoFolder: the plugin folder is not there.
+var errNoFolder = errors.New("there is no such folder")
+
+// readFolder reads every plugin of the watched folder, once. Messages call the folder label.
 func readFolder(dir, label string) ([]*Source, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, errNoFolder
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the plugin folder cannot be read: %w", err)
+		return nil, fmt.Errorf("%s: the plugin folder cannot be read: %w", label, plain(err))
 	}
 	var sources []*Source
-	budget := int64(maxAll)
+	left := &budget{maxAll, maxEntries}
 	for _, e := range entries {
 		name := e.Name()
 		if ignored(name) {
 			continue
 		}
+		s := &Source{Name: strings.TrimSuffix(name, ".lua"), Label: label + "/" + name, Main: "init.lua", From: "folder", Files: map[string][]byte{}}
 		full := filepath.Join(dir, name)
-		info, err := os.Stat(full) // through links: that is how containers swap folders
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // went away since it was listed
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s/%s: %w", label, name, err)
-		}
-		s := &Source{Name: strings.TrimSuffix(name, ".lua"), Label: label + "/" + name, From: "folder", Files: map[string][]byte{}}
+		info, err := look(full, e)
 		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", s.Label, err)
+		case info == nil:
+			continue
+		case info.IsDir() && s.Name != name:
+			return nil, fmt.Errorf("%s: is a folder; a plugin that is a folder has no .lua in its name", s.Label)
 		case info.IsDir():
-			s.Main = "init.lua"
-			if err := s.readTree(full, "", &budget); err != nil {
+			if err := s.readTree(full, "", left); err != nil {
 				return nil, err
 			}
-			if s.Files["init.lua"] == nil && s.Files["plugin.toml"] == nil {
+			if len(s.Files) == 0 {
 				continue // a folder of something else
 			}
 			if s.Files["init.lua"] == nil {
-				return nil, fmt.Errorf("%s: there is no init.lua beside plugin.toml", s.Label)
+				return nil, fmt.Errorf("%s: there is no init.lua in it; a folder here is a plugin, unless its name begins with a dot", s.Label)
 			}
-		case strings.HasSuffix(name, ".lua"):
+		case s.Name != name:
 			s.Main = name
-			data, err := readFile(full, s.Label, &budget)
-			if err != nil {
+			if s.Files[name], err = readFile(full, s.Label, left); err != nil {
 				return nil, err
 			}
-			s.Files[name] = data
 		default:
 			continue
 		}
@@ -116,30 +124,63 @@ func readFolder(dir, label string) ([]*Source, error) {
 	return sources, nil
 }
 
+// look tells what lies at a place, through links, since that is how containers swap files. It gives nil for what went away
+// since it was listed. A link that leads nowhere is a mistake: somebody wants something to be there.
+func look(full string, e fs.DirEntry) (fs.FileInfo, error) {
+	info, err := os.Stat(full)
+	switch {
+	case err == nil:
+		return info, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, plain(err)
+	case e.Type()&fs.ModeSymlink == 0:
+		return nil, nil
+	}
+	to, err := os.Readlink(full)
+	if err != nil {
+		return nil, nil
+	}
+	return nil, fmt.Errorf("the link leads nowhere: there is no %s", to)
+}
+
+// plain takes the path out of an error whose message begins with a better one.
+func plain(err error) error {
+	if named := (*fs.PathError)(nil); errors.As(err, &named) {
+		return named.Err
+	}
+	return err
+}
+
 // ignored tells names that editors and systems leave behind.
 func ignored(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") || strings.HasSuffix(name, "~")
 }
 
-func (s *Source) readTree(dir, prefix string, budget *int64) error {
+func (s *Source) readTree(dir, prefix string, left *budget) error {
 	if strings.Count(prefix, "/") > maxFolders {
 		return fmt.Errorf("%s: folders are more than %d deep", s.Label, maxFolders)
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return fmt.Errorf("%s: %w", s.Label, err)
+		return fmt.Errorf("%s: %w", path.Join(s.Label, prefix), plain(err))
 	}
 	for _, e := range entries {
 		if ignored(e.Name()) || prefix == "" && e.Name() == "tests" {
 			continue
 		}
+		if left.entries--; left.entries < 0 {
+			return fmt.Errorf("%s: more than %d files and folders; does a link in it lead in a circle?", s.Label, maxEntries)
+		}
 		full, rel := filepath.Join(dir, e.Name()), path.Join(prefix, e.Name())
-		info, err := os.Stat(full)
+		info, err := look(full, e)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.Path(rel), err)
 		}
+		if info == nil {
+			continue
+		}
 		if info.IsDir() {
-			if err := s.readTree(full, rel+"/", budget); err != nil {
+			if err := s.readTree(full, rel+"/", left); err != nil {
 				return err
 			}
 			continue
@@ -150,36 +191,23 @@ func (s *Source) readTree(dir, prefix string, budget *int64) error {
 		if len(s.Files) >= maxFiles {
 			return fmt.Errorf("%s: more than %d files", s.Label, maxFiles)
 		}
-		if s.Files[rel], err = readFile(full, s.Path(rel), budget); err != nil {
+		if s.Files[rel], err = readFile(full, s.Path(rel), left); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// readFile reads a regular file of bounded size. It looks at what was opened, so that nothing can be put in its place, and
-// never waits for the writer of a pipe.
-func readFile(name, label string, budget *int64) ([]byte, error) {
-	f, err := openNonblock(name)
+// readFile reads one file of the folder within all bounds.
+func readFile(name, label string, left *budget) ([]byte, error) {
+	data, err := config.ReadFile(name, maxFile)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", label, err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", label, err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: is not a regular file (%s)", label, info.Mode().Type())
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", label, err)
+		return nil, fmt.Errorf("%s: %w", label, plain(err))
 	}
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("%s: is larger than %d bytes, the most that is loaded", label, maxFile)
 	}
-	if *budget -= int64(len(data)); *budget < 0 {
+	if left.bytes -= int64(len(data)); left.bytes < 0 {
 		return nil, fmt.Errorf("%s: the plugin folder holds more than %d bytes", label, int64(maxAll))
 	}
 	return data, nil

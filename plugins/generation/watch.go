@@ -2,69 +2,34 @@ package generation
 
 import (
 	"context"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
 )
 
-// Times of the watch. A burst of events is waited out, but not for ever; where a file system sends no events (NFS, some
-// containers) the slow poll finds the change by its content.
+// Times of the watch.
 const (
-	debounce = 250 * time.Millisecond
-	patience = time.Second
-	poll     = 10 * time.Second
-	maxWatch = 1_000
+	debounce = 250 * time.Millisecond // without events, before the files are looked at
+	patience = 500 * time.Millisecond // from the first event to the look, while more of them come
+	slowLook = 10 * time.Second       // for what sends no events: NFS, some mounts of containers
 )
 
 // Watch reloads when the configuration or a plugin changes, until ctx ends.
 func (m *Manager) Watch(ctx context.Context) {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
-		m.opts.Log.Warn("file events cannot be had; changes are found by looking every 10 s", "err", err)
+		m.opts.Log.Warn("file events cannot be had; changes are found by looking every "+slowLook.String(), "err", err)
 		w = &fsnotify.Watcher{} // its channels are nil and never ready
 	} else {
 		defer w.Close()
 	}
-	m.follow(w)
-	slow := time.NewTicker(poll)
-	defer slow.Stop()
-	var quiet <-chan time.Time // runs while events come
-	var first time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case ev, ok := <-w.Events:
-			if !ok {
-				return
-			}
-			if ignored(filepath.Base(ev.Name)) && !isDataLink(ev.Name) || ev.Op == fsnotify.Chmod {
-				continue
-			}
-			now := time.Now()
-			if quiet == nil {
-				first = now
-			}
-			quiet = time.After(max(0, min(debounce, first.Add(patience).Sub(now))))
-		case err, ok := <-w.Errors:
-			if !ok {
-				return
-			}
-			m.opts.Log.Warn("file events were lost; looking at the content", "err", err)
-			m.Reload(ctx)
-		case <-quiet:
-			quiet = nil
-			m.Reload(ctx)
-			m.follow(w)
-		case <-slow.C:
-			m.trim()
-			m.Reload(ctx)
-			m.follow(w)
-		}
-	}
+	p := newPlaces(w, m.opts.Log)
+	more := p.follow(m.opts.File, m.Config().Plugins.Folder)
+	watch{events: w.Events, errors: w.Errors, slow: m.slow, matters: p.matters, log: m.opts.Log, look: func() bool {
+		m.trim()
+		m.notice(ctx)
+		return p.follow(m.opts.File, m.Config().Plugins.Folder)
+	}}.run(ctx, more)
 }
 
 // trim lets go of instances that plugins needed for a burst of mail.
@@ -74,44 +39,67 @@ func (m *Manager) trim() {
 	}
 }
 
-// isDataLink tells the link by which Kubernetes swaps a mounted folder; its name begins with dots.
-func isDataLink(name string) bool { return filepath.Base(name) == "..data" }
+// watch turns events into looks at the files: one for a burst of events, when it is over, but also while it goes on for ever;
+// and one now and then.
+type watch struct {
+	events  <-chan fsnotify.Event
+	errors  <-chan error
+	slow    time.Duration
+	matters func(fsnotify.Event) bool
+	look    func() (again bool) // again: something may have changed while it looked
+	log     interface{ Warn(msg string, args ...any) }
+}
 
-// follow watches the folders that matter now. Folders, not files: an editor replaces the file that a watch would hold on to.
-func (m *Manager) follow(w *fsnotify.Watcher) {
-	if w.Events == nil {
-		return
-	}
-	cfg := m.Config()
-	folders := []string{filepath.Dir(m.opts.File)}
-	if cfg.Plugins.Folder != "" {
-		root := cfg.Plugins.Folder
-		if real, err := filepath.EvalSymlinks(root); err == nil {
-			folders = append(folders, filepath.Dir(root)) // the link itself may be swapped
-			root = real
+func (w watch) run(ctx context.Context, again bool) {
+	slow := time.NewTicker(w.slow)
+	defer slow.Stop()
+	due := time.NewTimer(0)
+	due.Stop()
+	var first time.Time // of a burst; zero: there is none
+	stir := func() {
+		now := time.Now()
+		if first.IsZero() {
+			first = now
 		}
-		filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-			if err != nil || len(folders) > maxWatch {
-				return fs.SkipDir
-			}
-			if d.IsDir() {
-				folders = append(folders, p)
-			} else if d.Type()&os.ModeSymlink != 0 {
-				if real, err := filepath.EvalSymlinks(p); err == nil {
-					folders = append(folders, filepath.Dir(real))
-				}
-			}
-			return nil
-		})
+		if wait := min(debounce, first.Add(patience).Sub(now)); wait > 0 { // else it is due already
+			due.Reset(wait)
+		}
 	}
-	have := map[string]bool{}
-	for _, p := range w.WatchList() {
-		have[p] = true
+	look := func() {
+		due.Stop()
+		first = time.Time{}
+		if w.look() {
+			stir()
+		}
 	}
-	for _, f := range folders {
-		if !have[f] {
-			have[f] = true
-			w.Add(f) // one that went away again is found by the poll
+	if again {
+		stir()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case ev, ok := <-w.events:
+			if !ok {
+				return
+			}
+			if w.matters(ev) {
+				stir()
+			}
+		case err, ok := <-w.errors:
+			if !ok {
+				return
+			}
+			if first.IsZero() {
+				w.log.Warn("file events were lost; looking at the files instead", "err", err)
+			}
+			stir()
+		case <-due.C:
+			look()
+		case <-slow.C:
+			if first.IsZero() {
+				look()
+			}
 		}
 	}
 }

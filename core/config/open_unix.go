@@ -1,6 +1,6 @@
 //go:build unix
 
-package generation
+package config
 
 import (
 	"os"
@@ -9,5 +9,5 @@ import (
 
 // openNonblock opens a file for reading without waiting for the other end of a pipe.
 func openNonblock(name string) (*os.File, error) {
-	return os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	return os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 }

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package generation
+package config
 
 import "os"
 
