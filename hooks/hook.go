@@ -30,6 +30,7 @@ type Hook struct {
 	OnError Kind // Next, Defer or Reject: the answer when the handler fails
 	Timeout time.Duration
 	Breaker *Breaker // nil: the generation makes one
+	Counts  *Counts  // may be nil
 	Pos     string   // file:line of the handler, for messages
 
 	reads  []read

@@ -194,6 +194,7 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 	}
 	if !open && err != errSetter {
 		h.Breaker.ended(h, end, err, !end.Before(c.deadline), c.probe)
+		h.Counts.count(v, err, end.Sub(start))
 	}
 	detail := ""
 	if err != nil {

@@ -13,7 +13,7 @@ func pluginsOf(status []generation.PluginStatus) []admin.Plugin {
 	plugins := make([]admin.Plugin, len(status))
 	for i, p := range status {
 		plugins[i] = admin.Plugin{
-			Name: p.Name, Version: p.Version, State: "live", Calls: uint64(p.Calls), Errors: uint64(p.Errors), Source: p.Source,
+			Name: p.Name, Version: p.Version, State: "live", Calls: p.Calls, Errors: p.Errors, Source: p.Source,
 			Description: p.Description, Stages: append([]string{}, p.Stages...), Needs: p.NeedWords(),
 		}
 		describeCalls(&plugins[i], p.Hooks)

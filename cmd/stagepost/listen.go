@@ -9,19 +9,22 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/stagepost/stagepost/core/admin"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/core/server"
 )
 
-// bindings are the listeners that are open. A reload opens what is new, then closes what is gone; what did not change is not
-// touched, and no session ends.
+// bindings are the listeners that are open, and the address of [admin]. A reload opens what is new, then closes what is gone; what
+// did not change is not touched, and no session ends.
 type bindings struct {
-	mu   sync.Mutex
-	open []*binding
+	mu    sync.Mutex
+	open  []*binding
+	watch *watching // nil: nobody asked for it
 }
 
 type binding struct {
@@ -35,9 +38,13 @@ type binding struct {
 func (b *bindings) prepare(d *daemon, old []config.Listener, cfg *config.Config) (commit, abort func(), err error) {
 	next := cfg.Listeners
 	var opened []*binding
+	var watch net.Listener
 	abort = func() {
 		for _, o := range opened {
 			o.net.Close()
+		}
+		if watch != nil {
+			watch.Close()
 		}
 	}
 	for i, l := range next {
@@ -46,11 +53,15 @@ func (b *bindings) prepare(d *daemon, old []config.Listener, cfg *config.Config)
 		}
 		ln, err := b.listen(l, next)
 		if err != nil {
-			return nil, abort, cfg.Errorf([]string{"listener", config.Index(i), "address"}, "%s", bindError(l, err, b.mine(l)))
+			return nil, abort, cfg.Errorf([]string{"listener", config.Index(i), "address"}, "%s", bindError(fmt.Sprintf("the listener %q cannot be opened at %s", l.Name, l.Address), err, b.mine(l.Address)))
 		}
 		opened = append(opened, &binding{listener: l, net: ln})
 	}
+	if watch, err = b.listenWatch(cfg); err != nil {
+		return nil, abort, err
+	}
 	return func() {
+		b.swapWatch(d, cfg.Admin.Address, watch)
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		kept := opened
@@ -92,9 +103,9 @@ func (b *bindings) listen(l config.Listener, next []config.Listener) (net.Listen
 	return lc.Listen(context.Background(), "tcp", l.Address)
 }
 
-// mine tells whether this server listens at the port of l already.
-func (b *bindings) mine(l config.Listener) bool {
-	_, port, _ := net.SplitHostPort(l.Address)
+// mine tells whether this server listens at the port of an address already.
+func (b *bindings) mine(address string) bool {
+	_, port, _ := net.SplitHostPort(address)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.ContainsFunc(b.open, func(o *binding) bool {
@@ -104,7 +115,7 @@ func (b *bindings) mine(l config.Listener) bool {
 }
 
 // bindError says what to do about an address that cannot be had.
-func bindError(l config.Listener, err error, mine bool) error {
+func bindError(what string, err error, mine bool) error {
 	hint := ""
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE) && mine:
@@ -116,16 +127,20 @@ func bindError(l config.Listener, err error, mine bool) error {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		hint = "; this machine does not have that address"
 	}
-	return fmt.Errorf("the listener %q cannot be opened at %s: %w%s", l.Name, l.Address, err, hint)
+	return fmt.Errorf("%s: %w%s", what, err, hint)
 }
 
 // status lists the listeners.
 func (b *bindings) status(smtp *server.Server) []admin.Listener {
+	open := map[string]int{}
+	for _, t := range smtp.Tallies() {
+		open[t.Listener.Name] += int(t.Open.Load())
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	out := make([]admin.Listener, 0, len(b.open))
 	for _, o := range b.open {
-		out = append(out, admin.Listener{Name: o.listener.Name, Address: o.net.Addr().String(), Role: o.listener.Role, Sessions: smtp.SessionsAt(o.listener.Name)})
+		out = append(out, admin.Listener{Name: o.listener.Name, Address: o.net.Addr().String(), Role: o.listener.Role, Sessions: open[o.listener.Name]})
 	}
 	return out
 }
@@ -144,14 +159,38 @@ func (b *bindings) address(name string) string {
 
 // liveResolver asks the resolver that the configuration in force names.
 type liveResolver struct {
-	now atomic.Pointer[resolve.Resolver]
+	now    atomic.Pointer[resolve.Resolver]
+	counts *dnsCounts
+}
+
+func newLiveResolver() *liveResolver { return &liveResolver{counts: newDNSCounts()} }
+
+// dnsCounts are of all lookups, those too that the cache answered.
+type dnsCounts struct {
+	lookups *observe.Counters
+	took    *observe.Histogram
+}
+
+func newDNSCounts() *dnsCounts {
+	return &dnsCounts{
+		observe.NewCounters("found", "no_data", "no_domain", "error"),
+		observe.NewTimes(100*time.Microsecond, 2*time.Millisecond, 20*time.Millisecond, 200*time.Millisecond, time.Second, 5*time.Second, 20*time.Second),
+	}
 }
 
 func (l *liveResolver) use(r resolve.Resolver) { l.now.Store(&r) }
 
 // Lookup implements resolve.Resolver.
 func (l *liveResolver) Lookup(ctx context.Context, name string, t resolve.Type) (resolve.Answer, error) {
-	return (*l.now.Load()).Lookup(ctx, name, t)
+	began := time.Now()
+	a, err := (*l.now.Load()).Lookup(ctx, name, t)
+	l.counts.took.Took(time.Since(began))
+	if err != nil {
+		l.counts.lookups.Add(3)
+	} else {
+		l.counts.lookups.Add(int(a.Status))
+	}
+	return a, err
 }
 
 func sameResolver(a, b *config.Config) bool {

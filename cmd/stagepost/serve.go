@@ -42,7 +42,7 @@ func (a *app) serveCommand() *cobra.Command {
 func serve(ctx context.Context, file string, errs io.Writer) error {
 	log, out := observe.NewLog(errs, observe.LogOptions{})
 	defer out.Close()
-	d, err := startDaemon(ctx, file, daemonOptions{log: log, flush: out.Flush, console: errs})
+	d, err := startDaemon(ctx, file, daemonOptions{log: log, flush: out.Flush, dropped: out.Dropped, console: errs})
 	if err != nil {
 		return startError(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -20,10 +21,12 @@ import (
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/observe/metrics"
 	"github.com/stagepost/stagepost/core/queue"
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/core/server"
 	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/core/store/disk"
 	"github.com/stagepost/stagepost/plugins/generation"
 	"github.com/stagepost/stagepost/plugins/service"
@@ -39,12 +42,20 @@ const (
 // daemonOptions are what differs between serve, the demo and tests.
 type daemonOptions struct {
 	log      *slog.Logger
-	flush    func()    // writes out what the log holds, before the process ends at once
-	console  io.Writer // one line a generation, one a refusal
+	flush    func()        // writes out what the log holds, before the process ends at once
+	dropped  func() uint64 // lines of the log that were lost; may be nil
+	console  io.Writer     // one line a generation, one a refusal
 	resolver resolve.Resolver
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
 	fs       vfs.FS // of the store; nil: the system's
 }
+
+// What a daemon is doing.
+const (
+	phaseStarting = iota
+	phaseReady
+	phaseStopping
+)
 
 // daemon is a running server: the parts in the order they are started, which is the reverse of how they are stopped.
 type daemon struct {
@@ -59,8 +70,12 @@ type daemon struct {
 	plugins  *generation.Manager
 	sender   *deliver.Sender
 	queue    *queue.Queue
+	intake   *intake.Intake
+	census   *admin.Census
 	smtp     *server.Server
 	admin    *admin.Server
+	watched  admin.Options // of the server at [admin]
+	phase    atomic.Int32
 	bound    bindings
 	watching context.CancelFunc
 	group    sync.WaitGroup
@@ -91,7 +106,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if d.kv, err = service.OpenStore(service.StoreOptions{Folder: filepath.Join(cfg.Data, "kv"), Log: d.log}); err != nil {
 		return fail(exitCantCreate, "the folder for the plugins' values cannot be used: %w", err)
 	}
-	d.dns = &liveResolver{}
+	d.dns = newLiveResolver()
 	if d.resolver != nil {
 		d.dns.use(d.resolver)
 	} else if r, err := newResolver(cfg); err == nil {
@@ -112,12 +127,12 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	}}); err != nil {
 		return err
 	}
-	in := intake.New(intake.Options{Queue: d.queue, Current: current, Records: d.records, Log: d.log, Settings: func() intake.Settings {
+	d.intake = intake.New(intake.Options{Queue: d.queue, Current: current, Records: d.records, Log: d.log, Settings: func() intake.Settings {
 		c := d.plugins.Config()
 		return intake.Settings{Hostname: c.Hostname, MaxSize: c.Limits.MessageSize, MaxRcpts: c.Limits.Recipients}
 	}})
-	d.queue.Notify(notices(in))
-	d.smtp = server.New(server.Options{Intake: in, Current: current, Records: d.records, Log: d.log, Limits: func() server.Limits {
+	d.queue.Notify(notices(d.intake))
+	d.smtp = server.New(server.Options{Intake: d.intake, Current: current, Records: d.records, Log: d.log, Limits: func() server.Limits {
 		c := d.plugins.Config().Limits
 		return server.Limits{Sessions: c.Sessions, SessionsPerIP: c.SessionsPerIP}
 	}})
@@ -130,6 +145,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return fail(exitUnavailable, "%w", err)
 	}
 	commit()
+	d.phase.CompareAndSwap(phaseStarting, phaseReady)
 	var watch context.Context
 	watch, d.watching = context.WithCancel(context.WithoutCancel(ctx))
 	d.group.Go(func() { d.plugins.Watch(watch) })
@@ -179,13 +195,48 @@ func notices(in *intake.Intake) queue.Submit {
 	}
 }
 
+// health tells why no mail is taken; nil: it is.
+func (d *daemon) health() error { return healthOf(d.phase.Load(), d.store.Health()) }
+
+func healthOf(phase int32, h store.Health) error {
+	switch phase {
+	case phaseStarting:
+		return errors.New("the server is starting")
+	case phaseStopping:
+		return errors.New("the server is shutting down")
+	}
+	switch {
+	case h.Full:
+		return fmt.Errorf("the disk has too little space: %s are free; mail is answered 452", size(h.Free))
+	case h.Stalled:
+		return errors.New("the disk does not keep up: writes wait; mail is answered 452")
+	}
+	return nil
+}
+
+func (d *daemon) logDropped() uint64 {
+	if d.dropped == nil {
+		return 0
+	}
+	return d.dropped()
+}
+
 // serveControl opens the control socket.
 func (d *daemon) serveControl(data string) error {
 	l, err := admin.Listen(data)
 	if err != nil {
 		return err
 	}
+	registry, err := metrics.NewRegistry(families(d))
+	if err != nil {
+		return err
+	}
+	d.census = admin.NewCensus(d.store, d.queue.Active, time.Now)
+	d.watched = admin.Options{Metrics: metrics.Handler(registry, d.log), Health: d.health, Log: d.log}
 	d.admin = admin.NewServer(admin.Options{
+		Metrics: d.watched.Metrics,
+		Health:  d.health,
+		Census:  d.census,
 		Status:  d.status,
 		Reload:  d.reload,
 		Plugins: func() []admin.Plugin { return pluginsOf(d.plugins.Status().Plugins) },
@@ -217,6 +268,7 @@ func (d *daemon) status() admin.Status {
 // Shutdown stops taking mail, lets go what can end in time, and closes everything. Mail that is left stays in the queue.
 func (d *daemon) Shutdown(ctx context.Context) error {
 	var errs []error
+	d.phase.Store(phaseStopping)
 	if d.watching != nil {
 		d.watching()
 	}
@@ -234,7 +286,11 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 	if d.admin != nil {
 		bounded(time.Second, d.admin.Shutdown)
 	}
+	d.bound.unwatch()
 	d.group.Wait()
+	if d.census != nil {
+		d.census.Stop()
+	}
 	if d.sender != nil {
 		d.sender.Close()
 	}

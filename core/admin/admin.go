@@ -12,6 +12,8 @@
 //	POST   /queue/{id}/retry    one Changed
 //	DELETE /queue/{id}          one Changed
 //	GET    /trace/{id}          one observe.Step a line, in order
+//	GET    /metrics             in Prometheus' text format
+//	GET    /healthz             200, or 503 with a reason, as plain text
 //
 // An answer is JSON; lists that may be long are JSON Lines, written page by page as they are read from the store, so that a
 // queue of a million messages is never held in memory. An error is {"error", "hint"} with a status of 400 or more. One that comes
@@ -24,6 +26,7 @@ package admin
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/stagepost/stagepost/core/observe"
@@ -40,6 +43,9 @@ type Options struct {
 	Hands   Hands
 	Store   store.Store
 	Records Finder
+	Census  *Census          // default: one of its own
+	Metrics http.Handler     // nil: there are none
+	Health  func() error     // why no mail is taken; nil: always well
 	Log     *slog.Logger     // for faults; default: nowhere
 	Now     func() time.Time // the clock of states; default: time.Now
 }
@@ -76,15 +82,24 @@ type Listener struct {
 	Sessions int    `json:"sessions"` // open now
 }
 
-// QueueCounts says how many messages there are, and in which states the Counted oldest of them are. Counted is less than
-// Messages when there are too many to look at, or while they change.
+// QueueCounts says how many messages there are, and in which states those are that were counted last. Counted differs from
+// Messages when a first count of a long queue is not finished, or while they change.
 type QueueCounts struct {
-	Messages int64 `json:"messages"`
-	Counted  int64 `json:"counted"`
+	Messages       int64      `json:"messages"` // now
+	Counted        int64      `json:"counted"`
+	States                    // of messages
+	Recipients     States     `json:"recipients"`      // those that are not settled
+	Oldest         *time.Time `json:"oldest"`          // arrival of the oldest message; null: there is none
+	OldestDeferred *time.Time `json:"oldest_deferred"` // of the oldest that waits for another try
+	CountedAt      time.Time  `json:"counted_at"`      // when the count was begun
+}
+
+// States are how many messages or recipients are in each state.
+type States struct {
 	Active   int64 `json:"active"`
 	Deferred int64 `json:"deferred"`
 	Held     int64 `json:"held"`
-	Failed   int64 `json:"failed"`
+	Failed   int64 `json:"failed"` // nothing is left but to tell the sender
 }
 
 // Plugin is one plugin of the generation in force.

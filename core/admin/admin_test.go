@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -197,9 +198,20 @@ func TestQueueStates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (QueueCounts{Messages: 8, Counted: 8, Active: 2, Deferred: 3, Held: 2, Failed: 1}); s.Queue != want {
+	at := func(id store.ID) *time.Time { return oldest(t, w, id) }
+	if want := (QueueCounts{Messages: 8, Counted: 8, States: States{2, 3, 2, 1}, Recipients: States{1, 4, 2, 1}, Oldest: at(fresh), OldestDeferred: at(later), CountedAt: noon}); !reflect.DeepEqual(s.Queue, want) {
 		t.Errorf("counts %+v, want %+v", s.Queue, want)
 	}
+}
+
+// oldest is the arrival of a message, as a count gives it.
+func oldest(t *testing.T, w *world, id store.ID) *time.Time {
+	t.Helper()
+	env, _, err := w.store.Load(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &env.Arrived
 }
 
 // pages is a store that counts how it is read, and fails where it is told to.

@@ -33,20 +33,14 @@ type handler struct {
 
 // Handler makes the handlers. They check nothing about who asks: that is for whoever serves them.
 func Handler(o Options) http.Handler {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	h := &handler{Options: o, busy: make(chan struct{}, maxRequests)}
-	mux := http.NewServeMux()
-	var paths []string
-	methods := map[string]map[string]serve{} // of each path
-	for _, r := range []struct {
-		method, path string
-		serve        serve
-	}{
+	if o.Census == nil {
+		o.Census = NewCensus(o.Store, o.Active, o.Now)
+	}
+	h := newHandler(o)
+	return h.routes([]route{
 		{"GET", "/status", h.status},
 		{"POST", "/reload", h.reload},
 		{"GET", "/plugins", h.plugins},
@@ -58,7 +52,38 @@ func Handler(o Options) http.Handler {
 		{"POST", "/queue/{id}/release", h.hand("released", Hands.Release)},
 		{"POST", "/queue/{id}/retry", h.hand("retried", Hands.Retry)},
 		{"GET", "/trace/{id}", h.trace},
-	} {
+		{"GET", "/metrics", h.metrics},
+		{"GET", "/healthz", h.healthz},
+	})
+}
+
+// Watching makes the handlers of the address that [admin] names: nothing but /metrics and /healthz.
+func Watching(o Options) http.Handler {
+	h := newHandler(o)
+	return h.routes([]route{
+		{"GET", "/metrics", h.metrics},
+		{"GET", "/healthz", h.healthz},
+		{"HEAD", "/healthz", h.healthz},
+	})
+}
+
+func newHandler(o Options) *handler {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &handler{Options: o, busy: make(chan struct{}, maxRequests)}
+}
+
+type route struct {
+	method, path string
+	serve        serve
+}
+
+func (h *handler) routes(all []route) http.Handler {
+	mux := http.NewServeMux()
+	var paths []string
+	methods := map[string]map[string]serve{} // of each path
+	for _, r := range all {
 		if methods[r.path] == nil {
 			paths = append(paths, r.path)
 			methods[r.path] = map[string]serve{}
@@ -145,7 +170,7 @@ func send(w http.ResponseWriter, v any) error {
 func (h *handler) status(w http.ResponseWriter, req *http.Request) error {
 	s := h.Status()
 	var err error
-	if s.Queue, err = h.counts(req.Context()); err != nil {
+	if s.Queue, err = h.Census.Count(req.Context(), countTime); err != nil {
 		return err
 	}
 	s.Listeners, s.Plugins = list(s.Listeners), list(s.Plugins)
@@ -158,6 +183,30 @@ func list[T any](l []T) []T {
 		return []T{}
 	}
 	return l
+}
+
+func (h *handler) metrics(w http.ResponseWriter, req *http.Request) error {
+	if h.Metrics == nil {
+		return &Error{http.StatusNotFound, "this server counts nothing", ""}
+	}
+	patience(w)
+	h.Metrics.ServeHTTP(w, req)
+	return nil
+}
+
+// healthz is for machines that only look at the status; the text is for people.
+func (h *handler) healthz(w http.ResponseWriter, _ *http.Request) error {
+	patience(w)
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	text := "ok"
+	if h.Health != nil {
+		if err := h.Health(); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			text = err.Error()
+		}
+	}
+	fmt.Fprintln(w, text)
+	return nil
 }
 
 func (h *handler) reload(w http.ResponseWriter, req *http.Request) error {
@@ -179,7 +228,7 @@ func (h *handler) order(w http.ResponseWriter, _ *http.Request) error {
 func (h *handler) queue(w http.ResponseWriter, req *http.Request) error {
 	v := h.viewer()
 	out := lines{w: w}
-	err := h.messages(req.Context(), func(items []store.Item) error {
+	err := scan(req.Context(), h.Store, func(items []store.Item) error {
 		patience(w) // reading the page took its time
 		for _, it := range items {
 			if err := out.line(v.message(it)); err != nil {

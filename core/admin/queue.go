@@ -3,7 +3,6 @@ package admin
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -16,10 +15,8 @@ import (
 
 // Bounds of what one request reads.
 const (
-	scanPage   = 256
-	maxCounted = 10_000 // messages whose states are counted for a Status
-	countTime  = 2 * time.Second
-	maxHeader  = 64 << 10 // bytes of a header that are shown
+	scanPage  = 256
+	maxHeader = 64 << 10 // bytes of a header that are shown
 )
 
 // States of messages and recipients, besides those of message.Result.
@@ -134,14 +131,14 @@ func (v viewer) message(it store.Item) Message {
 
 func (h *handler) viewer() viewer { return viewer{h.Active, h.Now()} }
 
-// messages yields pages of the whole queue. A page is valid until the next one.
-func (h *handler) messages(ctx context.Context, yield func([]store.Item) error) error {
+// scan yields pages of the whole queue. A page is valid until the next one.
+func scan(ctx context.Context, st store.Store, yield func([]store.Item) error) error {
 	var after store.Cursor
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		items, next, err := h.Store.Scan(ctx, after, scanPage)
+		items, next, err := st.Scan(ctx, after, scanPage)
 		if err != nil {
 			return fmt.Errorf("the queue cannot be read: %w", err)
 		}
@@ -150,39 +147,6 @@ func (h *handler) messages(ctx context.Context, yield func([]store.Item) error) 
 		}
 		after = next
 	}
-}
-
-var errEnough = errors.New("enough")
-
-// counts looks at the oldest messages, for as long as a status may take.
-func (h *handler) counts(ctx context.Context) (c QueueCounts, err error) {
-	v := h.viewer()
-	ctx, cancel := context.WithTimeout(ctx, countTime)
-	defer cancel()
-	err = h.messages(ctx, func(items []store.Item) error {
-		for _, it := range items {
-			c.Counted++
-			switch v.message(it).State {
-			case StateActive:
-				c.Active++
-			case StateDeferred:
-				c.Deferred++
-			case StateHeld:
-				c.Held++
-			default:
-				c.Failed++
-			}
-		}
-		if c.Counted >= maxCounted {
-			return errEnough
-		}
-		return nil
-	})
-	c.Messages = max(h.Store.Health().Depth, c.Counted)
-	if errors.Is(err, errEnough) || errors.Is(err, context.DeadlineExceeded) {
-		err = nil
-	}
-	return c, err
 }
 
 func (h *handler) detail(ctx context.Context, id store.ID) (*MessageDetail, error) {

@@ -55,6 +55,9 @@ func (c *Config) check(d *decoder) {
 			addresses.add(l.Address, "listener", Index(i), "address")
 		}
 	}
+	if a := c.Admin.Address; !strings.HasSuffix(a, ":0") {
+		addresses.add(a, "admin", "address")
+	}
 	enabled := newSeen(d, "%q is listed on line %d already; remove one of them")
 	for i, name := range c.Plugins.Enable {
 		enabled.add(name, "plugins", "enable", Index(i))

@@ -33,6 +33,7 @@ type Config struct {
 	Hostname  string // domain name, A-labels
 	Data      string // folder
 	Listeners []Listener
+	Admin     Admin
 	Resolver  Resolver
 	Limits    Limits
 	Queue     Queue
@@ -52,6 +53,11 @@ type Listener struct {
 	Address string // host:port as net.Listen takes it; an empty host is every address, port 0 a free port
 	Role    string // "mx"
 	TLS     string // "off"
+}
+
+// Admin is where the server is watched by HTTP.
+type Admin struct {
+	Address string // as of a listener; empty: nowhere
 }
 
 // Resolver says how DNS is asked.

@@ -26,6 +26,16 @@ func (c *Config) fields() []field {
 			to:   repeated(&c.Listeners, (*Listener).fields),
 		},
 		{
+			name: "admin", doc: "Watching the server by HTTP: `/metrics` for Prometheus, `/healthz` for load balancers.",
+			to: section([]field{
+				{
+					name: "address", example: `"127.0.0.1:8025"`, absent: "there is none",
+					doc: "Where both are served, and nothing else. Whoever reaches the address may read them: there is no password.",
+					to:  one(&c.Admin.Address, "an IP address and a port", listenAddress),
+				},
+			}),
+		},
+		{
 			name: "resolver", doc: "How DNS is asked.",
 			to: section([]field{
 				{

@@ -75,6 +75,7 @@ type Sender struct {
 	timeouts    Timeouts
 	maxMessages int
 	idle        *pool
+	counts      *Counts
 }
 
 // New makes a Sender. It does nothing until the first Send.
@@ -96,6 +97,7 @@ func New(o Options) *Sender {
 			Dot:     cmp.Or(o.Timeouts.Dot, 10*time.Minute),
 		},
 		maxMessages: cmp.Or(o.MaxMessages, 100),
+		counts:      NewCounts(),
 		idle:        newPool(cmp.Or(o.MaxIdle, 1000), cmp.Or(o.MaxIdleSame, 20), cmp.Or(o.IdleTime, 10*time.Second)),
 	}
 	if s.hostname == nil {

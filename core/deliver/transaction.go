@@ -50,11 +50,14 @@ func (d *delivery) try(h hop) {
 		c.begin(d.ctx)
 		label = c.label
 		note, stale, f = d.use(c)
+		d.counts.reused(stale)
 	}
 	if stale {
 		how = "new"
 		var c *conn
-		if c, f = d.connect(d.ctx, h, k); f == nil {
+		began := time.Now()
+		c, f = d.connect(d.ctx, h, k)
+		if d.counts.opened(began, f); f == nil {
 			label = c.label
 			note, _, f = d.use(c)
 		} else {

@@ -59,7 +59,9 @@ type Options struct {
 // Intake begins transactions. It is safe for concurrent use.
 type Intake struct {
 	Options
-	steps sync.Pool // of *[]observe.Step, empty
+	steps   sync.Pool // of *[]observe.Step, empty
+	counts  map[message.Role]*Counts
+	seconds *observe.Histogram
 }
 
 // New makes an Intake.
@@ -67,7 +69,10 @@ func New(o Options) *Intake {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	in := &Intake{Options: o}
+	in := &Intake{Options: o, counts: make(map[message.Role]*Counts), seconds: newSeconds()}
+	for _, role := range message.Roles() {
+		in.counts[role] = NewCounts()
+	}
 	in.steps.New = func() any { s := make([]observe.Step, 0, 16); return &s }
 	return in
 }
@@ -132,7 +137,7 @@ func (in *Intake) Begin(ctx context.Context, from *hooks.Call, steps []observe.S
 	}
 	gen := in.Current.Acquire()
 	env := &message.Envelope{ID: body.ID(), Session: from.Session, Sender: sender, Params: params, Generation: gen.Number, Size: size}
-	t := &Transaction{in: in, set: set, gen: gen, env: env, body: body, steps: in.steps.Get().(*[]observe.Step)}
+	t := &Transaction{in: in, began: time.Now(), set: set, gen: gen, env: env, body: body, steps: in.steps.Get().(*[]observe.Step)}
 	t.view.Envelope = env
 	t.call = hooks.Call{Session: from.Session, Asked: from.Asked, Message: &t.view, Observer: t}
 	*t.steps = append(*t.steps, steps[:min(len(steps), maxSteps)]...)
@@ -147,6 +152,7 @@ func (in *Intake) Begin(ctx context.Context, from *hooks.Call, steps []observe.S
 
 // turnAway refuses what has no id yet and so no record: the log is all there is.
 func (in *Intake) turnAway(ctx context.Context, s *message.Session, sender smtp.Address, reply smtp.Reply) (*Transaction, Answer) {
+	in.counts[s.Role].rejected(reply)
 	in.Log.LogAttrs(ctx, slog.LevelInfo, "rejected", slog.String("session", s.ID), slog.String("from", sender.Text),
 		slog.String("ip", s.IP.String()), slog.String("reply", reply.Error()))
 	return nil, Answer{Reply: reply}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"strconv"
+	"time"
 
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
@@ -15,16 +16,18 @@ import (
 
 // Transaction is one message on its way in. It belongs to one goroutine, and is over after Finish, Refuse or Drop.
 type Transaction struct {
-	in   *Intake
-	set  Settings
-	gen  *hooks.Generation
-	env  *message.Envelope
-	body store.BodyWriter
-	call hooks.Call
-	view hooks.MessageView
-	rcpt hooks.RcptView
+	in    *Intake
+	began time.Time
+	set   Settings
+	gen   *hooks.Generation
+	env   *message.Envelope
+	body  store.BodyWriter
+	call  hooks.Call
+	view  hooks.MessageView
+	rcpt  hooks.RcptView
 
 	accepted int              // recipients that were answered 250
+	refused  int              // recipients that were not
 	seen     map[mailbox]bool // made when a list is no longer short
 	written  int64            // bytes of content
 	err      error            // why no more content is taken
@@ -102,6 +105,7 @@ func (t *Transaction) Rcpt(ctx context.Context, to smtp.Address, params smtp.Par
 	}
 	if res.End != nil {
 		t.by, t.refusal = res.By, res.End.Reply()
+		t.refused++
 		return Answer{Reply: t.refusal, Delay: res.End.Delay, Close: res.End.Kind == hooks.Close}
 	}
 	if res.Discard != nil { // wanted by nobody else, perhaps: 250 and nothing more
@@ -132,6 +136,7 @@ func (t *Transaction) refuseRcpt(reply smtp.Reply, to smtp.Address, detail strin
 		detail = "<" + to.Text + ">: " + reply.Text[0]
 	}
 	t.by, t.refusal = "", reply
+	t.refused++
 	t.Observe(observe.Step{Time: t.in.Now(), Stage: hooks.Rcpt.String(), Generation: t.gen.Number, Verdict: word(reply), Detail: detail})
 	return Answer{Reply: reply}
 }
@@ -232,6 +237,7 @@ const stageEnd = "intake"
 func (t *Transaction) end(ctx context.Context, outcome string, reply smtp.Reply, by string) {
 	t.body.Abort()
 	t.gen.Release()
+	t.count(outcome, reply)
 	if t.left > 0 {
 		*t.steps = append(*t.steps, observe.Step{Time: t.in.Now(), Stage: stageEnd, Verdict: outcome, Detail: strconv.Itoa(t.left) + " steps were left out"})
 	}

@@ -30,6 +30,11 @@ const (
 	RoleInternal   Role = "internal"
 )
 
+// Roles lists them all.
+func Roles() []Role {
+	return []Role{RoleMX, RoleSubmission, RoleLMTP, RoleAPI, RoleSendmail, RoleInternal}
+}
+
 // Class is what the plugin that accepted a recipient said of it: "" until then.
 type Class string
 

@@ -18,7 +18,7 @@ func (q *Queue) attempt(j *job) {
 		q.skip(j)
 		return
 	}
-	gen := q.Current.Acquire()
+	began, gen := time.Now(), q.Current.Acquire()
 	defer gen.Release()
 	m := j.flight.msg
 	content, err := m.body(q.stopping, q.Store)
@@ -36,6 +36,7 @@ func (q *Queue) attempt(j *job) {
 	default:
 		outcomes = q.send(q.stopping, gen, m.view(q), content, j)
 	}
+	q.counts.attempted(time.Since(began), outcomes)
 	q.finish(gen, j, outcomes)
 }
 

@@ -47,6 +47,7 @@ func (q *Queue) writeMarks() {
 				break collect
 			}
 		}
+		began := time.Now()
 		changes = changes[:0]
 		for _, m := range batch {
 			if m.write {
@@ -54,6 +55,7 @@ func (q *Queue) writeMarks() {
 			}
 		}
 		q.write(changes)
+		q.counts.wrote(began, len(changes))
 		for _, m := range batch {
 			if m.write {
 				m.flight.msg.pending.Add(-1)

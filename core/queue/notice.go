@@ -179,12 +179,12 @@ func (q *Queue) tell(ctx context.Context, kind dsn.Kind, env *message.Envelope, 
 		code := sub.Reply.Code
 		if code/100 != 5 {
 			if code/100 == 2 {
-				q.noticed(of, "sent", kind.String()+" notice to <"+env.Sender.Text+"> as "+sub.ID.String())
+				q.noticed(of, noticeSent, kind.String()+" notice to <"+env.Sender.Text+"> as "+sub.ID.String())
 				return nil
 			}
 			return sub.Reply
 		}
-		q.noticed(of, "discarded", kind.String()+" notice to <"+env.Sender.Text+"> was refused: "+sub.Reply.Error())
+		q.noticed(of, noticeDiscarded, kind.String()+" notice to <"+env.Sender.Text+"> was refused: "+sub.Reply.Error())
 	}
 	// Nobody is told: the debt ends all the same.
 	return q.alone(ctx, of.Of, func(_ *message.Envelope, state *store.State) error {
@@ -201,6 +201,7 @@ func (q *Queue) tell(ctx context.Context, kind dsn.Kind, env *message.Envelope, 
 }
 
 func (q *Queue) noticed(of *message.Notice, verdict, detail string) {
+	q.counts.notice(verdict)
 	q.Records.Append(of.Of.String(), observe.Step{Time: time.Now(), Stage: "notice", Generation: q.Current.Number(), Verdict: verdict, Detail: detail})
 	q.Log.Info("notice "+verdict, "id", of.Of.String(), "detail", detail)
 }

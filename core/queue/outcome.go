@@ -192,6 +192,7 @@ func (q *Queue) report(j *job, outcomes []message.Outcome) {
 	now := time.Now()
 	for k, i := range j.rcpts {
 		o := &outcomes[k]
+		q.counts.outcome(o.Result, now.Sub(m.env.Arrived))
 		rcpt := m.env.Rcpts[i].Address.Text
 		said := o.Reply.Error()
 		if o.Result == message.Failed && o.Reply.Temporary() {

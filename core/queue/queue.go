@@ -77,6 +77,7 @@ type Queue struct {
 	wake    waker
 	budget  budget
 	notices notices
+	counts  *Counts
 
 	stop     context.CancelFunc // ends waking, routing and attempts that have not sent the final dot
 	stopping context.Context
@@ -88,7 +89,7 @@ type Queue struct {
 // New starts the queue on what the store holds; entries already due are tried at once.
 func New(o Options) (*Queue, error) {
 	ctx, stop := context.WithCancel(context.Background())
-	q := &Queue{Options: o, stop: stop, stopping: ctx, routes: make(chan *flight, window), marks: make(chan *mark, 4096), trying: make(chan struct{}, attempts)}
+	q := &Queue{Options: o, counts: NewCounts(), stop: stop, stopping: ctx, routes: make(chan *flight, window), marks: make(chan *mark, 4096), trying: make(chan struct{}, attempts)}
 	q.flights.init()
 	q.lanes.init(q)
 	q.wake.init(q)

@@ -45,7 +45,9 @@ func (s *session) data(string) intake.Answer {
 	if err := s.receive(tx); err != nil {
 		return s.notReceived(tx, err)
 	}
+	began := time.Now()
 	ans := tx.Finish(s.srv.ctx)
+	s.srv.answered.Took(time.Since(began))
 	if ans.Reply.Code/100 == 2 {
 		s.since = counts{}
 	}

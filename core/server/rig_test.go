@@ -166,7 +166,7 @@ func (r *rig) settle(t testing.TB) {
 // pipe is a session over net.Pipe; it returns the client's end.
 func (r *rig) pipe() net.Conn {
 	client, server := net.Pipe()
-	r.srv.admit(server, &mx)
+	r.srv.admit(server, NewTally(mx))
 	return client
 }
 

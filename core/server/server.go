@@ -28,6 +28,7 @@ import (
 
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
 )
@@ -86,8 +87,11 @@ type Server struct {
 	sessions  map[*session]struct{}
 	perIP     map[netip.Addr]int
 	listeners map[net.Listener]struct{}
+	tallies   []*Tally
 	refused   time.Time     // when a full server last logged that it refused somebody
 	empty     chan struct{} // closed when draining and the last session ended
+
+	answered *observe.Histogram
 }
 
 // New makes a Server that serves nothing yet.
@@ -101,6 +105,7 @@ func New(o Options) *Server {
 		perIP:     make(map[netip.Addr]int),
 		listeners: make(map[net.Listener]struct{}),
 		empty:     make(chan struct{}),
+		answered:  newAnswered(),
 	}
 }
 
@@ -113,6 +118,7 @@ func (srv *Server) Serve(ctx context.Context, ln net.Listener, l Listener) error
 		return ln.Close()
 	}
 	srv.listeners[ln] = struct{}{}
+	tally := srv.tally(l)
 	srv.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer func() {
@@ -120,13 +126,14 @@ func (srv *Server) Serve(ctx context.Context, ln net.Listener, l Listener) error
 		ln.Close()
 		srv.mu.Lock()
 		delete(srv.listeners, ln)
+		tally.serving--
 		srv.mu.Unlock()
 	}()
 	for pause := time.Duration(0); ; {
 		conn, err := ln.Accept()
 		if err == nil {
 			pause = 0
-			srv.admit(conn, &l)
+			srv.admit(conn, tally)
 			continue
 		}
 		if ctx.Err() != nil || srv.draining.Load() {
@@ -154,20 +161,23 @@ var (
 )
 
 // admit starts a session, or turns the connection away.
-func (srv *Server) admit(conn net.Conn, l *Listener) {
-	s := newSession(srv, conn, l)
+func (srv *Server) admit(conn net.Conn, t *Tally) {
+	s := newSession(srv, conn, t)
 	key := network(s.info.IP)
 	var refusal smtp.Reply
+	why := -1
 	srv.mu.Lock()
 	switch {
 	case srv.draining.Load():
-		refusal = replyDraining
+		refusal, why = replyDraining, refusedDraining
 	case len(srv.sessions) >= s.limits.Sessions:
-		refusal = replyFull
+		refusal, why = replyFull, refusedFull
 	case key.IsValid() && srv.perIP[key] >= s.limits.SessionsPerIP:
-		refusal = replyFullForIP
+		refusal, why = replyFullForIP, refusedPerIP
 	default:
 		srv.sessions[s] = struct{}{}
+		t.Open.Add(1)
+		t.Sessions.Add(1)
 		if key.IsValid() {
 			srv.perIP[key]++
 		}
@@ -181,8 +191,9 @@ func (srv *Server) admit(conn net.Conn, l *Listener) {
 		go s.start()
 		return
 	}
+	t.Refused.Add(why)
 	if tell {
-		srv.Log.Warn("connections are refused", "ip", s.info.IP.String(), "listener", l.Name, "reply", refusal.Error())
+		srv.Log.Warn("connections are refused", "ip", s.info.IP.String(), "listener", t.Listener.Name, "reply", refusal.Error())
 	}
 	conn.SetWriteDeadline(time.Now().Add(time.Second)) // it fits a new connection's send buffer
 	conn.Write(refusal.Append(nil))
@@ -195,6 +206,7 @@ func (srv *Server) forget(s *session) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	delete(srv.sessions, s)
+	s.tally.Open.Add(-1)
 	if srv.perIP[key]--; srv.perIP[key] <= 0 {
 		delete(srv.perIP, key)
 	}
@@ -217,18 +229,6 @@ func (srv *Server) Sessions() int {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	return len(srv.sessions)
-}
-
-// SessionsAt is the number of sessions of one listener now.
-func (srv *Server) SessionsAt(listener string) (n int) {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	for s := range srv.sessions {
-		if s.info.Listener == listener { // set once
-			n++
-		}
-	}
-	return n
 }
 
 // afterCut is how long Shutdown waits for sessions whose connection it cut: for a commit that is under way.

@@ -26,6 +26,7 @@ type session struct {
 	asked  *hooks.Call    // holds whose facts the session's stages asked for; nil: nobody's
 	steps  []observe.Step // of the session's stages
 	tx     *intake.Transaction
+	tally  *Tally
 
 	in       []byte // lent to the reader
 	out      []byte // replies not yet written
@@ -64,10 +65,10 @@ var (
 	replyEarly    = smtp.NewReply(554, "5.5.0", "you spoke before the greeting")
 )
 
-func newSession(srv *Server, conn net.Conn, l *Listener) *session {
-	s := &session{srv: srv, conn: conn, limits: srv.Limits().withDefaults(), source: newSource(conn, &srv.buffers)}
+func newSession(srv *Server, conn net.Conn, t *Tally) *session {
+	s := &session{srv: srv, conn: conn, tally: t, limits: srv.Limits().withDefaults(), source: newSource(conn, &srv.buffers)}
 	s.reader = smtp.NewReader(s)
-	s.info = message.Session{ID: srv.ids.Next().String(), Role: l.Role, Listener: l.Name, Origin: "smtp"}
+	s.info = message.Session{ID: srv.ids.Next().String(), Role: t.Listener.Role, Listener: t.Listener.Name, Origin: "smtp"}
 	s.info.IP, s.info.Port = ipPort(conn.RemoteAddr())
 	s.info.LocalIP, s.info.LocalPort = ipPort(conn.LocalAddr())
 	return s
@@ -116,6 +117,7 @@ func (s *session) early() {
 // 3.1), after a deferral or close the connection ends. 554 and 421 are the only codes there are for that.
 func (s *session) refused(res hooks.Result) intake.Answer {
 	ans := s.verdict(res)
+	s.tally.Refused.Add(refusedByPlugin)
 	switch {
 	case ans.Reply.Temporary():
 		ans.Reply.Code = 421
@@ -165,6 +167,7 @@ func (s *session) verdict(res hooks.Result) intake.Answer {
 
 // cut is an answer with which the core ends the session.
 func (s *session) cut(reply smtp.Reply) intake.Answer {
+	s.tally.cut(reply)
 	s.srv.Log.LogAttrs(s.srv.ctx, slog.LevelInfo, "session ended", slog.String("session", s.info.ID), slog.String("ip", s.info.IP.String()),
 		slog.String("reply", reply.Error()))
 	return intake.Answer{Reply: reply, Close: true}
@@ -206,6 +209,7 @@ func (s *session) command() {
 	var v verb
 	var ans intake.Answer
 	cmd, err := smtp.ParseCommand(line)
+	s.tally.command(cmd.Verb)
 	if err != nil {
 		ans = sayError(err)
 	} else {
@@ -295,6 +299,7 @@ func (s *session) drop() {
 
 // write appends a reply to those that wait for the next flush.
 func (s *session) write(r smtp.Reply) {
+	s.tally.reply(r)
 	if s.out == nil {
 		s.out = s.srv.buffers.get(lineBuffer)[:0]
 	}
@@ -412,6 +417,7 @@ func (s *session) again(err error) bool {
 }
 
 func (s *session) count(n int) {
+	s.tally.Bytes.Add(uint64(n))
 	if s.content != nil {
 		s.content.got += int64(n)
 	}

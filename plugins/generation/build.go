@@ -220,7 +220,7 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	s.refs.Store(1)
 	for stage, handler := range plugin.Handlers() {
 		hk := man.Hook(stage, name, run)
-		hk.Handler, hk.Breaker = handler, hooks.NewBreaker(s, time.Now())
+		hk.Handler, hk.Breaker, hk.Counts = handler, hooks.NewBreaker(s, time.Now()), hooks.NewCounts()
 		hk.Pos = plugin.Pos(stage)
 		s.hooks = append(s.hooks, hk)
 	}

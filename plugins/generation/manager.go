@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/service"
 )
@@ -47,6 +48,7 @@ type Manager struct {
 	tried   [32]byte              // hash of what was last read, whether it became live or not
 	outside bool                  // it was refused for something outside of the files, such as a busy port: the same files may do later
 	state   atomic.Pointer[state]
+	reloads *observe.Counters
 }
 
 // state is what a reload replaces, apart from the hooks themselves.
@@ -69,7 +71,7 @@ type Change struct {
 
 // New builds generation 1. It refuses what Reload would refuse. Prepare is not called: the caller starts with Config.
 func New(o Options) (*Manager, error) {
-	m := &Manager{opts: o, slow: slowLook, pause: pause}
+	m := &Manager{opts: o, slow: slowLook, pause: pause, reloads: NewReloads()}
 	r := m.read()
 	if r.err != nil {
 		return nil, r.err
@@ -173,11 +175,13 @@ func (m *Manager) take(r reading, start time.Time) Change {
 	switch {
 	case r.hash == old.hash:
 		m.tried, m.outside = r.hash, false
+		m.reloads.Add(reloadUnchanged)
 		if old.failure != "" {
 			m.mended(old)
 		}
 		return Change{Number: old.number, Took: time.Since(start)}
 	case r.hash == m.tried && !m.outside:
+		m.reloads.Add(reloadUnchanged)
 		return Change{Number: old.number, Err: errors.New(old.failure), Took: time.Since(start)}
 	}
 	m.tried, m.outside = r.hash, false
@@ -187,9 +191,11 @@ func (m *Manager) take(r reading, start time.Time) Change {
 	}
 	took := time.Since(start)
 	if err != nil {
+		m.reloads.Add(reloadRefused)
 		m.refuse(old, err)
 		return Change{Number: old.number, Err: err, Took: took}
 	}
+	m.reloads.Add(reloadLive)
 	next := m.state.Load()
 	what := difference(old, next)
 	m.opts.Log.Info("generation is live", "generation", next.number, "changed", what, "took", took.Round(time.Millisecond).String())

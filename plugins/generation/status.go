@@ -3,7 +3,9 @@ package generation
 import (
 	"time"
 
+	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/lua"
 )
 
 // PluginStatus is one plugin of the generation in force.
@@ -82,6 +84,36 @@ func needWords(n *hooks.Needs) []string {
 	add(n.Relay, "relay")
 	return words
 }
+
+// PluginUse is what the plugins of the generation in force did.
+type PluginUse struct {
+	Name  string
+	Hooks []*hooks.Hook // with their Counts
+	Pool  lua.Stats
+}
+
+// Use tells what the plugins did.
+func (m *Manager) Use() []PluginUse {
+	st := m.state.Load()
+	out := make([]PluginUse, 0, len(st.loaded))
+	for _, s := range st.loaded {
+		out = append(out, PluginUse{s.name, s.hooks, s.plugin.Stats()})
+	}
+	return out
+}
+
+// What a reload came to.
+const (
+	reloadLive = iota
+	reloadRefused
+	reloadUnchanged
+)
+
+// NewReloads makes the counters of reloads.
+func NewReloads() *observe.Counters { return observe.NewCounters("live", "refused", "unchanged") }
+
+// Reloads counts the reloads since the start, by what they came to.
+func (m *Manager) Reloads() *observe.Counters { return m.reloads }
 
 // Order is the hooks of a stage in the order they are asked.
 func (m *Manager) Order(s hooks.Stage) []*hooks.Hook {

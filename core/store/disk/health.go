@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/store"
 )
 
@@ -22,10 +23,11 @@ const (
 // health is what Health tells, kept so that asking costs next to nothing.
 type health struct {
 	now     func() time.Time
-	quit    chan struct{} // closed by Close
-	stalls  atomic.Int32  // write stalls of Pebble
-	waiting atomic.Bool   // for space on the disk
-	last    atomic.Int64  // duration of the last synced write
+	quit    chan struct{}      // closed by Close
+	stalls  atomic.Int32       // write stalls of Pebble
+	waiting atomic.Bool        // for space on the disk
+	last    atomic.Int64       // duration of the last synced write
+	took    *observe.Histogram // of all
 
 	mu       sync.Mutex
 	writes   int       // synced writes under way
@@ -56,6 +58,7 @@ func (h *health) begin() time.Time {
 func (h *health) end(start time.Time) {
 	now := h.now()
 	h.last.Store(int64(now.Sub(start)))
+	h.took.Took(now.Sub(start))
 	h.mu.Lock()
 	h.writes--
 	h.progress = now

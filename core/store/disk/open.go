@@ -63,7 +63,7 @@ func (s *Store) open() error {
 	if s.opts.Capacity == nil {
 		s.opts.Capacity = func() (Capacity, error) { return capacityOf(s.opts.Dir) }
 	}
-	s.health.now, s.health.quit = s.now, make(chan struct{})
+	s.health.now, s.health.quit, s.health.took = s.now, make(chan struct{}), NewWrites()
 	if err := s.makeFolders(); err != nil {
 		return fmt.Errorf("cannot be used: %w", err)
 	}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stagepost/stagepost/core/store"
+)
+
+const watchedAt = "\n[admin]\naddress = \"127.0.0.1:0\"\n"
+
+// TestWatching: the address of [admin] comes and goes with reloads, serves two paths and nothing else, and one that is taken is
+// an error with its line that changes nothing.
+func TestWatching(t *testing.T) {
+	s := newSite(t, minimal)
+	d := serveQuietly(t, s.config, daemonOptions{})
+	if at := d.bound.watched(); at != "" {
+		t.Fatalf("%s is served though nobody asked for it", at)
+	}
+	s.write("stagepost.toml", minimal+watchedAt)
+	s.want(s.run("reload"), 0, "generation 2 is live")
+	at := d.bound.watched()
+	for path, want := range map[string]int{"/metrics": 200, "/healthz": 200, "/status": 404, "/queue": 404, "/reload": 404, "/": 404} {
+		if status, body := fetch(t, at, path); status != want || body == "" {
+			t.Errorf("%s: %d %s, want %d", path, status, body, want)
+		}
+	}
+	if resp, err := http.Post("http://"+at+"/metrics", "text/plain", nil); err != nil || resp.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %v, %v", resp, err)
+	}
+	if resp, err := http.Head("http://" + at + "/healthz"); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("HEAD: %v, %v", resp, err)
+	}
+	s.write("stagepost.toml", strings.Replace(minimal+watchedAt, "mx.example.org", "mx2.example.org", 1))
+	s.want(s.run("reload"), 0, "generation 3 is live")
+	if now := d.bound.watched(); now != at {
+		t.Errorf("it moved from %s to %s though nothing changed for it", at, now)
+	}
+
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	s.write("stagepost.toml", minimal+strings.Replace(watchedAt, "127.0.0.1:0", taken.Addr().String(), 1))
+	s.want(s.run("reload"), exitConfig, "stagepost.toml:10: admin.address: the address of [admin] cannot be opened at "+taken.Addr().String(),
+		"another program listens there: stop it, or choose another address", "generation 3 stays")
+	if status, body := fetch(t, at, "/metrics"); status != 200 || !strings.Contains(body, "\nstagepost_change_refused 1\n") {
+		t.Errorf("%d, and the refusal is not shown", status)
+	}
+	s.write("stagepost.toml", minimal)
+	s.want(s.run("reload"), 0, "generation 4 is live")
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		conn, err := net.Dial("tcp", at)
+		if err != nil {
+			break
+		}
+		conn.Close()
+		if time.Now().After(deadline) {
+			t.Fatal("the address is still served")
+		}
+	}
+}
+
+// TestAddressTakenTwice: [admin] cannot have the address of a listener.
+func TestAddressTakenTwice(t *testing.T) {
+	s := newSite(t, strings.Replace(minimal, "127.0.0.1:0", "127.0.0.1:2525", 1)+"\n[admin]\naddress = \"127.0.0.1:2525\"\n")
+	s.want(s.run("check"), exitConfig, `stagepost.toml:10: admin.address: "127.0.0.1:2525" is taken by the listener on line 6`)
+}
+
+// TestHealth: what keeps mail out makes /healthz say so, with the reason.
+func TestHealth(t *testing.T) {
+	s := newSite(t, minimal+watchedAt)
+	d := serveQuietly(t, s.config, daemonOptions{})
+	at := d.bound.watched()
+	want := func(status int, text string) {
+		t.Helper()
+		if got, body := fetch(t, at, "/healthz"); got != status || body != text+"\n" {
+			t.Errorf("%d %q, want %d %q", got, body, status, text)
+		}
+	}
+	want(200, "ok")
+	d.phase.Store(phaseStarting)
+	want(503, "the server is starting")
+	d.phase.Store(phaseStopping)
+	want(503, "the server is shutting down")
+	if found, _ := scrape(t, d); value(t, found, "stagepost_healthy") != 0 {
+		t.Error("the metric says that it is well")
+	}
+	d.phase.Store(phaseReady)
+	want(200, "ok")
+	for _, tt := range []struct {
+		store store.Health
+		want  string
+	}{
+		{store.Health{}, "<nil>"},
+		{store.Health{Full: true, Free: 5e6}, "the disk has too little space: 5.0 MB are free; mail is answered 452"},
+		{store.Health{Stalled: true}, "the disk does not keep up: writes wait; mail is answered 452"},
+	} {
+		if got := fmt.Sprint(healthOf(phaseReady, tt.store)); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.store, got, tt.want)
+		}
+	}
+}
+
+// TestSlowWatcher: who sends nothing, or too much, is cut off.
+func TestSlowWatcher(t *testing.T) {
+	s := newSite(t, minimal+watchedAt)
+	d := serveQuietly(t, s.config, daemonOptions{})
+	conn, err := net.Dial("tcp", d.bound.watched())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := conn.Write([]byte("GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 1<<10)
+	n, err := conn.Read(answer)
+	if errors.Is(err, os.ErrDeadlineExceeded) || n > 0 && !strings.HasPrefix(string(answer[:n]), "HTTP/1.1 431 ") {
+		t.Errorf("%q, %v", answer[:n], err)
+	}
+}

@@ -1,0 +1,95 @@
+package server
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/smtp"
+)
+
+// Tally is what was counted on one listener. Its sessions hold it, so nothing is looked up to count.
+type Tally struct {
+	Listener Listener
+	Open     atomic.Int64  // sessions now
+	Sessions atomic.Uint64 // begun
+	Bytes    atomic.Uint64 // from clients
+	Refused  *observe.Counters
+	Cut      *observe.Counters
+	Commands *observe.Counters
+	Replies  *observe.Counters
+
+	serving int // sockets that are accepted from; guarded by Server.mu
+}
+
+// What Refused counts: connections that got no session, and sessions that a plugin refused at their connect.
+const (
+	refusedFull = iota
+	refusedPerIP
+	refusedDraining
+	refusedByPlugin
+)
+
+// NewTally makes an empty one.
+func NewTally(l Listener) *Tally {
+	return &Tally{
+		Listener: l,
+		Refused:  observe.NewCounters("full", "per_ip", "draining", "plugin"),
+		Cut:      observe.NewCounters("draining", "timeout", "errors", "protocol"),
+		Commands: observe.NewCounters(append(slices.Clone(commands[:]), "unknown")...),
+		Replies:  observe.NewCounters("2xx", "3xx", "4xx", "5xx"),
+	}
+}
+
+// commands are the verbs, in the order of how often they come.
+var commands = [...]string{"RCPT", "MAIL", "DATA", "EHLO", "QUIT", "RSET", "NOOP", "HELO", "VRFY", "EXPN", "HELP"}
+
+func (t *Tally) command(verb string) {
+	i := 0
+	for i < len(commands) && commands[i] != verb {
+		i++
+	}
+	t.Commands.Add(i)
+}
+
+func (t *Tally) reply(r smtp.Reply) { t.Replies.Add(r.Code/100 - 2) }
+
+// cut counts a session that the core ended, by the reply it was ended with.
+func (t *Tally) cut(r smtp.Reply) {
+	switch {
+	case r.Code != 421:
+		t.Cut.Add(3)
+	case r.Enhanced == replyDraining.Enhanced:
+		t.Cut.Add(0)
+	case r.Enhanced == replyTimeout.Enhanced:
+		t.Cut.Add(1)
+	default:
+		t.Cut.Add(2)
+	}
+}
+
+// tally finds the Tally of a listener that is to be served. Those of listeners that are gone go with their last session.
+func (srv *Server) tally(l Listener) *Tally {
+	srv.tallies = slices.DeleteFunc(srv.tallies, func(t *Tally) bool { return t.serving == 0 && t.Open.Load() == 0 && t.Listener != l })
+	i := slices.IndexFunc(srv.tallies, func(t *Tally) bool { return t.Listener == l })
+	if i < 0 {
+		i, srv.tallies = len(srv.tallies), append(srv.tallies, NewTally(l))
+	}
+	srv.tallies[i].serving++
+	return srv.tallies[i]
+}
+
+// Tallies are those of the listeners that are served or have sessions.
+func (srv *Server) Tallies() []*Tally {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	return slices.Clone(srv.tallies)
+}
+
+// Answered is how long the replies to final dots took, of all listeners.
+func (srv *Server) Answered() *observe.Histogram { return srv.answered }
+
+func newAnswered() *observe.Histogram {
+	return observe.NewTimes(time.Millisecond, 5*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, 500*time.Millisecond, 2*time.Second, 10*time.Second, time.Minute)
+}
