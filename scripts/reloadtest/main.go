@@ -1,0 +1,78 @@
+// The command reloadtest saves plugins and configuration of the real server again and again while mail flows through it:
+// scripts/soak reload builds both and runs it.
+//
+// The plugin stamp (testdata) writes its version into each message at mail, rcpt, data and queue. Its version has three parts: one
+// in its own file, one in a module, one in its settings. Half of the saves change a part, or listeners, in one of the ways in which
+// people and programs save; the others are broken in one of many ways, and carry a version that must never be seen. A source
+// sends at a steady rate, in sessions that go on over many saves, some of which dawdle so that a transaction lies open
+// over a change. A sink takes everything and reads the stamps.
+//
+// The rules, by the names under which violations are printed:
+//
+//	session   no session fails: each reply is the one of a server that nobody touches
+//	mixed     all stamps of one message are the same: one generation serves a transaction
+//	version   they are those of a version that was in force when the transaction began, and never of a broken save
+//	save      a good save becomes live and a broken one is refused, each with its line, which `status` repeats
+//	slow      from the end of a save until the line that says live or refused it takes at most -within
+//	account   each message that was acknowledged comes once, and no other
+//	plugin    no call of a plugin fails
+//	leak      the server ends with as many descriptors and watches as it had at the begin, and with memory of the same size
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	s := defaults()
+	flag.StringVar(&s.program, "program", "", "the server's binary")
+	flag.IntVar(&s.saves, "saves", s.saves, "how often files are saved")
+	flag.IntVar(&s.rate, "rate", s.rate, "messages a second")
+	flag.DurationVar(&s.within, "within", s.within, "how long a save may take to become live")
+	flag.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "for the kinds of saves and their order")
+	flag.StringVar(&s.dir, "dir", "", "the folder for configuration and data, kept afterwards; default: one that is removed unless a rule is violated")
+	flag.Parse()
+	if s.program == "" || flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "reloadtest: -program is needed, and nothing but flags; run scripts/soak reload")
+		os.Exit(64)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ok, err := inFolder(ctx, s)
+	stop()
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "reloadtest:", err)
+		os.Exit(1)
+	case !ok:
+		os.Exit(1)
+	}
+}
+
+// inFolder runs everything in the folder of the settings, or in a temporary one.
+func inFolder(ctx context.Context, s settings) (ok bool, err error) {
+	temporary := s.dir == ""
+	if temporary {
+		if s.dir, err = os.MkdirTemp("", "stagepost-soak"); err != nil {
+			return false, err
+		}
+	}
+	report, err := run(ctx, s, os.Stdout)
+	if err == nil {
+		report.print(os.Stdout)
+		ok = len(report.violations) == 0
+	}
+	switch {
+	case !temporary:
+	case ok:
+		err = os.RemoveAll(s.dir)
+	default:
+		fmt.Println("The folder is kept:", s.dir)
+	}
+	return ok, err
+}
