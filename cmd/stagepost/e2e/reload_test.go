@@ -222,17 +222,23 @@ func TestReloadLinks(t *testing.T) {
 	})
 	t.Run("a mounted ConfigMap", func(t *testing.T) {
 		r := newRig(t, func(s *site) {
-			s.write("plugins/..2026_01/hello.lua", hello("one"))
-			s.write("plugins/..2026_02/hello.lua", hello("two"))
-			link(s, "..2026_01", "plugins/..data")
+			s.write("plugins/..2026_1/hello.lua", hello("1"))
+			link(s, "..2026_1", "plugins/..data")
 			link(s, filepath.Join("..data", "hello.lua"), "plugins/hello.lua")
 		})
-		r.expect("one")
-		begin := time.Now()
-		link(r.site, "..2026_02", "plugins/..data")
-		r.live(2)
-		t.Logf("live after %s", time.Since(begin).Round(100*time.Millisecond))
-		r.expect("two")
+		r.expect("1")
+		for i := 2; i <= 3; i++ { // as kubelet does it, the second time too
+			name := fmt.Sprintf("..2026_%d", i)
+			r.write("plugins/"+name+"/hello.lua", hello(fmt.Sprint(i)))
+			begin := time.Now()
+			link(r.site, name, "plugins/..data")
+			if err := os.RemoveAll(r.path(fmt.Sprintf("plugins/..2026_%d", i-1))); err != nil {
+				t.Fatal(err)
+			}
+			r.live(uint64(i))
+			t.Logf("live after %s", time.Since(begin).Round(100*time.Millisecond))
+			r.expect(fmt.Sprint(i))
+		}
 		r.end()
 	})
 }
