@@ -40,7 +40,7 @@ func (s *session) data(string) intake.Answer {
 		return say(replyNoRcpt)
 	}
 	tx := s.tx
-	s.tx, s.deep = nil, true
+	s.tx = nil
 	s.write(replyGo)
 	if err := s.receive(tx); err != nil {
 		return s.notReceived(tx, err)
@@ -70,7 +70,7 @@ func (s *session) notReceived(tx *intake.Transaction, err error) intake.Answer {
 func (s *session) receive(tx *intake.Transaction) error {
 	s.content = &arrival{since: time.Now()}
 	defer func() { s.content = nil }()
-	if err := s.await(contentBuffer); err != nil {
+	if err := s.await(contentBuffer, 0); err != nil {
 		return err
 	}
 	d := s.reader.Data(tx.MaxSize(), max(tx.MaxSize(), minDiscard))

@@ -122,6 +122,7 @@ func newRig(t testing.TB, hs ...*hooks.Hook) *rig {
 	}
 	in := intake.New(intake.Options{Queue: r.queue, Current: current, Records: r.records, Log: log, Settings: func() intake.Settings { return r.set }})
 	r.srv = New(Options{Intake: in, Current: current, Records: r.records, Log: log, Limits: func() Limits { return r.limits }})
+	t.Cleanup(r.srv.cancel) // ends the workers that are kept
 	return r
 }
 

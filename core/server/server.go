@@ -7,8 +7,9 @@
 //
 // A session that waits holds little. It has no buffers: they come from a pool when input is there, which on plain TCP is
 // found out by trying to read when the poller says so (source_unix.go), and go back when it is used up. And its stack is
-// small: once a client is quiet after a plugin was asked, the loop goes on in a fresh goroutine, since a stack that has grown
-// shrinks only when the garbage collector runs, which on an idle server is seldom.
+// small: commands are answered by workers (workers.go), whose stacks have grown and are used again; once a client is quiet, a
+// goroutine that does nothing else waits for it. A stack that has grown shrinks only when the garbage collector runs, which on
+// an idle server is seldom.
 //
 // Nothing here recovers from panics: a plugin's are contained where it is called, and one in the core, between a write to
 // the store and its end, must not leave a server running that holds locks for ever.
@@ -82,6 +83,7 @@ type Server struct {
 	buffers  buffers
 	draining atomic.Bool
 	drain    chan struct{} // closed when draining begins
+	workers  workers
 
 	mu        sync.Mutex
 	sessions  map[*session]struct{}
@@ -101,6 +103,7 @@ func New(o Options) *Server {
 		Options: o, ctx: ctx, cancel: cancel,
 		ids:       message.NewIDs(time.Now, 0, message.ID{}),
 		drain:     make(chan struct{}),
+		workers:   workers{ready: make(chan *session)},
 		sessions:  make(map[*session]struct{}),
 		perIP:     make(map[netip.Addr]int),
 		listeners: make(map[net.Listener]struct{}),
@@ -188,7 +191,7 @@ func (srv *Server) admit(conn net.Conn, t *Tally) {
 	}
 	srv.mu.Unlock()
 	if refusal.Code == 0 {
-		go s.start()
+		srv.run(s)
 		return
 	}
 	t.Refused.Add(why)

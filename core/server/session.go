@@ -38,7 +38,7 @@ type session struct {
 	since    counts // what came since the last message
 	unwanted bool   // refused at its connect: only QUIT is answered
 	began    bool   // MAIL was given: the steps are in a message's record
-	deep     bool   // the stack may have grown
+	greeted  bool   // start has run
 	left     bool   // the client said QUIT
 	over     bool   // nothing more is read
 	broken   bool   // nothing more can be written
@@ -84,9 +84,10 @@ func ipPort(a net.Addr) (netip.Addr, uint16) {
 
 // start is the beginning of a session, up to the greeting.
 func (s *session) start() {
+	s.greeted = true
 	s.early()
-	res := s.ask(hooks.Connect)
-	if s.deep { // that took time
+	res, asked := s.ask(hooks.Connect)
+	if asked { // that took time
 		s.early()
 	}
 	hostname := s.srv.Intake.Settings().Hostname
@@ -98,7 +99,6 @@ func (s *session) start() {
 	default:
 		s.write(smtp.NewReply(220, "", hostname+" ESMTP"))
 	}
-	s.loop()
 }
 
 // early looks for input that came before the greeting. The greeting is not delayed for it.
@@ -130,23 +130,22 @@ func (s *session) refused(res hooks.Result) intake.Answer {
 	return ans
 }
 
-// ask asks the hooks of a stage of the session, in the newest generation.
-func (s *session) ask(stage hooks.Stage) hooks.Result {
+// ask asks the hooks of a stage of the session, in the newest generation; asked says that there are any.
+func (s *session) ask(stage hooks.Stage) (res hooks.Result, asked bool) {
 	gen := s.srv.Current.Acquire()
 	defer gen.Release()
 	if len(gen.Chain(stage)) == 0 {
-		return hooks.Result{}
+		return res, false
 	}
-	s.deep = true
 	c := hooks.Call{Stage: stage, Session: &s.info, Parent: s.srv.ctx, Observer: s}
 	if s.asked != nil {
 		c.Asked = s.asked.Asked
 	}
-	res := gen.Run(&c)
+	res = gen.Run(&c)
 	if len(c.Asked) > 0 && len(c.Asked) < maxAsked {
 		s.asked = &hooks.Call{Asked: c.Asked}
 	}
-	return res
+	return res, true
 }
 
 // Observe collects the steps of the session's stages.
@@ -173,18 +172,21 @@ func (s *session) cut(reply smtp.Reply) intake.Answer {
 	return intake.Answer{Reply: reply, Close: true}
 }
 
-// loop answers commands until the session is over. Before it waits it holds nothing that it can do without.
-func (s *session) loop() {
+// serve runs the session on a worker until it is over or its client is quiet. Before it waits it holds nothing that it can do
+// without.
+func (s *session) serve() {
+	if !s.greeted {
+		s.start()
+	}
 	for !s.over {
 		if s.reader.Buffered() > 0 {
 			s.command()
 			continue
 		}
 		s.armed = false
-		err := s.await(lineBuffer)
+		err := s.await(lineBuffer, quiet)
 		if err != nil && s.lull(err) {
-			s.deep = false
-			go s.loop() // with a small stack
+			go s.doze()
 			return
 		}
 		if err != nil {
@@ -192,6 +194,15 @@ func (s *session) loop() {
 		}
 	}
 	s.end()
+}
+
+// doze waits for a client that is quiet. It does so on a goroutine of its own, which needs no more than the smallest stack:
+// that, and not the worker's, is what an idle session holds.
+func (s *session) doze() {
+	if err := s.await(lineBuffer, 0); err != nil {
+		s.answer(s.lost(err))
+	}
+	s.srv.run(s)
 }
 
 // command reads and answers one command.
@@ -335,12 +346,13 @@ func (s *session) rest() {
 	}
 }
 
-// await waits for input with nothing buffered, and without a buffer where that can be done.
-func (s *session) await(size int) error {
+// await waits for input with nothing buffered, and without a buffer where that can be done. Unless quiet is 0, a wait for a
+// command ends in a lull after that time.
+func (s *session) await(size int, quiet time.Duration) error {
 	s.flush()
 	s.rest()
 	for {
-		if err := s.arm(s.deep); err != nil {
+		if err := s.arm(quiet); err != nil {
 			return err
 		}
 		buf, n, err := s.source.read(size)
@@ -361,7 +373,7 @@ func (s *session) await(size int) error {
 func (s *session) Read(p []byte) (int, error) {
 	s.flush() // the client may wait for a reply before it sends the rest
 	for {
-		if err := s.arm(false); err != nil {
+		if err := s.arm(0); err != nil {
 			return 0, err
 		}
 		n, err := s.conn.Read(p)
@@ -373,33 +385,32 @@ func (s *session) Read(p []byte) (int, error) {
 	}
 }
 
-// quiet is how long a client must be silent before its session gets rid of a stack that a plugin has grown. Between the
-// commands of a busy client that would cost more than it gives.
-const quiet = 300 * time.Millisecond
+// quiet is how long a worker waits for the next command itself.
+const quiet = 20 * time.Millisecond
 
 // lull tells whether the wait for a command ended only because the client is quiet.
 func (s *session) lull(err error) bool {
 	return s.short && errors.Is(err, os.ErrDeadlineExceeded) && !s.srv.draining.Load()
 }
 
-// arm sets the deadline: one for a whole command, one for each piece of a content; while a command is waited for on a grown
-// stack, that of the lull. The order matters: Shutdown says that it drains, then passes the deadlines; so either it is seen
-// here or the read returns at once.
-func (s *session) arm(grown bool) error {
+// arm sets the deadline: one for a whole command, one for each piece of a content; while a worker waits for a command, that of
+// the lull. The order matters: Shutdown says that it drains, then passes the deadlines; so either it is seen here or the read
+// returns at once.
+func (s *session) arm(quiet time.Duration) error {
 	if s.broken {
 		return net.ErrClosed
 	}
 	now := time.Now()
 	switch {
 	case s.content != nil:
-		s.deadline, grown = s.content.deadline(now, s.limits.Data), false
+		s.deadline, quiet = s.content.deadline(now, s.limits.Data), 0
 	case !s.armed:
 		s.deadline, s.armed = now.Add(s.limits.Command), true
 	case !s.short:
 		return nil
 	}
 	at := s.deadline
-	if s.short = grown && now.Add(quiet).Before(at); s.short {
+	if s.short = quiet > 0 && now.Add(quiet).Before(at); s.short {
 		at = now.Add(quiet)
 	}
 	if err := s.conn.SetReadDeadline(at); err != nil {

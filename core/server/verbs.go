@@ -103,7 +103,7 @@ func (s *session) greet(arg string, esmtp bool) intake.Answer {
 	}
 	wasName, wasESMTP := s.info.Helo, s.info.ESMTP
 	s.info.Helo, s.info.ESMTP = name, esmtp
-	if res := s.ask(hooks.Helo); res.End != nil {
+	if res, _ := s.ask(hooks.Helo); res.End != nil {
 		s.info.Helo, s.info.ESMTP = wasName, wasESMTP
 		return s.verdict(res)
 	}
@@ -134,7 +134,7 @@ func (s *session) mail(arg string) intake.Answer {
 	if s.asked != nil {
 		from.Asked = s.asked.Asked
 	}
-	s.deep, s.began = true, true
+	s.began = true
 	tx, ans := s.srv.Intake.Begin(s.srv.ctx, &from, s.steps, sender, params)
 	s.tx = tx
 	return ans
@@ -148,7 +148,6 @@ func (s *session) rcpt(arg string) intake.Answer {
 	if len(params) > 0 {
 		return say(replyParam)
 	}
-	s.deep = true
 	return s.tx.Rcpt(s.srv.ctx, to, params)
 }
 
