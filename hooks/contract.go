@@ -72,8 +72,8 @@ type StageInfo struct {
 // Stages declares them all, indexed by Stage.
 func Stages() []StageInfo { return append([]StageInfo(nil), stages[:]...) }
 
-// Info returns the declaration of s.
-func (s Stage) Info() StageInfo { return stages[s] }
+// Info returns the declaration of s. It is not to be changed.
+func (s Stage) Info() *StageInfo { return &stages[s] }
 
 // String is the stage's name.
 func (s Stage) String() string { return stages[s].Name }

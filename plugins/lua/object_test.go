@@ -129,6 +129,9 @@ func TestPool(t *testing.T) {
 	a, b = get(), get()
 	p.Put(a)
 	now = now.Add(2 * time.Minute)
+	if _, err := b.Call(onFunc(t, b, "ok"), nil); err != nil {
+		t.Fatal(err)
+	}
 	p.Put(b) // closes a
 	want(Stats{Idle: 1, Created: 4, Dropped: 1, Busy: 1})
 	if !a.Spent() || b.Spent() {

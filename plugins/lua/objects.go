@@ -24,6 +24,7 @@ const (
 // service. They never change and are shared by all instances of a plugin.
 type types struct {
 	objects map[string]*Type
+	scopes  [6]*Type // those of objects that handlers get, by scope
 	facts   *Type
 	my      *Type
 	verdict *Type
@@ -60,6 +61,9 @@ func newTypes() *types {
 			methods[m.Name] = method(objectMethods[o.Name+"."+m.Name])
 		}
 		t.objects[o.Name] = NewType(o.Name, fields, methods, setters)
+	}
+	for scope := range t.scopes {
+		t.scopes[scope] = t.objects[hooks.Scope(scope).Object()]
 	}
 	t.facts = factsType("facts", func(_ *binding, key string) string { return key })
 	t.my = factsType("my", func(b *binding, key string) string { return b.plugin.Name + "." + key })
@@ -142,20 +146,20 @@ func factsOf(o any) *message.Facts {
 
 // object wraps the object of a scope.
 func (b *binding) object(o any) *glua.LUserData {
-	t := b.plugin.types.objects
+	scope := hooks.ScopeTick
 	switch o.(type) {
 	case *message.Session:
-		return b.wrap(t["session"], o)
+		scope = hooks.ScopeSession
 	case *hooks.LoginView:
-		return b.wrap(t["login"], o)
+		scope = hooks.ScopeLogin
 	case *hooks.MessageView:
-		return b.wrap(t["message"], o)
+		scope = hooks.ScopeMessage
 	case *hooks.RcptView:
-		return b.wrap(t["rcpt"], o)
+		scope = hooks.ScopeRcpt
 	case *hooks.DeliveryView:
-		return b.wrap(t["delivery"], o)
+		scope = hooks.ScopeDelivery
 	}
-	return b.wrap(t["tick"], o)
+	return b.wrap(b.plugin.types.scopes[scope], o)
 }
 
 // list returns the recipients of an object: one table a call, since a loop asks for it at every step.

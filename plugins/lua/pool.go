@@ -3,6 +3,7 @@ package lua
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,12 +27,13 @@ type PoolOptions struct {
 type Pool struct {
 	image   *Image
 	options PoolOptions
-	slots   chan struct{} // one for each instance in use
 
-	mu     sync.Mutex
-	idle   []*Instance // newest last
-	closed bool
-	stats  Stats
+	mu      sync.Mutex
+	idle    []*Instance     // newest last
+	inUse   int             // at most options.Instances
+	waiting []chan struct{} // Gets that wait for one in use, oldest first; closed when it is theirs
+	closed  bool
+	stats   Stats
 }
 
 // Stats counts what a pool did.
@@ -52,27 +54,22 @@ func NewPool(im *Image, o PoolOptions) *Pool {
 	if o.Instance.Now == nil {
 		o.Instance.Now = time.Now
 	}
-	return &Pool{image: im, options: o, slots: make(chan struct{}, o.Instances)}
+	return &Pool{image: im, options: o}
 }
 
 // Get takes an instance, or makes one, waiting until ctx ends if all are in use. Every instance must go back by Put.
 func (p *Pool) Get(ctx context.Context) (*Instance, error) {
-	select {
-	case p.slots <- struct{}{}:
-	default:
-		select {
-		case p.slots <- struct{}{}:
-		case <-ctx.Done():
-			p.mu.Lock()
-			p.stats.Busy++
-			p.mu.Unlock()
-			return nil, ErrBusy
-		}
-	}
 	p.mu.Lock()
+	if p.inUse >= p.options.Instances {
+		if err := p.wait(ctx); err != nil {
+			return nil, err
+		}
+	} else {
+		p.inUse++
+	}
 	if p.closed {
+		p.leave()
 		p.mu.Unlock()
-		<-p.slots
 		return nil, errClosed
 	}
 	if n := len(p.idle); n > 0 {
@@ -82,21 +79,55 @@ func (p *Pool) Get(ctx context.Context) (*Instance, error) {
 		p.mu.Unlock()
 		return in, nil
 	}
+	p.stats.Created++
 	p.mu.Unlock()
 	in, err := NewInstance(p.image, p.options.Instance)
 	if err != nil {
-		<-p.slots
+		p.mu.Lock()
+		p.stats.Created--
+		p.leave()
+		p.mu.Unlock()
 		return nil, err
 	}
-	p.mu.Lock()
-	p.stats.Created++
-	p.mu.Unlock()
 	return in, nil
 }
 
-// Put gives an instance back. A spent one is thrown away.
+// wait waits for the place of an instance in use. It is called with mu held, and holds it again when it returns without an
+// error.
+func (p *Pool) wait(ctx context.Context) error {
+	turn := make(chan struct{})
+	p.waiting = append(p.waiting, turn)
+	p.mu.Unlock()
+	select {
+	case <-turn:
+		p.mu.Lock()
+		return nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.waiting, turn); i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+	} else { // the turn came at the same time
+		p.leave()
+	}
+	p.stats.Busy++
+	return ErrBusy
+}
+
+// leave gives the place of an instance to the next who waits. mu is held.
+func (p *Pool) leave() {
+	if len(p.waiting) == 0 {
+		p.inUse--
+		return
+	}
+	close(p.waiting[0])
+	p.waiting = slices.Delete(p.waiting, 0, 1)
+}
+
+// Put gives an instance back. A spent one is thrown away. It looks at no clock: an instance counts as idle since its last call
+// began.
 func (p *Pool) Put(in *Instance) {
-	now := p.options.Instance.Now()
 	var old *Instance
 	p.mu.Lock()
 	switch {
@@ -106,18 +137,18 @@ func (p *Pool) Put(in *Instance) {
 	case p.closed:
 		old = in
 	default:
-		in.parked = now
+		in.parked = in.budget.limits.Start
 		p.idle = append(p.idle, in)
-		if now.Sub(p.idle[0].parked) > p.options.Idle {
+		if in.parked.Sub(p.idle[0].parked) > p.options.Idle {
 			old, p.idle[0] = p.idle[0], nil
 			p.idle = p.idle[1:]
 		}
 	}
+	p.leave()
 	p.mu.Unlock()
 	if old != nil {
 		old.Close()
 	}
-	<-p.slots
 }
 
 // Trim closes the instances that have been idle for too long; a server calls it now and then.
@@ -153,6 +184,6 @@ func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.stats
-	s.InUse, s.Idle = len(p.slots), len(p.idle)
+	s.InUse, s.Idle = p.inUse, len(p.idle)
 	return s
 }
