@@ -59,7 +59,7 @@ func (c *Call) Context() context.Context {
 
 // Object is what the handler gets: a *message.Session or one of the views, by the stage's scope.
 func (c *Call) Object() any {
-	switch c.Stage.Info().Scope {
+	switch c.Stage.Scope() {
 	case ScopeSession:
 		return c.Session
 	case ScopeLogin:

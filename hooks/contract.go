@@ -72,8 +72,14 @@ type StageInfo struct {
 // Stages declares them all, indexed by Stage.
 func Stages() []StageInfo { return append([]StageInfo(nil), stages[:]...) }
 
-// Info returns the declaration of s. It is not to be changed.
-func (s Stage) Info() *StageInfo { return &stages[s] }
+// Info returns the declaration of s.
+func (s Stage) Info() StageInfo { return stages[s] }
+
+// Scope is the object that handlers get at s.
+func (s Stage) Scope() Scope { return stages[s].Scope }
+
+// Verdicts are what may be answered at s, besides next.
+func (s Stage) Verdicts() Kinds { return stages[s].Verdicts }
 
 // String is the stage's name.
 func (s Stage) String() string { return stages[s].Name }

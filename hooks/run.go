@@ -218,7 +218,7 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 		if err == nil && v != nil {
 			detail = v.detail()
 		}
-		if c.Stage.Info().Scope == ScopeRcpt {
+		if c.Stage.Scope() == ScopeRcpt {
 			detail = c.Rcpt.label(detail)
 		}
 		c.Observer.Observe(observe.Step{Time: start, Stage: c.Stage.String(), Plugin: h.Plugin, Generation: g.Number, Verdict: word,
@@ -269,7 +269,7 @@ func (res *Result) take(c *Call, h *Hook, v *Verdict) {
 
 // onError is the answer of a hook whose handler failed.
 func (h *Hook) onError(s Stage) *Verdict {
-	if h.OnError == Next || !s.Info().Verdicts.Has(h.OnError) {
+	if h.OnError == Next || !s.Verdicts().Has(h.OnError) {
 		return nil
 	}
 	v := &Verdict{Kind: h.OnError, Text: "a policy check failed, try again later", Enhanced: "4.3.0"}

@@ -105,12 +105,12 @@ func (v *Verdict) Check(s Stage) error {
 	if v == nil {
 		return nil
 	}
-	info := s.Info()
-	if v.Kind >= kindCount || v.Kind == Next || !info.Verdicts.Has(v.Kind) {
-		if info.Verdicts == 0 {
+	may := s.Verdicts()
+	if v.Kind >= kindCount || v.Kind == Next || !may.Has(v.Kind) {
+		if may == 0 {
 			return fmt.Errorf("%s takes no verdict, not %q", s, v.Kind)
 		}
-		return fmt.Errorf("%s takes %s, not %q", s, strings.Join(info.Verdicts.Names(), ", "), v.Kind)
+		return fmt.Errorf("%s takes %s, not %q", s, strings.Join(may.Names(), ", "), v.Kind)
 	}
 	if len(v.Reason) > MaxReason {
 		v.Reason = v.Reason[:MaxReason]

@@ -75,8 +75,13 @@ func CanonicalHost(s, via string) (string, error) {
 	if via == ViaLMTP {
 		port = "24"
 	}
-	if _, err := netip.ParseAddr(s); err != nil && strings.Contains(s, ":") && !strings.HasSuffix(s, "]") {
-		var err error
+	var err error
+	ported := strings.Contains(s, ":") && !strings.HasSuffix(s, "]")
+	if ported && strings.Count(s, ":") > 1 { // an IPv6 address may stand there alone
+		_, err = netip.ParseAddr(s)
+		ported = err != nil
+	}
+	if ported {
 		if host, port, err = net.SplitHostPort(s); err != nil {
 			return "", fmt.Errorf("%q is not host:port", s)
 		}
@@ -88,11 +93,14 @@ func CanonicalHost(s, via string) (string, error) {
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return "", fmt.Errorf("port %q is not a number from 1 to 65535", port)
 	}
-	if ip, err := netip.ParseAddr(host); err == nil {
+	switch ip, err := netip.ParseAddr(host); {
+	case err == nil && !ip.Is4():
 		return net.JoinHostPort(ip.String(), port), nil
-	}
-	if !smtp.ValidDomain(host) {
+	case err != nil && !smtp.ValidDomain(host):
 		return "", fmt.Errorf("%q is neither a host name nor an IP address", host)
+	}
+	if rest, ok := strings.CutPrefix(s, host); ok && rest != "" && rest[1:] == port { // it is canonical, as it mostly is
+		return s, nil
 	}
 	return net.JoinHostPort(host, port), nil
 }

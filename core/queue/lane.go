@@ -72,7 +72,7 @@ func (l *lanes) push(j *job) {
 	}
 	s.mu.Unlock()
 	if start {
-		go l.work(j.lane, la)
+		l.q.senders.Go(func() { l.work(j.lane, la) })
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/store"
+	"github.com/stagepost/stagepost/core/workers"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -33,6 +34,7 @@ const (
 	routers       = 32
 	laneJobs      = 64    // jobs that wait in one lane, at least
 	attempts      = 4_000 // at once, to all next hops: each holds a connection
+	maxSpares     = 64    // goroutines kept for attempts to come
 	leaseMargin   = 10 * time.Second
 )
 
@@ -74,6 +76,7 @@ type Queue struct {
 	routes  chan *flight
 	marks   chan *mark
 	trying  chan struct{} // one for each attempt that runs
+	senders *workers.Pool
 	wake    waker
 	budget  budget
 	notices notices
@@ -89,7 +92,7 @@ type Queue struct {
 // New starts the queue on what the store holds; entries already due are tried at once.
 func New(o Options) (*Queue, error) {
 	ctx, stop := context.WithCancel(context.Background())
-	q := &Queue{Options: o, counts: NewCounts(), stop: stop, stopping: ctx, routes: make(chan *flight, window), marks: make(chan *mark, 4096), trying: make(chan struct{}, attempts)}
+	q := &Queue{Options: o, counts: NewCounts(), stop: stop, stopping: ctx, routes: make(chan *flight, window), marks: make(chan *mark, 4096), trying: make(chan struct{}, attempts), senders: workers.New(maxSpares, ctx.Done())}
 	q.flights.init()
 	q.lanes.init(q)
 	q.wake.init(q)

@@ -329,7 +329,7 @@ func TestLostConnections(t *testing.T) {
 		if got := len(r.queue.all(t)); got != completed {
 			t.Errorf("%d messages, want %d", got, completed)
 		}
-		for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before+int(r.srv.workers.spares.Load()); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before+r.srv.workers.Spares(); time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 			}

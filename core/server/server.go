@@ -7,7 +7,7 @@
 //
 // A session that waits holds little. It has no buffers: they come from a pool when input is there, which on plain TCP is
 // found out by trying to read when the poller says so (source_unix.go), and go back when it is used up. And its stack is
-// small: commands are answered by workers (workers.go), whose stacks have grown and are used again; once a client is quiet, a
+// small: commands are answered by workers (core/workers), whose stacks have grown and are used again; once a client is quiet, a
 // goroutine that does nothing else waits for it. A stack that has grown shrinks only when the garbage collector runs, which on
 // an idle server is seldom.
 //
@@ -31,6 +31,7 @@ import (
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/workers"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -83,7 +84,7 @@ type Server struct {
 	buffers  buffers
 	draining atomic.Bool
 	drain    chan struct{} // closed when draining begins
-	workers  workers
+	workers  *workers.Pool
 
 	mu        sync.Mutex
 	sessions  map[*session]struct{}
@@ -96,6 +97,9 @@ type Server struct {
 	answered *observe.Histogram
 }
 
+// maxSpares is how many workers that have nothing to do are kept.
+const maxSpares = 64
+
 // New makes a Server that serves nothing yet.
 func New(o Options) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -103,7 +107,7 @@ func New(o Options) *Server {
 		Options: o, ctx: ctx, cancel: cancel,
 		ids:       message.NewIDs(time.Now, 0, message.ID{}),
 		drain:     make(chan struct{}),
-		workers:   workers{ready: make(chan *session)},
+		workers:   workers.New(maxSpares, ctx.Done()),
 		sessions:  make(map[*session]struct{}),
 		perIP:     make(map[netip.Addr]int),
 		listeners: make(map[net.Listener]struct{}),
@@ -191,7 +195,7 @@ func (srv *Server) admit(conn net.Conn, t *Tally) {
 	}
 	srv.mu.Unlock()
 	if refusal.Code == 0 {
-		srv.run(s)
+		srv.workers.Go(s.serve)
 		return
 	}
 	t.Refused.Add(why)

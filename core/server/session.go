@@ -202,7 +202,7 @@ func (s *session) doze() {
 	if err := s.await(lineBuffer, 0); err != nil {
 		s.answer(s.lost(err))
 	}
-	s.srv.run(s)
+	s.srv.workers.Go(s.serve)
 }
 
 // command reads and answers one command.

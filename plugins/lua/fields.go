@@ -290,7 +290,7 @@ func (c *checker) verdict(e ast.Expr) {
 		return
 	}
 	h, v := c.handler, &hooks.Verdict{Kind: kind}
-	if h.stage.Info().Verdicts.Has(kind) {
+	if h.stage.Verdicts().Has(kind) {
 		class, literal := oneOf(call.Args).(*ast.StringExpr)
 		if kind != hooks.Accept || !literal && len(call.Args) > 0 {
 			return

@@ -211,7 +211,7 @@ func (c *checker) stageOf(target ast.Expr) (hooks.Stage, bool) {
 func (c *checker) handle(stage hooks.Stage, params []string, f *ast.FunctionExpr) {
 	c.handler = &handler{stage: stage}
 	c.handlers = append(c.handlers, c.handler)
-	c.function(params, f, value{object: c.objects[stage.Info().Scope.Object()], from: &c.handler.variable})
+	c.function(params, f, value{object: c.objects[stage.Scope().Object()], from: &c.handler.variable})
 	c.handler = nil
 }
 

@@ -141,7 +141,7 @@ func (h *HookSpec) keys(stage hooks.Stage) []Key {
 					return
 				}
 				h.OnError = onError(word)
-				if h.OnError != hooks.Next && !stage.Info().Verdicts.Has(h.OnError) {
+				if h.OnError != hooks.Next && !stage.Verdicts().Has(h.OnError) {
 					d.report(n.line, "%s%q cannot be answered at %s; write \"next\"", prefix(at), word, stage)
 				}
 			}},

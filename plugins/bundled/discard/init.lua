@@ -4,6 +4,7 @@ local label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 local pattern = [[^\.?(]] .. label .. [[\.)*]] .. label .. "$"
 
 local dropped = {}
+local any = #config.domains > 0
 for _, text in ipairs(config.domains) do
   local name = type(text) == "string" and string.lower(text) or ""
   if not re.match(pattern, name) then
@@ -23,7 +24,7 @@ local function listed(domain)
 end
 
 function on.rcpt(r)
-  if r.class and listed(r.address.domain) then return discard("mail for " .. r.address.domain .. " is dropped") end
+  if any and r.class and listed(r.address.domain) then return discard("mail for " .. r.address.domain .. " is dropped") end
 end
 
 function on.queue(m)

@@ -21,7 +21,8 @@ end
 function on.rcpt(r)
   if r.class then return end
   local s = r.message.session
-  if roles[s.role] or config.authenticated and s.user or s.ip and addr.within(s.ip, config.networks) then
+  local ip = s.ip
+  if ip and addr.within(ip, config.networks) or config.authenticated and s.user or roles[s.role] then
     return accept "relay"
   end
 end

@@ -33,9 +33,11 @@ for name, text in pairs(config.domains) do
   end
   hops[key] = plan("domains." .. name, text)
 end
+local listed = next(hops) ~= nil
 local default = config.default and plan("default", config.default)
 
 local function find(name)
+  if not listed then return default end
   if hops[name] then return hops[name] end
   local dot = string.find(name, ".", 1, true)
   while dot do
