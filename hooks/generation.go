@@ -4,11 +4,17 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/stagepost/stagepost/core/observe"
 )
 
 // Generation is an immutable set of hooks, in order. Who uses one holds it: Current.Acquire, then Release.
 type Generation struct {
 	Number uint64
+	// Answered, which may be set before the generation is used, is told what each hook answered, after that took effect, by the
+	// goroutine that asked.
+	Answered func(*Call, observe.Step)
+
 	now    func() time.Time
 	chains [stageCount][]*Hook
 	refs   atomic.Int64

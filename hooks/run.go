@@ -213,7 +213,7 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 	if v != nil && len(c.Session.History) < maxHistory && (c.Stage <= Queue || c.Stage == Disconnect) { // a stored session is shared
 		c.Session.History = append(c.Session.History, message.Note{Stage: c.Stage.String(), Plugin: h.Plugin, Verdict: v.Kind.String(), Code: v.Code, Reason: v.Reason})
 	}
-	if c.Observer != nil {
+	if c.Observer != nil || g.Answered != nil {
 		word += v.Word()
 		if err == nil && v != nil {
 			detail = v.detail()
@@ -221,8 +221,14 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 		if c.Stage.Scope() == ScopeRcpt {
 			detail = c.Rcpt.label(detail)
 		}
-		c.Observer.Observe(observe.Step{Time: start, Stage: c.Stage.String(), Plugin: h.Plugin, Generation: g.Number, Verdict: word,
-			Micros: uint32(min(end.Sub(start).Microseconds(), 1<<32-1)), Edits: words, Detail: detail})
+		step := observe.Step{Time: start, Stage: c.Stage.String(), Plugin: h.Plugin, Generation: g.Number, Verdict: word,
+			Micros: uint32(min(end.Sub(start).Microseconds(), 1<<32-1)), Edits: words, Detail: detail}
+		if c.Observer != nil {
+			c.Observer.Observe(step)
+		}
+		if g.Answered != nil {
+			g.Answered(c, step)
+		}
 	}
 	return end
 }

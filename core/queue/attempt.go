@@ -42,8 +42,7 @@ func (q *Queue) attempt(j *job) {
 
 // send attempts a job by its plan: the plugin that via names, or the sender.
 func (q *Queue) send(ctx context.Context, gen *hooks.Generation, view *hooks.MessageView, content message.Content, j *job) []message.Outcome {
-	via := j.plan.Via
-	if via == "" || via == message.ViaSMTP || via == message.ViaLMTP {
+	if !ByPlugin(j.plan) {
 		return q.Sender.Send(ctx, &deliver.Job{Env: view.Envelope, Content: content, Rcpts: j.rcpts, Plan: j.plan, Record: j.steps.Observe})
 	}
 	view.Content = view.Sent(content)
@@ -57,50 +56,7 @@ func (q *Queue) send(ctx context.Context, gen *hooks.Generation, view *hooks.Mes
 		d.Rcpts = append(d.Rcpts, r)
 	}
 	call := hooks.Call{Stage: hooks.Deliver, Session: view.Session, Message: view, Delivery: d, Observer: &j.steps, Parent: ctx}
-	res, ok := gen.RunPlugin(&call, via)
-	if !ok {
-		return all(len(j.rcpts), message.Outcome{Result: message.Deferred,
-			Reply: smtp.NewReply(451, "4.3.5", "the plugin "+via+", which the route names, is not loaded or has no deliver")})
-	}
-	if res.Failed && ctx.Err() != nil { // it may have failed for that alone
-		return all(len(j.rcpts), interrupted)
-	}
-	if res.End != nil && res.End.Kind == hooks.Each {
-		out := make([]message.Outcome, len(j.rcpts))
-		for k := range out {
-			out[k] = message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.0", via+" gave no verdict for this recipient")}
-			if k < len(res.End.Each) {
-				out[k] = delivered(res.End.Each[k], via)
-			}
-		}
-		return out
-	}
-	if res.Accept != nil && res.End == nil {
-		return all(len(j.rcpts), delivered(nil, via))
-	}
-	if res.End == nil {
-		return all(len(j.rcpts), message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.0", via+" gave no verdict")})
-	}
-	return all(len(j.rcpts), delivered(res.End, via))
-}
-
-// delivered is the outcome of a verdict at deliver; nil means accept.
-func delivered(v *hooks.Verdict, via string) message.Outcome {
-	switch {
-	case v == nil || v.Kind == hooks.Accept:
-		return message.Outcome{Result: message.Delivered, Host: "plugin:" + via, Reply: smtp.NewReply(250, "2.0.0", "delivered by "+via)}
-	case v.Kind == hooks.Reject:
-		return message.Outcome{Result: message.Failed, Host: "plugin:" + via, Reply: v.Reply()}
-	}
-	return message.Outcome{Result: message.Deferred, Host: "plugin:" + via, Reply: v.Reply(), After: v.After}
-}
-
-func all(n int, o message.Outcome) []message.Outcome {
-	out := make([]message.Outcome, n)
-	for i := range out {
-		out[i] = o
-	}
-	return out
+	return Hand(gen, &call)
 }
 
 // Relay delivers a message that is not in the queue, before its reply: the stage queue answered route. The caller commits
@@ -110,7 +66,7 @@ func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.E
 	var jobs []*job
 	for i, r := range env.Rcpts {
 		p := *plan
-		if _, o := decide(hooks.Result{Plan: &p}, r); o != nil {
+		if _, o := Decide(hooks.Result{Plan: &p}, r); o != nil {
 			out[i] = *o
 			continue
 		}

@@ -60,40 +60,15 @@ func (q *Queue) ask(gen *hooks.Generation, j *job, i int, o *message.Outcome, ex
 	if o.Result == message.Deferred && !now.Before(expires) {
 		o.Result = message.Failed // and the last answer stays what it was
 	}
-	if o.Result == message.Deferred {
-		if res, asked := q.outcomeStage(gen, hooks.Deferred, j, i, o); asked {
-			switch v := res.End; {
-			case v == nil:
-			case v.Kind == hooks.Defer:
-				o.After = v.After
-			case res.Failed && q.stopping.Err() != nil: // the plugin may have failed for that alone
-			case v.Kind == hooks.Reject:
-				o.Result, o.Reply = message.Failed, v.Reply()
-			}
-		}
-	}
-	switch o.Result {
-	case message.Delivered:
-		q.outcomeStage(gen, hooks.Delivered, j, i, o)
-	case message.Failed:
-		res, _ := q.outcomeStage(gen, hooks.Bounced, j, i, o)
-		return res.Discard != nil
-	}
-	return false
-}
-
-func (q *Queue) outcomeStage(gen *hooks.Generation, s hooks.Stage, j *job, i int, o *message.Outcome) (hooks.Result, bool) {
-	if len(gen.Chain(s)) == 0 {
-		return hooks.Result{}, false
-	}
-	m := j.flight.msg
-	view := m.view(q)
-	var rcpt hooks.RcptView
-	m.rcptView(&rcpt, view, i)
-	rcpt.Last = o.Last()
-	rcpt.Attempts++
-	call := hooks.Call{Stage: s, Session: m.env.Session, Message: view, Rcpt: &rcpt, Observer: &j.steps, Parent: q.stopping}
-	return gen.Run(&call), true
+	return Conclude(gen, o, func(s hooks.Stage, o *message.Outcome) *hooks.Call {
+		m := j.flight.msg
+		view := m.view(q)
+		var rcpt hooks.RcptView
+		m.rcptView(&rcpt, view, i)
+		rcpt.Last = o.Last()
+		rcpt.Attempts++
+		return &hooks.Call{Stage: s, Session: m.env.Session, Message: view, Rcpt: &rcpt, Observer: &j.steps, Parent: q.stopping}
+	})
 }
 
 // settle moves a recipient's state by an outcome.
@@ -168,7 +143,7 @@ func (q *Queue) submit(f *flight, ch store.Change) {
 		}
 	}
 	m.settled = m.settled || ch.Settled
-	mk := &mark{flight: f, at: time.Now(), last: f.open <= 0, change: ch}
+	mk := &mark{flight: f, last: f.open <= 0, change: ch}
 	if len(ch.Rcpts) > 0 || len(ch.Del) > 0 {
 		mk.write = true
 		m.state.Rev++

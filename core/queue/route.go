@@ -105,7 +105,7 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *de
 		m.rcptView(&rcpt, view, i)
 		call.Rcpt = &rcpt
 		res := gen.Run(&call)
-		plan, out := decide(res, m.env.Rcpts[i])
+		plan, out := Decide(res, m.env.Rcpts[i])
 		if out != nil && res.Failed && q.stopping.Err() != nil { // the plugin may have failed for that alone
 			broken := interrupted
 			out = &broken
@@ -143,41 +143,6 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *de
 
 // interrupted is what becomes of a recipient whose plugin was broken off because the queue stops; see unfinished.
 var interrupted = message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.2", "the attempt was interrupted")}
-
-// decide turns what the stage route came to into a plan or an outcome.
-func decide(res hooks.Result, r *message.Rcpt) (*message.Plan, *message.Outcome) {
-	if v := res.End; v != nil {
-		out := &message.Outcome{Result: message.Failed, Reply: v.Reply(), After: v.After}
-		if v.Kind == hooks.Defer {
-			out.Result = message.Deferred
-		}
-		return nil, out
-	}
-	if v := res.Discard; v != nil {
-		return nil, &message.Outcome{Result: message.Discarded, Reply: smtp.NewReply(250, "2.0.0", "discarded by "+res.DiscardBy+": "+v.Reason)}
-	}
-	if v := res.Hold; v != nil {
-		return nil, &message.Outcome{Result: message.Held, Reply: smtp.NewReply(250, "2.0.0", "held by "+res.HoldBy+": "+v.Reason)}
-	}
-	plan := res.Plan
-	if plan == nil {
-		plan = &message.Plan{}
-	}
-	if err := plan.Check(); err != nil { // the plugins' answers were right each, but do not go together
-		return nil, &message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.5", "the plugins' routes do not go together: "+err.Error())}
-	}
-	if plan.Via != "" && plan.Via != message.ViaSMTP && plan.Via != message.ViaLMTP {
-		return plan, nil
-	}
-	if len(plan.Hosts) == 0 && plan.MX == "" {
-		if r.Class == message.ClassLocal {
-			return nil, &message.Outcome{Result: message.Deferred,
-				Reply: smtp.NewReply(451, "4.3.5", "no plugin said where local mail for "+r.Address.Domain+" goes; `route` would")}
-		}
-		plan.MX = r.Address.Domain
-	}
-	return plan, nil
-}
 
 // view is the message as hooks see it in the queue.
 func (m *msg) view(q *Queue) *hooks.MessageView {

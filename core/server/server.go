@@ -60,13 +60,14 @@ func (l Limits) withDefaults() Limits {
 	}
 }
 
-// Options are what a Server is made of. All are needed.
+// Options are what a Server is made of. All but After are needed.
 type Options struct {
 	Intake  *intake.Intake
 	Current *hooks.Current
 	Limits  func() Limits
 	Records intake.Recorder
 	Log     *slog.Logger
+	After   func(time.Duration) <-chan time.Time // waits before a reply that a plugin delays; nil: time.After
 }
 
 // Listener is what sessions know of where they came in.
@@ -102,6 +103,9 @@ const maxSpares = 64
 
 // New makes a Server that serves nothing yet.
 func New(o Options) *Server {
+	if o.After == nil {
+		o.After = time.After
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Server{
 		Options: o, ctx: ctx, cancel: cancel,

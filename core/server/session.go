@@ -280,10 +280,8 @@ func (s *session) answer(ans intake.Answer) {
 // pause delays a reply; those before it are not held up.
 func (s *session) pause(d time.Duration) {
 	s.flush()
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-s.srv.After(d):
 	case <-s.srv.drain:
 	}
 }

@@ -84,8 +84,9 @@ function on.test(m) local old = swap(m) return old and old.size end`))
 
 func TestPool(t *testing.T) {
 	now := time.Unix(0, 0)
+	clock := func() time.Time { return now }
 	p := NewPool(link(t, `function on.ok() return 1 end function on.bad() error("x") end`),
-		PoolOptions{Instances: 2, Idle: time.Minute, Instance: Options{Setup: bind, Now: func() time.Time { return now }}})
+		PoolOptions{Instances: 2, Idle: time.Minute, Now: clock, Instance: Options{Setup: bind, Now: clock}})
 	want := func(s Stats) {
 		t.Helper()
 		if got := p.Stats(); got != s {

@@ -98,7 +98,7 @@ func Load(o PluginOptions) (*Plugin, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	p.pool = NewPool(o.Image, PoolOptions{Instances: o.Instances, Instance: Options{Now: o.Host.Now, Setup: p.bind}})
+	p.pool = NewPool(o.Image, PoolOptions{Instances: o.Instances, Now: o.Host.Now, Instance: Options{Setup: p.bind}})
 	in, err := p.pool.Get(context.Background())
 	if err != nil {
 		return nil, err

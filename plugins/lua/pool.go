@@ -17,8 +17,9 @@ var errClosed = errors.New("lua: the pool is closed")
 
 // PoolOptions of a pool. The zero value works.
 type PoolOptions struct {
-	Instances int           // at once; default 256
-	Idle      time.Duration // instances idle for longer are closed; default 1 minute
+	Instances int              // at once; default 256
+	Idle      time.Duration    // instances idle for longer are closed; default 1 minute
+	Now       func() time.Time // of Trim; default: time.Now
 	Instance  Options
 }
 
@@ -51,8 +52,8 @@ func NewPool(im *Image, o PoolOptions) *Pool {
 	if o.Idle <= 0 {
 		o.Idle = time.Minute
 	}
-	if o.Instance.Now == nil {
-		o.Instance.Now = time.Now
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	return &Pool{image: im, options: o}
 }
@@ -153,7 +154,7 @@ func (p *Pool) Put(in *Instance) {
 
 // Trim closes the instances that have been idle for too long; a server calls it now and then.
 func (p *Pool) Trim() {
-	p.drop(func(in *Instance) bool { return p.options.Instance.Now().Sub(in.parked) > p.options.Idle })
+	p.drop(func(in *Instance) bool { return p.options.Now().Sub(in.parked) > p.options.Idle })
 }
 
 // Close closes idle instances at once and the others when they are put back. Get fails from now on.

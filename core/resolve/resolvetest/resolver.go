@@ -4,13 +4,10 @@ package resolvetest
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"sync"
 	"testing"
-
-	"github.com/miekg/dns"
 
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/core/resolve/dnszone"
@@ -74,20 +71,5 @@ func (r *Resolver) Lookup(ctx context.Context, name string, t resolve.Type) (res
 	zone := r.zone
 	r.mu.Unlock()
 
-	fail := func(err error) (resolve.Answer, error) {
-		return resolve.Answer{}, &resolve.Error{Kind: resolve.Temporary, Name: name, Type: t, Err: err}
-	}
-	if err := ctx.Err(); err != nil {
-		return fail(err)
-	}
-	reply := zone.Answer(new(dns.Msg).SetQuestion(dns.Fqdn(name), uint16(t)))
-	if reply == nil {
-		return fail(errors.New("no answer"))
-	}
-	packet, err := reply.Pack()
-	if err != nil {
-		// The library cannot pack a name that cannot stand in the DNS; Decode knows what that means.
-		packet = nil
-	}
-	return resolve.Decode(packet, name, t)
+	return resolve.Offline(zone.Answer).Lookup(ctx, name, t)
 }
