@@ -1,6 +1,7 @@
 package bundled_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +17,11 @@ import (
 	"github.com/stagepost/stagepost/plugins/generation"
 	"github.com/stagepost/stagepost/plugins/service"
 )
+
+// content is a message in memory.
+type content struct{ *bytes.Reader }
+
+func (c content) Bytes() []byte { return nil }
 
 type noObserver struct{}
 
@@ -90,7 +96,7 @@ func BenchmarkFivePlugins(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	text := newContent("From: <a@example.org>\nTo: <b@example.com>\nSubject: bench\nMessage-ID: <1@example.org>\n\ntext\n")
+	text := content{bytes.NewReader([]byte("From: <a@example.org>\r\nTo: <b@example.com>\r\nSubject: bench\r\nMessage-ID: <1@example.org>\r\n\r\ntext\r\n"))}
 	session := &message.Session{ID: "s", Role: message.RoleMX, Listener: "mx", IP: netip.MustParseAddr("127.0.0.1")}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -1,5 +1,6 @@
 // Package bundled holds the plugins that ship with the server. They are plugins like anybody's: the same files, read by the
-// same engine, in the same sandbox. Each has a folder with plugin.toml, init.lua and a README in the form of a manual page.
+// same engine, in the same sandbox. Each has a folder with plugin.toml, init.lua, a README in the form of a manual page,
+// and tests.
 // They are embedded in the binary and loaded when [plugins] enable names them.
 package bundled
 
@@ -8,7 +9,7 @@ import (
 	"io/fs"
 )
 
-//go:embed */plugin.toml */init.lua */README.md
+//go:embed */plugin.toml */init.lua */README.md */tests/*.transcript
 var folders embed.FS
 
 // Names lists the plugins, sorted.

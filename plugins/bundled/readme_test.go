@@ -1,17 +1,47 @@
 package bundled_test
 
 import (
+	"io"
 	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stagepost/stagepost/plugins/bundled"
+	"github.com/stagepost/stagepost/plugins/generation"
 	"github.com/stagepost/stagepost/plugins/manifest"
+	"github.com/stagepost/stagepost/plugins/service"
 )
 
-// TestReadme: each README has the form of a manual page, names every setting, and its examples load.
+// head makes a configuration of what a README writes about plugins.
+const head = `hostname = "mx1.example.org"
+[[listener]]
+name = "mx"
+address = "127.0.0.1:0"
+role = "mx"
+`
+
+// load builds a generation as the server does, through the real engine.
+func load(t *testing.T, settings string) error {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "stagepost.toml")
+	if err := os.WriteFile(file, []byte(head+settings), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	m, err := generation.New(generation.Options{File: file, Host: service.NewHost(service.Options{Log: log}), Log: log, Console: io.Discard})
+	if err == nil {
+		t.Cleanup(m.Close)
+	}
+	return err
+}
+
+// TestReadme: each README has the form of a manual page, names every setting, says so where no service can fail, and its
+// examples load.
 func TestReadme(t *testing.T) {
 	if len(bundled.Names()) == 0 {
 		t.Fatal("no plugins")
@@ -54,6 +84,10 @@ func TestReadme(t *testing.T) {
 				}
 			}
 
+			if n := man.Needs; !n.DNS && !n.KV && !strings.Contains(readme, "asks no service") {
+				t.Error("the description does not say that the plugin asks no service, so nobody knows that none can fail")
+			}
+
 			examples := regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(readme, -1)
 			if len(examples) == 0 {
 				t.Error("no examples")
@@ -63,7 +97,7 @@ func TestReadme(t *testing.T) {
 				if !strings.Contains(text, "[plugins]") {
 					text = "[plugins]\nenable = [\"" + name + "\"]\n" + text
 				}
-				if _, err := load(t, text); err != nil {
+				if err := load(t, text); err != nil {
 					t.Errorf("%s\n%v", text, err)
 				}
 			}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"sync/atomic"
@@ -53,23 +52,15 @@ func readAll(cfg *config.Config, old *state) ([]*Source, error) {
 			names = append(names, r.Plugin)
 		}
 	}
-	var folder []*Source
-	if dir := cfg.Plugins.Folder; dir != "" {
-		label := dir
-		if rel, err := filepath.Rel(filepath.Dir(cfg.File), dir); err == nil && filepath.IsLocal(rel) {
-			label = filepath.ToSlash(rel)
+	folder, err := ReadWatched(cfg)
+	if errors.Is(err, errNoFolder) {
+		err = nil
+		if old != nil && slices.ContainsFunc(old.loaded, func(s *shared) bool { return s.source.From == "folder" }) {
+			err = cfg.Errorf([]string{"plugins", "folder"}, "there is no folder %s, and plugins from it are in force; to run without them, take this key out", label(cfg))
 		}
-		var err error
-		folder, err = readFolder(dir, label)
-		if errors.Is(err, errNoFolder) {
-			err = nil
-			if old != nil && slices.ContainsFunc(old.loaded, func(s *shared) bool { return s.source.From == "folder" }) {
-				err = cfg.Errorf([]string{"plugins", "folder"}, "there is no folder %s, and plugins from it are in force; to run without them, take this key out", label)
-			}
-		}
-		if err != nil {
-			return nil, err
-		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	for i, name := range names {
 		if slices.ContainsFunc(folder, func(s *Source) bool { return s.Name == name }) {
@@ -105,6 +96,8 @@ type builder struct {
 	cfg  *config.Config
 	log  *slog.Logger
 	old  []*shared
+
+	others []*hooks.Hook // of no plugin; for tests
 }
 
 // build loads the plugins and puts their hooks in order. What it shares with old it holds once more.
@@ -162,7 +155,7 @@ func (b *builder) build(number uint64, sources []*Source, old []*shared) (*hooks
 		release()
 		return nil, nil, errors.Join(errs...)
 	}
-	var all []*hooks.Hook
+	all := slices.Clone(b.others)
 	for _, s := range loaded {
 		place := slices.Index(b.cfg.Plugins.Enable, s.name)
 		if place < 0 {
@@ -234,8 +227,9 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	return s, nil
 }
 
-// settingFault is what a main chunk raises about a setting of its own: error("[plugin.relay] networks: ...").
-var settingFault = regexp.MustCompile(`^\[plugin\.[^\]]+\] ([A-Za-z0-9_-]+): (.*)`)
+// settingFault is what a main chunk raises about a setting of its own, or about a key in one: error("[plugin.relay] networks: ..."),
+// error("[plugin.route] domains.example.org: ...").
+var settingFault = regexp.MustCompile(`^\[plugin\.[^\]]+\] ([A-Za-z0-9_-]+)(\.[^:]+)?: (.*)`)
 
 // settingError puts the line of the operator's file before what a main chunk says about a setting.
 func (b *builder) settingError(name string, err error) error {
@@ -247,7 +241,11 @@ func (b *builder) settingError(name string, err error) error {
 	if m == nil {
 		return err
 	}
-	return b.cfg.Errorf([]string{"plugin", name, m[1]}, "%s (said by %s:%d)", m[2], fault.File, fault.Line)
+	path := []string{"plugin", name, m[1]}
+	if m[2] != "" {
+		path = append(path, m[2][1:])
+	}
+	return b.cfg.Errorf(path, "%s (said by %s:%d)", m[3], fault.File, fault.Line)
 }
 
 // runKey is the part of a [run] that plugins are loaded by.

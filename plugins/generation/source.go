@@ -87,41 +87,56 @@ func readFolder(dir, label string) ([]*Source, error) {
 		if ignored(name) {
 			continue
 		}
-		s := &Source{Name: strings.TrimSuffix(name, ".lua"), Label: label + "/" + name, Main: "init.lua", From: "folder", Files: map[string][]byte{}}
-		full := filepath.Join(dir, name)
+		full, at := filepath.Join(dir, name), label+"/"+name
 		info, err := look(full, e)
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("%s: %w", s.Label, err)
-		case info == nil:
-			continue
-		case info.IsDir() && s.Name != name:
-			return nil, fmt.Errorf("%s: is a folder; a plugin that is a folder has no .lua in its name", s.Label)
-		case info.IsDir():
-			if err := s.readTree(full, "", left); err != nil {
-				return nil, err
-			}
-			if len(s.Files) == 0 {
-				continue // a folder of something else
-			}
-			if s.Files["init.lua"] == nil {
-				return nil, fmt.Errorf("%s: there is no init.lua in it; a folder here is a plugin, unless its name begins with a dot", s.Label)
-			}
-		case s.Name != name:
-			s.Main = name
-			if s.Files[name], err = readFile(full, s.Label, left); err != nil {
-				return nil, err
-			}
-		default:
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", at, err)
+		}
+		if info == nil {
 			continue
 		}
-		s.hash()
+		s, err := readOne(full, at, info, left)
+		if err != nil {
+			return nil, err
+		}
+		if s == nil {
+			continue
+		}
 		if sources = append(sources, s); len(sources) > maxPlugins {
 			return nil, fmt.Errorf("%s: more than %d plugins", label, maxPlugins)
 		}
 	}
 	slices.SortFunc(sources, func(a, b *Source) int { return cmp.Compare(a.Label, b.Label) })
 	return sources, nil
+}
+
+// readOne reads what lies at a place; nil is something else than a plugin.
+func readOne(full, label string, info fs.FileInfo, left *budget) (_ *Source, err error) {
+	name := filepath.Base(full)
+	s := &Source{Name: strings.TrimSuffix(name, ".lua"), Label: label, Main: "init.lua", From: "folder", Files: map[string][]byte{}}
+	switch {
+	case info.IsDir() && s.Name != name:
+		return nil, fmt.Errorf("%s: is a folder; a plugin that is a folder has no .lua in its name", s.Label)
+	case info.IsDir():
+		if err := s.readTree(full, "", left); err != nil {
+			return nil, err
+		}
+		if len(s.Files) == 0 {
+			return nil, nil
+		}
+		if s.Files["init.lua"] == nil {
+			return nil, fmt.Errorf("%s: there is no init.lua in it; a folder here is a plugin, unless its name begins with a dot", s.Label)
+		}
+	case s.Name != name:
+		s.Main = name
+		if s.Files[name], err = readFile(full, s.Label, left); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, nil
+	}
+	s.hash()
+	return s, nil
 }
 
 // look tells what lies at a place, through links, since that is how containers swap files. It gives nil for what went away

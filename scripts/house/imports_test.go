@@ -18,6 +18,7 @@ func levels() [][]string {
 		{"core/server", "plugins/service"},
 		{"plugins/lua", "plugins/wasm", "plugins/bundled", "plugins/catalog", "core/admin"},
 		{"plugins/generation"},
+		{"plugins/transcript"},
 		{"cmd", "scripts", "examples"},
 	}
 }

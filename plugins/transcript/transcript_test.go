@@ -1,0 +1,101 @@
+package transcript
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stagepost/stagepost/plugins/generation"
+)
+
+// source makes a plugin of code.
+func source(t testing.TB, name, code string) *generation.Source {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name+".lua")
+	if err := os.WriteFile(file, []byte(code), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	src, err := generation.Read(file, name+".lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
+const greylist = `plugin { id = "greylist", version = "1.0.0", api = 0, description = "strangers must try twice",
+  needs = { kv = "own" },
+  config = { wait = { type = "duration", default = "5m" }, keep = { type = "duration", default = "36d" } },
+  hook = { rcpt = { when = { role = { "mx" }, user = false }, order = 50, reads = { "dnswl.listed?" }, on_error = "next" } } }
+
+function on.rcpt(r)
+  local m = r.message
+  if not r.class or m.session.facts["dnswl.listed"] then return end
+  local key = hash.sha256(addr.network(m.session.ip, 24, 64) .. "|" .. m.sender.text .. "|" .. r.address.text)
+  local first = kv.get(key)
+  if first and now() - first >= config.wait then
+    kv.set(key, first, config.keep)
+    return
+  end
+  if not first then kv.add(key, now(), 86400) end
+  m.my.waited = true
+  return defer{ enhanced = "4.7.1", reason = "greylist", text = "please try again later" }
+end
+`
+
+const waits = `config wait = 5m
+given rcpt accept local *@example.org       # stands for the plugins that are not loaded here
+connect 192.0.2.9 role=mx
+S: 220 …
+C: EHLO a.example
+S: 250 …
+C: MAIL FROM:<a@a.example>
+S: 250 …
+C: RCPT TO:<u@example.org>
+S: 451 4.7.1 please try again later
+want fact message greylist.waited = true
+clock +5m
+C: RCPT TO:<u@example.org>
+S: 250 …
+want next at rcpt
+C: RCPT TO:<u@elsewhere.example>
+S: 550 5.7.1 …
+given kv down
+C: RCPT TO:<v@example.org>
+S: 250 …                                    # on_error = next
+want error at rcpt
+`
+
+func TestContract(t *testing.T) {
+	f, err := Parse("waits.transcript", []byte(waits))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range f.Cases {
+		if res := c.Run(t.Context(), source(t, "greylist", greylist), 0); res.Failure != nil {
+			t.Errorf("%s: %+v", c, res.Failure)
+		}
+	}
+}
+
+// TestEveryLine: each sort of line, coming true, in both instances.
+func TestEveryLine(t *testing.T) {
+	text, err := os.ReadFile("testdata/every.transcript")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Parse("every.transcript", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := generation.Read("testdata/every.lua", "every.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range f.Cases {
+		t.Run(c.Name, func(t *testing.T) {
+			if f := c.Run(t.Context(), src, 0).Failure; f != nil {
+				t.Errorf("line %d, %s: wanted\n%s\ngot\n%s", f.Line, f.Run, f.Wanted, f.Got)
+			}
+		})
+	}
+}
