@@ -9,7 +9,9 @@ import (
 	"github.com/stagepost/stagepost/core/store"
 )
 
-// Marks are written in batches: each costs a sync, and a crash before it costs a second delivery.
+// Marks are written in batches: each costs a sync, and a crash before it costs a second delivery. A mark waits for others no
+// longer than markWait from when it was made, the write before it included: so it is durable within 5 ms where a synced write
+// takes no more than half of that.
 const (
 	markBatch = 256
 	markWait  = 2 * time.Millisecond
@@ -20,8 +22,9 @@ const (
 // mark is one change on its way to the store.
 type mark struct {
 	flight *flight
-	last   bool // of its flight
-	write  bool // the change says something
+	at     time.Time // when it was made
+	last   bool      // of its flight
+	write  bool      // the change says something
 	change store.Change
 }
 
@@ -33,20 +36,7 @@ func (q *Queue) writeMarks() {
 	batch := make([]*mark, 0, markBatch)
 	changes := make([]store.Change, 0, markBatch)
 	for first := range q.marks {
-		batch = append(batch[:0], first)
-		timer.Reset(markWait)
-	collect:
-		for len(batch) < markBatch {
-			select {
-			case m, ok := <-q.marks:
-				if !ok {
-					break collect
-				}
-				batch = append(batch, m)
-			case <-timer.C:
-				break collect
-			}
-		}
+		batch = q.gather(append(batch[:0], first), timer)
 		began := time.Now()
 		changes = changes[:0]
 		for _, m := range batch {
@@ -73,6 +63,36 @@ func (q *Queue) writeMarks() {
 		clear(batch)
 		clear(changes)
 	}
+}
+
+// gather adds what comes until the first of the batch has waited long enough, and at least what is there.
+func (q *Queue) gather(batch []*mark, timer *time.Timer) []*mark {
+	until := batch[0].at.Add(markWait)
+	for len(batch) < markBatch {
+		select {
+		case m, ok := <-q.marks:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, m)
+			continue
+		default:
+		}
+		wait := time.Until(until)
+		if wait <= 0 {
+			break
+		}
+		timer.Reset(wait)
+		select {
+		case m, ok := <-q.marks:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, m)
+		case <-timer.C:
+		}
+	}
+	return batch
 }
 
 // write writes changes that are to be written together. When that fails they are tried one by one, so that one that cannot be

@@ -143,7 +143,7 @@ func (q *Queue) submit(f *flight, ch store.Change) {
 		}
 	}
 	m.settled = m.settled || ch.Settled
-	mk := &mark{flight: f, last: f.open <= 0, change: ch}
+	mk := &mark{flight: f, at: time.Now(), last: f.open <= 0, change: ch}
 	if len(ch.Rcpts) > 0 || len(ch.Del) > 0 {
 		mk.write = true
 		m.state.Rev++

@@ -13,7 +13,8 @@ type rcptAccount struct {
 	address  string
 	attempts []int // indexes of the ledger's, by time
 	queued   string
-	told     []int // attempts of notices that name it
+	told     []int // attempts of notices that name it as failed
+	late     []int // and as late
 }
 
 // checker compares the accounts.
@@ -93,7 +94,7 @@ func (c *checker) gather(queue []entry) {
 			case sender && a.sender != "":
 				c.violate("N7", n, "", "transaction %d tells %s of something in the name of %s", i, r.address, a.sender)
 			case sender:
-				if r.code == 250 && a.dot/100 == 2 {
+				if r.code == 250 && (a.dot/100 == 2 || a.dot/100 == 5) {
 					c.notices[n] = append(c.notices[n], i)
 				}
 			default:
@@ -122,7 +123,11 @@ func (c *checker) gather(queue []entry) {
 			for _, address := range c.letters.write(n).rcpts {
 				if strings.Contains(c.attempts[i].notice, address) {
 					acc := c.account(n, address)
-					acc.told = append(acc.told, i)
+					if c.attempts[i].late {
+						acc.late = append(acc.late, i)
+					} else {
+						acc.told = append(acc.told, i)
+					}
 				}
 			}
 		}
@@ -207,31 +212,43 @@ func (c *checker) fate(rule string, s *submission, address string) {
 		}
 	case came:
 		c.delivered++
+	case acc.queued == "" && len(acc.told) > 0:
+		c.expired++
 	case acc.queued != "":
 		c.violate(rule, s.n, id, "%s: <%s> has nothing, and is %s in the queue after all that time", s.end, address, acc.queued)
 	default:
 		c.lost++
 		c.violate(rule, s.n, id, "%s: <%s> has nothing, and nothing is in the queue: lost", s.end, address)
 	}
-	c.composed(s.n, acc)
+	c.composed(s.n, acc, "failure", acc.told)
+	c.composed(s.n, acc, "delay", acc.late)
+	if len(acc.late) > 0 {
+		c.late++
+	}
+	if len(acc.told) == 0 {
+		return
+	}
+	// That the sender is owed a notice is durable before it is made, so no crash undoes this.
+	told := c.attempts[acc.told[0]]
+	for _, i := range acc.attempts {
+		if a := c.attempts[i]; a.began.After(told.seen) {
+			c.violate("N5", s.n, id, "<%s> is tried in transaction %d, after its sender was told that it failed", address, i)
+		}
+	}
 }
 
-// composed checks that the sender was told once of a recipient. A notice that was delivered again is another matter: it has
-// the same id.
-func (c *checker) composed(n int, acc *rcptAccount) {
+// composed checks that the sender was told once of what became of a recipient, whatever crashed in between. A notice that was
+// delivered again is another matter: it has the same id.
+func (c *checker) composed(n int, acc *rcptAccount, what string, told []int) {
 	var once []*attempt // the first delivery of each notice
-	for _, i := range acc.told {
+	for _, i := range told {
 		a := c.attempts[i]
 		if !slices.ContainsFunc(once, func(b *attempt) bool { return a.id == b.id }) {
 			once = append(once, a)
 		}
 	}
-	if len(once) < 2 {
-		return
-	}
-	c.toldTwice++
-	if last := once[len(once)-1]; once[0].life == last.life {
-		c.violate("N7", n, last.id, "the sender was told of <%s> %d times without a crash in between", acc.address, len(once))
+	if len(once) > 1 {
+		c.violate("N7", n, once[1].id, "the sender was told of the %s of <%s> by %d notices, %s and %s", what, acc.address, len(once), once[0].id, once[1].id)
 	}
 }
 
@@ -239,6 +256,9 @@ func (c *checker) composed(n int, acc *rcptAccount) {
 func (c *checker) redelivered(n int) {
 	for k, i := range c.notices[n] {
 		a := c.attempts[i]
+		if a.dot/100 == 5 {
+			c.unwanted++
+		}
 		for _, j := range c.notices[n][k+1:] {
 			next := c.attempts[j]
 			if a.id == "" || a.id != next.id {

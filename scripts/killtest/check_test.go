@@ -58,9 +58,10 @@ func (s *story) witness(n, ms int) {
 }
 
 // tell is a notice with an id that names the recipient of message 0.
-func (s *story) tell(life, ms int, id string) {
+func (s *story) tell(life, ms int, id string) *attempt {
 	a := s.try(life, ms, 250, 250, id)
 	a.rcpts[0].address, a.owner, a.notice = s.ls.write(0).sender, 0, "To: s\r\n\r\n"+s.rcpt(0)+" failed\r\n"
+	return a
 }
 
 func (s *story) list(id, state string) {
@@ -117,6 +118,43 @@ func TestCheck(t *testing.T) {
 			s.tell(0, 998, "n")
 			s.tell(1, 1050, "n")
 		}, ""},
+		{"told by two notices over a crash", func(s *story) {
+			s.send(0, ack, "a", 20)
+			s.try(0, 30, 550, 0, "")
+			s.tell(0, 998, "n")
+			s.tell(1, 1050, "o")
+		}, "N7"},
+		{"told of the delay, then of the failure", func(s *story) {
+			s.send(0, ack, "a", 20)
+			s.try(0, 30, 451, 0, "")
+			s.tell(0, 40, "n").late = true
+			s.try(0, 50, 550, 0, "")
+			s.tell(0, 60, "o")
+		}, ""},
+		{"told of the delay twice", func(s *story) {
+			s.send(0, ack, "a", 20)
+			s.try(0, 30, 451, 0, "")
+			s.tell(0, 40, "n").late = true
+			s.tell(1, 1040, "o").late = true
+			s.try(1, 1050, 250, 250, "a")
+		}, "N7"},
+		{"told of the delay only", func(s *story) {
+			s.send(0, ack, "a", 20)
+			s.try(0, 30, 451, 0, "")
+			s.tell(0, 40, "n").late = true
+		}, "N1"},
+		{"expired and told", func(s *story) { s.send(0, ack, "a", 20); s.try(0, 30, 451, 0, ""); s.tell(0, 40, "n") }, ""},
+		{"told, which the sender refused", func(s *story) {
+			s.send(0, ack, "a", 20)
+			s.try(0, 30, 550, 0, "")
+			s.tell(0, 40, "n").dot = 554
+		}, ""},
+		{"told, and tried again", func(s *story) {
+			s.send(0, ack, "a", 20)
+			s.try(0, 30, 451, 0, "")
+			s.tell(0, 998, "n")
+			s.try(1, 1050, 451, 0, "")
+		}, "N5"},
 		{"taken and listed as failed", func(s *story) { s.send(0, ack, "a", 20); s.try(0, 30, 250, 250, "a"); s.list("a", "failed") }, "N5"},
 		{"ghost of a NAK", func(s *story) { s.send(0, nak, "", 20); s.try(0, 30, 451, 0, "") }, "N2"},
 		{"ghost of a CUT", func(s *story) { s.send(0, cut, "", 20); s.list("a", "failed") }, "N2"},

@@ -46,6 +46,7 @@ type attempt struct {
 	hash      string    // of the content
 	fault     string    // what was wrong with it
 	notice    string    // the content, if it went to the sender of a message
+	late      bool      // the notice is of a delay
 }
 
 // answer is the reply to one RCPT.
@@ -97,9 +98,19 @@ const (
 	atSeen   event = "seen"    // the sink has a whole message
 	atSent2  event = "sent2"   // the sink answered it 2yz
 	atSent4  event = "sent4"   // the sink answered it, or a recipient, 4yz
+	atSent5  event = "sent5"   // the sink refused it, or a recipient, for good
 	atNoDot  event = "dropped" // the sink dropped the connection instead
+	atCall   event = "call"    // a plugin is asked
+	atNotice event = "notice"  // a plugin is asked about a notice that is being made
+	atFlush  event = "flush"   // the store writes a table before the server is ready
+	atTable  event = "table"   // it begins to flush or compact while mail flows
 	atRandom event = "random"
 )
+
+// events lists them in the order of a report.
+func events() []event {
+	return []event{atStart, atFlush, atReady, atDot, atCall, atAck, atSeen, atSent2, atSent4, atSent5, atNoDot, atNotice, atTable, atRandom}
+}
 
 // ledger holds what both ends and the killer saw.
 type ledger struct {

@@ -75,11 +75,15 @@ func (l *letters) owner(address string) (n int, sender, ok bool) {
 // hopeless tells whether the server must refuse the message at its end, for all the Received fields that it has.
 func hopeless(n int) bool { return n%41 == 40 }
 
+// stubborn tells whether the sink defers the first recipient of the message as long as the weather is rough, so that it
+// expires. Its sender is never the null one: nobody could be told.
+func stubborn(n int) bool { return n%97 == 13 }
+
 // write makes message n.
 func (l *letters) write(n int) *letter {
 	r := rand.New(rand.NewPCG(l.seed, uint64(n)+1))
 	m := &letter{n: n, token: l.token(n)}
-	if r.IntN(20) > 0 {
+	if r.IntN(20) > 0 || stubborn(n) {
 		m.sender = "s." + m.token + "@src.example"
 	}
 	domains := r.Perm(5)

@@ -3,7 +3,7 @@
 //
 // A source sends messages and keeps what it was told at the end of each: ACK (a 2yz was read), NAK (4yz or 5yz), UNK (the
 // final dot left and no reply came) or CUT (the dot never left). A sink is the next hop; it takes, defers, refuses, dawdles
-// and drops connections after the dot, and keeps every transaction with the times of its replies and whether the server was
+// and drops connections after the dot, refuses notices too, and keeps every transaction with the times of its replies and whether the server was
 // seen to go on after them. The killer ends the server at a random moment shortly after a chosen event and starts it again on
 // the same data folder. At the end the sink takes everything, the queue drains, the server is killed once more, and the
 // checker compares the accounts. Nothing is taken from the server's own word but what it lists as failed.
@@ -16,7 +16,7 @@
 //	N4  a message comes again only for a reason that this attempt itself had (below)
 //	N5  a recipient refused with 5yz is not tried again, but for such a reason; none is failed that took the message
 //	N6  what comes is what was sent, with our header fields on top
-//	N7  nobody is told of one failure by two notices without a crash in between
+//	N7  nobody is told of the failure or the delay of one recipient by two notices, whatever crashed in between
 //	up  the server starts after each kill, never ends by itself, always answers, and stops on SIGTERM with 0
 //
 // N4 asks that deliveries - 1 <= U + C for each message and recipient. Here each delivery that is followed by another attempt

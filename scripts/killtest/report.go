@@ -28,12 +28,14 @@ type report struct {
 	failedListed      int // refused by the sink, listed as failed
 	failedTold        int // refused by the sink, the sender was told
 	failedNull        int // refused by the sink, nobody is to be told
+	expired           int // given up, the sender was told
+	late              int // recipients of whose delay the sender was told
+	unwanted          int // notices that were refused for good: nobody is told of that
 	repeated, most    int // deliveries beyond the first; the most of one message to one recipient
 	unconfirmed       int // U: attempts that the sink had and we cannot know of
 	crashed           int // C
 	refusedAgain      int // refused recipients tried again because of a crash
 	noticesAgain      int // delivered again because of a crash
-	toldTwice         int // recipients whose sender got two notices
 	exposed, undone   [len(exposures) + 1]int
 	latest            time.Duration // the longest time before a kill whose delivery was repeated
 	lagged            time.Duration // the longest that a mark was certainly late
@@ -135,7 +137,7 @@ func (r *report) print(w io.Writer) {
 	}
 	kills := 0
 	var after []string
-	for _, e := range []event{atStart, atReady, atDot, atAck, atSeen, atSent2, atSent4, atNoDot, atRandom} {
+	for _, e := range events() {
 		kills += r.killed[e]
 		after = append(after, fmt.Sprintf("%s %d", e, r.killed[e]))
 	}
@@ -146,8 +148,8 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintln(w)
 	line("kills", "%d in %.0f s, drained in %.0f s; after %s", kills, r.killing.Seconds(), r.draining.Seconds(), strings.Join(after, ", "))
 	line("messages", "%d: %d ACK, %d NAK, %d UNK (%d of them taken), %d CUT", sent, r.ends[ack], r.ends[nak], r.ends[unk], r.unkHeld, r.ends[cut])
-	line("recipients taken", "%d: %d delivered; refused by the sink: %d listed as failed, %d told to the sender, %d of the null sender",
-		r.rcpts, r.delivered, r.failedListed, r.failedTold, r.failedNull)
+	line("recipients taken", "%d: %d delivered; refused by the sink: %d listed as failed, %d told to the sender, %d of the null sender; expired and told: %d",
+		r.rcpts, r.delivered, r.failedListed, r.failedTold, r.failedNull, r.expired)
 	line("lost (N1)", "%d; violations %d", r.lost, count("N1"))
 	line("ghosts (N2)", "%d", count("N2"))
 	line("UNK beyond one (N3)", "%d", count("N3"))
@@ -155,7 +157,7 @@ func (r *report) print(w io.Writer) {
 		r.repeated, r.most, r.unconfirmed, r.crashed, count("N4"))
 	line("refused, again (N5)", "%d after crashes; violations %d", r.refusedAgain, count("N5"))
 	line("bytes (N6)", "%d", count("N6"))
-	line("told twice (N7)", "%d with another notice, over crashes; violations %d; %d notices delivered again after crashes", r.toldTwice, count("N7"), r.noticesAgain)
+	line("told twice (N7)", "%d; told of a delay: %d recipients; %d notices refused, which makes none; %d delivered again after crashes", count("N7"), r.late, r.unwanted, r.noticesAgain)
 	line("up", "%d", count("up"))
 	if n := len(r.readyAfter); n > 0 {
 		line("ready after restart", "median %s, most %s, of %d", r.readyAfter[n/2].Round(time.Millisecond), r.readyAfter[n-1].Round(time.Millisecond), n)

@@ -48,11 +48,21 @@ func run(ctx context.Context, s settings, out io.Writer) (*report, error) {
 		return nil, err
 	}
 	defer sink.close()
-	sv, err := newServer(l, s.program, s.dir, sink.ln.Addr().String())
+	probe, err := newProber(l, s.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer probe.close()
+	sv, err := newServer(l, s.program, s.dir, probe.address, sink.ln.Addr().String())
 	if err != nil {
 		return nil, err
 	}
 	defer sv.end()
+	unwatch, err := watchTables(sv)
+	if err != nil {
+		return nil, err
+	}
+	defer unwatch()
 	fmt.Fprintf(out, "%d kills, seed %d\n", s.kills, s.seed)
 	rep := &report{settings: s, log: &sv.log}
 	began := time.Now()
@@ -97,18 +107,23 @@ func indent(text string) string { return "    " + strings.ReplaceAll(text, "\n",
 
 // loop kills the server so many times, and leaves it running.
 func (k *killer) loop(ctx context.Context, kills int, killed func(int)) error {
-	events := []event{atStart, atReady, atDot, atDot, atAck, atAck, atSeen, atSeen, atSent2, atSent2, atSent2, atSent4, atNoDot, atRandom}
+	choice := append(events(), atDot, atAck, atSeen, atSent2, atSent2, atNotice)
 	for n := 0; ; n++ {
-		e := events[k.rand.IntN(len(events))]
+		e := choice[k.rand.IntN(len(choice))]
 		if err := k.server.launch(); err != nil {
 			return err
 		}
 		// Half of the kills come within 6 ms, where most of what is made durable is still under way.
 		f := k.rand.Float64()
 		delay := time.Duration(f * f * f * float64(longest))
-		if e == atStart && n < kills {
+		switch {
+		case e == atStart && n < kills:
 			delay = time.Duration(f * float64(longest))
-		} else {
+		case e == atFlush && n < kills && k.flush():
+		default:
+			if e == atFlush {
+				e = atTable
+			}
 			if e == atReady {
 				k.await(e)
 			}
@@ -131,6 +146,19 @@ func (k *killer) loop(ctx context.Context, kills int, killed func(int)) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// flush waits until the store writes a table while it opens; false if the server is ready without.
+func (k *killer) flush() bool {
+	select {
+	case <-k.await(atFlush):
+		return true
+	case <-k.server.process.said.up:
+	case <-k.server.process.ended:
+	case <-time.After(waiting):
+	}
+	k.armed.Store(nil)
+	return false
 }
 
 // lie waits for the event, after a while of undisturbed mail, a long one now and then.

@@ -36,7 +36,7 @@ type process struct {
 }
 
 // configuration takes mail from this machine for anybody and passes it to the sink.
-func configuration(sink string) string {
+func configuration(resolver, sink string) string {
 	return fmt.Sprintf(`hostname = %q
 data = "data"
 
@@ -45,10 +45,16 @@ name = "mx"
 address = "127.0.0.1:0"
 role = "mx"
 
+[resolver]
+servers = [%q]
+
 [queue]
 retry = ["1s"]
+warn = "1s"
+expire = "30s"
 
 [plugins]
+folder = "plugins"
 enable = ["relay", "route"]
 
 [plugin.relay]
@@ -56,15 +62,15 @@ networks = ["127.0.0.0/8"]
 
 [plugin.route]
 default = %q
-`, hostname, sink)
+`, hostname, resolver, sink)
 }
 
-func newServer(l *ledger, program, dir, sink string) (*server, error) {
+func newServer(l *ledger, program, dir, resolver, sink string) (*server, error) {
 	program, err := filepath.Abs(program)
 	if err != nil {
 		return nil, err
 	}
-	return &server{ledger: l, program: program, dir: dir}, os.WriteFile(filepath.Join(dir, "stagepost.toml"), []byte(configuration(sink)), 0o644)
+	return &server{ledger: l, program: program, dir: dir}, os.WriteFile(filepath.Join(dir, "stagepost.toml"), []byte(configuration(resolver, sink)), 0o644)
 }
 
 func (s *server) command(ctx context.Context, args ...string) *exec.Cmd {
@@ -77,7 +83,7 @@ func (s *server) command(ctx context.Context, args ...string) *exec.Cmd {
 // launch begins a life.
 func (s *server) launch() error {
 	p := &process{life: &life{started: time.Now()}, ended: make(chan struct{})}
-	p.said = &console{book: &s.log, ready: make(chan string, 1)}
+	p.said = &console{book: &s.log, ready: make(chan string, 1), up: make(chan struct{})}
 	p.cmd = s.command(context.Background(), "serve")
 	p.cmd.Stdout, p.cmd.Stderr = p.said, p.said
 	if err := p.cmd.Start(); err != nil {
@@ -235,6 +241,7 @@ const (
 type console struct {
 	book  *logbook
 	ready chan string
+	up    chan struct{} // closed with it
 
 	mu    sync.Mutex
 	part  []byte
@@ -261,6 +268,7 @@ func (c *console) line(text string) {
 	if found := readyLine.FindStringSubmatch(text); found != nil {
 		select {
 		case c.ready <- found[1]:
+			close(c.up)
 		default:
 		}
 	}

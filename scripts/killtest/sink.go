@@ -187,10 +187,10 @@ func (g *guest) rcpt(address string) error {
 		g.do(func() { g.strange = append(g.strange, "RCPT without MAIL") })
 		return g.say("503 5.5.1 MAIL first")
 	}
-	_, notice, _ := g.letters.owner(address)
+	n, notice, _ := g.letters.owner(address)
 	reply, code := "250 2.1.5 ok", 250
 	switch {
-	case g.chance(g.rand, 8):
+	case g.chance(g.rand, 8), !g.calm.Load() && !notice && stubborn(n) && address == g.letters.write(n).rcpts[0]:
 		reply, code = "451 4.3.0 not now", 451
 	case g.chance(g.rand, 3) && !notice: // nobody could be told
 		reply, code = "550 5.1.1 nobody here", 550
@@ -200,8 +200,11 @@ func (g *guest) rcpt(address string) error {
 		g.now.rcpts = append(g.now.rcpts, answer{address, code})
 		g.now.replied = time.Now()
 	})
-	if code == 451 {
+	switch code {
+	case 451:
 		g.note(atSent4)
+	case 550:
+		g.note(atSent5)
 	}
 	return err
 }
@@ -241,7 +244,7 @@ func (g *guest) data() error {
 		return errOver
 	case g.chance(g.rand, 4):
 		reply, code = "451 4.3.0 not now", 451
-	case g.chance(g.rand, 1) && a.notice == "":
+	case g.chance(g.rand, 1) || a.notice != "" && g.chance(g.rand, 5):
 		reply, code = "554 5.6.0 not this", 554
 	}
 	g.w.WriteString(reply + "\r\n")
@@ -258,6 +261,8 @@ func (g *guest) data() error {
 		g.note(atSent2)
 	case 451:
 		g.note(atSent4)
+	case 554:
+		g.note(atSent5)
 	}
 	return nil
 }
@@ -288,6 +293,7 @@ func (g *guest) seen(a *attempt, content []byte) {
 	hash := fmt.Sprintf("%x", sha256.Sum256(content))
 	g.do(func() {
 		a.seen, a.owner, a.id, a.fault, a.notice, a.hash = at, owner, id, fault, notice, hash
+		a.late = strings.Contains(notice, "\nAction: delayed\r\n")
 	})
 }
 
