@@ -72,7 +72,7 @@ type breakerCount struct {
 
 // Watch is told when a call fails that was made, and when a breaker opens or closes.
 type Watch interface {
-	Failed(h *Hook, err error)
+	Failed(c *Call, h *Hook, err error)
 	Turned(h *Hook, s BreakerState)
 }
 
@@ -141,9 +141,6 @@ func (b *Breaker) ended(h *Hook, end time.Time, err error, late, probe bool) {
 	}
 	if err != nil {
 		b.errors.Add(1)
-		if b.watch != nil {
-			b.watch.Failed(h, err)
-		}
 	}
 	if b.turn(end, slot, calls, over, probe) && b.watch != nil {
 		b.watch.Turned(h, b.State())

@@ -20,7 +20,7 @@ type told struct {
 	turned []string
 }
 
-func (w *told) Failed(*Hook, error) { w.failed++ }
+func (w *told) Failed(*Call, *Hook, error) { w.failed++ }
 
 func (w *told) Turned(h *Hook, s BreakerState) {
 	w.turned = append(w.turned, fmt.Sprintf("%s %s open=%v %s", h.Plugin, h.Stage, s.Open, s.Why.String()))

@@ -195,6 +195,9 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 	if !open && err != errSetter {
 		h.Breaker.ended(h, end, err, !end.Before(c.deadline), c.probe)
 		h.Counts.count(v, err, end.Sub(start))
+		if err != nil && h.Breaker.watch != nil {
+			h.Breaker.watch.Failed(c, h, err)
+		}
 	}
 	detail := ""
 	if err != nil {

@@ -107,7 +107,9 @@ func (s *site) serve(change func(*admin.Options)) *memory.Store {
 	vip := admin.Plugin{Name: "vip", Version: "1.2.0", State: "live", Calls: 12, Errors: 2, Source: "plugins/vip.lua", Stages: []string{"rcpt"}}
 	o := admin.Options{
 		Status: func() admin.Status {
-			return admin.Status{Version: "1.0", Started: noon.Add(-65 * time.Minute), Generation: 3, Plugins: []admin.Plugin{vip},
+			return admin.Status{Version: "1.0", Started: noon.Add(-65 * time.Minute), Health: "ok", Generation: 3, Plugins: []admin.Plugin{vip},
+				Traffic:    admin.Traffic{Sessions: 90, Refused: 3, Received: map[string]uint64{"accepted": 80, "held": 2, "rejected": 7, "dropped": 0}},
+				LastMinute: admin.Traffic{Received: map[string]uint64{"accepted": 5}}, Store: admin.StoreStatus{Free: 12e9, Micros: 1234},
 				Listeners: []admin.Listener{{Name: "mx", Address: "127.0.0.1:2525", Role: "mx", Sessions: 4}}}
 		},
 		Reload:  func(context.Context) admin.ReloadResult { return admin.ReloadResult{Generation: 4, Changed: true} },
@@ -237,9 +239,11 @@ func TestNoServer(t *testing.T) {
 func TestStatus(t *testing.T) {
 	s := newSite(t, minimal)
 	st := s.serve(nil)
-	s.want(s.run("status"), 0, "stagepost 1.0, generation 3, started", "(1h 5m ago)", "queue: empty", "127.0.0.1:2525", "vip", "plugins/vip.lua", "!refused")
+	s.want(s.run("status"), 0, "stagepost 1.0, generation 3, started", "(1h 5m ago)", "health:    ok", "queue:     empty", "127.0.0.1:2525", "vip", "plugins/vip.lua",
+		"sessions:  4 open, 90 since the start, 3 refused\n", "received:  80 accepted, 2 held, 7 rejected (last minute: 5 accepted)\n", "outcomes:  none\n",
+		"store:     12.0 GB free, the last write took 1.2ms\n", "!refused:", "!lost", "!metrics")
 	put(t, st, "s@a.example", "", "u@example.org")
-	s.want(s.run("status"), 0, "queue: 1 message: 1 active")
+	s.want(s.run("status"), 0, "queue:     1 message: 1 active; 1 recipient; the oldest came 2h ago\n")
 	r := s.run("status", "--json")
 	var got map[string]any
 	if err := json.Unmarshal([]byte(r.out), &got); err != nil || strings.Count(r.out, "\n") != 1 {
@@ -257,10 +261,13 @@ func TestStatusWithBrokenConfiguration(t *testing.T) {
 	s := newSite(t, minimal+"\n[limits]\nsesions = 1\nx = [\n")
 	s.serve(func(o *admin.Options) {
 		o.Status = func() admin.Status {
-			return admin.Status{Error: "stagepost.toml:10: limits.sesions: unknown key\nstagepost.toml:11: \x1b[2J"}
+			return admin.Status{Health: "the disk has too little space\x1b[1m", Store: admin.StoreStatus{Free: -1, Full: true, Stalled: true}, Admin: "127.0.0.1:8025",
+				Lost: admin.Lost{Records: 3, Log: 1}, LastMinute: admin.Traffic{Sessions: 2, Refused: 1}, Error: "stagepost.toml:10: limits.sesions: unknown key\nstagepost.toml:11: \x1b[2J"}
 		}
 	})
-	s.want(s.run("status"), 0, "the latest change was refused: stagepost.toml:10: limits.sesions", `\x1b[2J`, "no plugin is loaded")
+	s.want(s.run("status"), 0, "the latest change was refused: stagepost.toml:10: limits.sesions", `\x1b[2J`, "no plugin is loaded",
+		`health:    the disk has too little space\x1b[1m`, "sessions:  0 open, 0 since the start, 0 refused (last minute: 2, 1 refused)\n",
+		"store:     how much space is free is not known, full, stalled\n", "lost:      3 entries of records, 1 lines of the log\n", "metrics:   http://127.0.0.1:8025/metrics\n")
 	s.write("stagepost.toml", "[data]\n")
 	s.want(s.run("status"), exitConfig, "stagepost.toml:1")
 }
@@ -334,6 +341,21 @@ func TestTrace(t *testing.T) {
 		}
 	}
 	s.want(s.run("trace", "xyz"), exitNoInput, `there is no record of "xyz"`)
+}
+
+// TestTraceOfQueued: what is still to come for a message is told after what was.
+func TestTraceOfQueued(t *testing.T) {
+	s := newSite(t, minimal)
+	known := records{}
+	st := s.serve(func(o *admin.Options) { o.Records = known })
+	id := put(t, st, "s@a.example", "", "u@example.org")
+	known[id.String()] = []observe.Step{{Time: noon, Stage: "intake", Verdict: "queued"}}
+	s.want(s.run("trace", id.String()), 0, "\nIt is in the queue, active. More: stagepost queue show "+id.String())
+	deferRcpt(t, st, id)
+	s.want(s.run("trace", id.String()), 0, "\nIt is in the queue, deferred; the next attempt is in 5m. More: stagepost queue show "+id.String())
+	if r := s.run("trace", id.String(), "--json"); strings.Contains(r.out, "queue show") {
+		t.Errorf("JSON is followed by %q", r.out)
+	}
 }
 
 func TestCheck(t *testing.T) {

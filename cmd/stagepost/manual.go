@@ -35,6 +35,7 @@ func pages() []page {
 		{"plugins", "how to write a plugin, and the reference of all it can use", func() string { return file("plugins")() + "\n" + reference() }},
 		{"saving", "when a saved file takes effect, what counts, and what a mistake does", file("saving")},
 		{"config", "every key of stagepost.toml", config.Manual},
+		{"observing", "what a running server shows: trace, status, log, metrics, and alerts", file("observing")},
 		{"metrics", "every metric of /metrics", metricsPage},
 		{"architecture", "how it is built: levels, the way of a message, generations, the store", file("architecture")},
 	}

@@ -219,7 +219,7 @@ const metricsHead = `# Metrics
 What ` + "`/metrics`" + ` shows, in Prometheus' text format: at the address of ` + "`[admin]`" + `, and on the control socket, from which
 ` + "`stagepost status`" + ` shows the main ones. Counters count from the start of the process. Labels hold the words that are listed here, or
 names that the operator gave; nothing that a client sends becomes one. Besides these there are the usual metrics of the process and
-of the Go runtime (` + "`process_`, `go_`" + `).
+of the Go runtime (` + "`process_`, `go_`" + `). Page ` + "`observing`" + ` has alerts that are worth having.
 
 `
 

@@ -222,6 +222,20 @@ func TestMetricNames(t *testing.T) {
 			t.Errorf("%s is not in the manual", f.Name)
 		}
 	}
+	for _, m := range regexp.MustCompile(`(stagepost_[a-z_]+)\{([a-z]+)=~?"([^"]+)"\}`).FindAllStringSubmatch(text, -1) {
+		known := families(nil)
+		i := slices.IndexFunc(known, func(f metrics.Family) bool { return f.Name == m[1] })
+		if i < 0 {
+			t.Errorf("the manual asks for %s", m[0])
+			continue
+		}
+		k := slices.IndexFunc(known[i].Labels, func(l metrics.Label) bool { return l.Name == m[2] })
+		for _, v := range strings.Split(m[3], "|") {
+			if k < 0 || !slices.Contains(known[i].Labels[k].Values, v) {
+				t.Errorf("the manual asks for %s, which never is", m[0])
+			}
+		}
+	}
 	for _, name := range regexp.MustCompile(`\bstagepost_[a-z_]+`).FindAllString(text, -1) {
 		for _, suffix := range []string{"_bucket", "_count", "_sum"} {
 			if base := strings.TrimSuffix(name, suffix); seen[base] {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,7 +38,8 @@ func (a *app) statusCommand() *cobra.Command {
 }
 
 func (a *app) showStatus(out output, s *admin.Status) {
-	out.printf("stagepost %s, generation %d, started %s\n", printable(s.Version), s.Generation, moment(s.Started, a.now()))
+	now := a.now()
+	out.printf("stagepost %s, generation %d, started %s\n", printable(s.Version), s.Generation, moment(s.Started, now))
 	if s.Error != "" {
 		for i, line := range strings.Split(strings.TrimSpace(s.Error), "\n") {
 			if i == 0 {
@@ -46,7 +48,29 @@ func (a *app) showStatus(out output, s *admin.Status) {
 			out.printf("%s\n", out.paint(red, printable(line)))
 		}
 	}
-	out.printf("queue: %s\n\n", queueWords(&s.Queue))
+	line := func(title, words string) { out.printf("%-10s %s\n", title+":", words) }
+	if s.Health == "ok" {
+		line("health", out.paint(green, s.Health))
+	} else {
+		line("health", out.paint(red, printable(s.Health)))
+	}
+	sessions := 0
+	for _, l := range s.Listeners {
+		sessions += l.Sessions
+	}
+	line("sessions", fmt.Sprintf("%d open, %d since the start, %d refused", sessions, s.Traffic.Sessions, s.Traffic.Refused)+
+		lately(fmt.Sprintf("%d, %d refused", s.LastMinute.Sessions, s.LastMinute.Refused), s.LastMinute.Sessions+s.LastMinute.Refused > 0))
+	line("received", counted(s.Traffic.Received, s.LastMinute.Received, "accepted", "held", "discarded", "rejected", "deferred", "dropped", "unknown"))
+	line("outcomes", counted(s.Traffic.Outcomes, s.LastMinute.Outcomes, "delivered", "deferred", "failed", "held", "discarded"))
+	line("queue", queueWords(&s.Queue, now))
+	line("store", storeWords(&s.Store))
+	if s.Lost.Records+s.Lost.Log > 0 {
+		line("lost", out.paint(yellow, fmt.Sprintf("%d entries of records, %d lines of the log", s.Lost.Records, s.Lost.Log)))
+	}
+	if s.Admin != "" {
+		line("metrics", "http://"+s.Admin+"/metrics")
+	}
+	out.printf("\n")
 	t := newTable(out, "LISTENER", "ADDRESS", "ROLE", "SESSIONS")
 	for _, l := range s.Listeners {
 		t.add(text(l.Name), text(l.Address), text(l.Role), text(strconv.Itoa(l.Sessions)))
@@ -56,7 +80,50 @@ func (a *app) showStatus(out output, s *admin.Status) {
 	showPlugins(out, s.Plugins)
 }
 
-func queueWords(q *admin.QueueCounts) string {
+// counted lists what was counted, in order, and what of it in the last minute.
+func counted(all, lastMinute map[string]uint64, names ...string) string {
+	list := func(n map[string]uint64) string {
+		var parts []string
+		for _, name := range names {
+			if n[name] > 0 {
+				parts = append(parts, fmt.Sprintf("%d %s", n[name], name))
+			}
+		}
+		return strings.Join(parts, ", ")
+	}
+	words := list(all)
+	if words == "" {
+		return "none"
+	}
+	recent := list(lastMinute)
+	return words + lately(recent, recent != "")
+}
+
+func lately(words string, any bool) string {
+	if !any {
+		return ""
+	}
+	return " (last minute: " + words + ")"
+}
+
+func storeWords(s *admin.StoreStatus) string {
+	words := "how much space is free is not known"
+	if s.Free >= 0 {
+		words = size(s.Free) + " free"
+	}
+	if s.Micros > 0 {
+		words += ", the last write took " + duration(time.Duration(s.Micros)*time.Microsecond)
+	}
+	if s.Full {
+		words += ", full"
+	}
+	if s.Stalled {
+		words += ", stalled"
+	}
+	return words
+}
+
+func queueWords(q *admin.QueueCounts, now time.Time) string {
 	if q.Messages == 0 {
 		return "empty"
 	}
@@ -75,6 +142,15 @@ func queueWords(q *admin.QueueCounts) string {
 	}
 	if len(parts) > 0 {
 		words += ": " + strings.Join(parts, ", ")
+	}
+	if n := q.Recipients.Active + q.Recipients.Deferred + q.Recipients.Held + q.Recipients.Failed; n > 0 {
+		words += "; " + count(n, "recipient")
+	}
+	if q.Oldest != nil {
+		words += "; the oldest came " + relative(*q.Oldest, now)
+	}
+	if q.OldestDeferred != nil && !q.OldestDeferred.Equal(*q.Oldest) {
+		words += ", the oldest deferred one " + relative(*q.OldestDeferred, now)
 	}
 	return words
 }

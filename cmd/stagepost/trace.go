@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stagepost/stagepost/core/admin"
 	"github.com/stagepost/stagepost/core/observe"
 )
 
@@ -45,9 +46,34 @@ func (a *app) traceCommand() *cobra.Command {
 			trace.add(&step)
 		}
 		trace.flush()
+		if !*asJSON {
+			a.showWhereabouts(cmd, out, c, args[0])
+		}
 		return nil
 	}
 	return cmd
+}
+
+// showWhereabouts says what is still to come for a message that is in the queue.
+func (a *app) showWhereabouts(cmd *cobra.Command, out output, c *admin.Client, id string) {
+	m, err := c.Message(cmd.Context(), id)
+	if err != nil {
+		return // it is settled, or was never queued: the record has said so
+	}
+	var next *time.Time
+	for _, r := range m.Recipients {
+		if r.NextAttempt != nil && (next == nil || r.NextAttempt.Before(*next)) {
+			next = r.NextAttempt
+		}
+	}
+	words := m.State
+	if m.Held != "" {
+		words += ": " + m.Held
+	}
+	if next != nil {
+		words += "; the next attempt is " + relative(*next, a.now())
+	}
+	out.printf("\nIt is in the queue, %s. More: %s\n", printable(words), a.command("queue", "show", printable(id)))
 }
 
 // traceTable shows steps, with their time since the first one.

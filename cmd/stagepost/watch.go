@@ -52,7 +52,7 @@ func (b *bindings) swapWatch(d *daemon, configured string, ln net.Listener) {
 		b.watch = w
 		d.group.Go(func() {
 			if err := w.server.Serve(ln); err != nil {
-				d.log.Error("the address of [admin] failed; metrics cannot be read there", "address", configured, "err", err)
+				d.log.Error("the address of [admin] failed; metrics cannot be read there", "address", configured, "error", err)
 			}
 		})
 	}

@@ -76,6 +76,7 @@ type daemon struct {
 	admin    *admin.Server
 	watched  admin.Options // of the server at [admin]
 	phase    atomic.Int32
+	lately   traffic
 	bound    bindings
 	watching context.CancelFunc
 	group    sync.WaitGroup
@@ -149,6 +150,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	var watch context.Context
 	watch, d.watching = context.WithCancel(context.WithoutCancel(ctx))
 	d.group.Go(func() { d.plugins.Watch(watch) })
+	d.group.Go(func() { d.lately.watch(watch, d.traffic) })
 	return nil
 }
 
@@ -249,7 +251,7 @@ func (d *daemon) serveControl(data string) error {
 	})
 	d.group.Go(func() {
 		if err := d.admin.Serve(l); err != nil {
-			d.log.Error("the control socket failed; commands cannot reach this server", "err", err)
+			d.log.Error("the control socket failed; commands cannot reach this server", "error", err)
 		}
 	})
 	return nil
@@ -262,7 +264,16 @@ func (d *daemon) reload(ctx context.Context) admin.ReloadResult {
 
 func (d *daemon) status() admin.Status {
 	st := d.plugins.Status()
-	return admin.Status{Version: version(), Started: d.started, Generation: st.Generation, Error: st.Error, Listeners: d.bound.status(d.smtp), Plugins: pluginsOf(st.Plugins)}
+	now, h, health := d.traffic(), d.store.Health(), "ok"
+	if err := d.health(); err != nil {
+		health = err.Error()
+	}
+	return admin.Status{
+		Version: version(), Started: d.started, Health: health, Generation: st.Generation, Since: st.Since, Error: st.Error,
+		Listeners: d.bound.status(d.smtp), Admin: d.bound.watched(), Traffic: now, LastMinute: d.lately.last(time.Now(), now),
+		Store: admin.StoreStatus{Free: h.Free, Full: h.Full, Stalled: h.Stalled, Micros: h.Sync.Microseconds()},
+		Lost:  admin.Lost{Records: d.records.Dropped(), Log: d.logDropped()}, Plugins: pluginsOf(st.Plugins),
+	}
 }
 
 // Shutdown stops taking mail, lets go what can end in time, and closes everything. Mail that is left stays in the queue.

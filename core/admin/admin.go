@@ -67,11 +67,40 @@ type Hands interface {
 type Status struct {
 	Version    string      `json:"version"`
 	Started    time.Time   `json:"started"`
+	Health     string      `json:"health"` // "ok", or why no mail is taken
 	Generation uint64      `json:"generation"`
+	Since      time.Time   `json:"generation_since"` // when it became live
 	Error      string      `json:"generation_error"` // why the latest reload was refused; "" when it was not
 	Listeners  []Listener  `json:"listeners"`
+	Admin      string      `json:"admin"` // where [admin] is bound; "" when it is not
+	Traffic    Traffic     `json:"traffic"`
+	LastMinute Traffic     `json:"traffic_last_minute"` // of the last 60 to 70 seconds
 	Queue      QueueCounts `json:"queue"`
+	Store      StoreStatus `json:"store"`
+	Lost       Lost        `json:"lost"`
 	Plugins    []Plugin    `json:"plugins"`
+}
+
+// Traffic is what came in and what became of it: since the start, or in some time.
+type Traffic struct {
+	Sessions uint64            `json:"sessions"`
+	Refused  uint64            `json:"sessions_refused"`
+	Received map[string]uint64 `json:"received"` // messages by outcome: accepted, held, discarded, rejected, deferred, dropped, unknown
+	Outcomes map[string]uint64 `json:"outcomes"` // recipients by the result of attempts: delivered, deferred, failed, held, discarded
+}
+
+// StoreStatus is how the store does.
+type StoreStatus struct {
+	Free    int64 `json:"free"` // bytes on the file system; -1: not known
+	Full    bool  `json:"full"`
+	Stalled bool  `json:"stalled"`
+	Micros  int64 `json:"last_write_micros"` // how long the last synced write took
+}
+
+// Lost counts what could not be written down since the start.
+type Lost struct {
+	Records uint64 `json:"records"` // entries of messages' records
+	Log     uint64 `json:"log"`     // lines
 }
 
 // Listener is one address on which sessions arrive.

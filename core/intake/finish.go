@@ -120,9 +120,9 @@ func (t *Transaction) commit(ctx context.Context, reply smtp.Reply) Answer {
 		if reply.Code == 0 {
 			reply = smtp.NewReply(250, "2.0.0", "queued as "+id)
 		}
-		step.Verdict = "queued"
+		step.Verdict, step.Detail = "queued", t.about()
 		if t.env.Hold != "" {
-			step.Verdict, step.Detail = "held", t.env.Hold
+			step.Verdict, step.Detail = "held", t.env.Hold+"; "+step.Detail
 		}
 		t.Observe(step)
 		t.end(ctx, "accepted", reply, t.by)
@@ -142,6 +142,20 @@ func (t *Transaction) commit(ctx context.Context, reply smtp.Reply) Answer {
 	t.in.Log.LogAttrs(ctx, slog.LevelError, "the outcome of a commit is not known", slog.String("id", id), slog.Any("error", err))
 	t.end(ctx, "unknown", smtp.Reply{}, "")
 	return Answer{Silent: true, Close: true}
+}
+
+// about says which message this is, for people: "<a@b.example>, 4096 bytes, by 192.0.2.1 (mx.b.example)".
+func (t *Transaction) about() string {
+	b := make([]byte, 0, 128)
+	b = append(append(append(b, '<'), t.env.Sender.Text...), ">, "...)
+	b = append(strconv.AppendInt(b, t.written, 10), " bytes"...)
+	if s := t.env.Session; s.IP.IsValid() {
+		b = append(s.IP.AppendTo(append(b, ", by "...)), " ("...)
+		b = append(append(b, s.Helo...), ')')
+	} else {
+		b = append(append(b, ", by "...), s.Origin...)
+	}
+	return string(b)
 }
 
 // relay delivers before the reply, as a plan of the stage queue asks. Once one recipient has the message it is ours: the

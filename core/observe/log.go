@@ -59,7 +59,7 @@ func NewLog(w io.Writer, o LogOptions) (*slog.Logger, *Log) {
 	handler := func(w io.Writer) slog.Handler {
 		level := cmp.Or[slog.Leveler](o.Level, slog.LevelInfo)
 		if o.Format == Lines || o.Format == Auto && isTerminal(l.w) {
-			return &lines{w: w, level: level}
+			return &lines{w: w, level: level, colour: isTerminal(l.w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
 		}
 		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: shorten})
 	}

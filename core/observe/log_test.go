@@ -248,3 +248,30 @@ func benchmarkLog(b *testing.B, format Format) {
 
 func BenchmarkLogJSON(b *testing.B)  { benchmarkLog(b, JSON) }
 func BenchmarkLogLines(b *testing.B) { benchmarkLog(b, Lines) }
+
+// TestLogColours: what happened is seen by colour, columns stand in line, and no value can set a colour.
+func TestLogColours(t *testing.T) {
+	for _, tt := range []struct {
+		colour bool
+		want   string
+	}{
+		{false, "WARN  accepted  k=v \"a b\"=\"\\x1b[31m\"\n"},
+		{true, "\x1b[33mWARN \x1b[0m \x1b[32maccepted\x1b[0m  \x1b[2mk=\x1b[0mv \x1b[2m\"a b\"=\x1b[0m\"\\x1b[31m\"\n"},
+	} {
+		w := &sink{}
+		h := &lines{w: w, level: slog.LevelInfo, colour: tt.colour}
+		r := slog.NewRecord(time.Time{}, slog.LevelWarn, "accepted", 0)
+		r.Add("k", "v", "a b", "\x1b[31m")
+		if err := h.Handle(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.all(); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+	}
+	w := &sink{}
+	h := &lines{w: w, level: slog.LevelInfo, colour: true}
+	if err := h.Handle(t.Context(), slog.NewRecord(time.Time{}, slog.LevelInfo, hostile, 0)); err != nil || strings.Contains(w.all(), "\x1b") {
+		t.Errorf("%q, %v", w.all(), err)
+	}
+}

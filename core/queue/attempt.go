@@ -31,7 +31,7 @@ func (q *Queue) attempt(j *job) {
 		q.Log.Error("content is damaged; the message is held", "id", m.id.String())
 		outcomes = all(len(j.rcpts), message.Outcome{Result: message.Held, Reply: smtp.NewReply(451, "4.3.0", "the stored content is damaged")})
 	case err != nil:
-		q.Log.Error("content cannot be read", "id", m.id.String(), "err", err)
+		q.Log.Error("content cannot be read", "id", m.id.String(), "error", err)
 		outcomes = all(len(j.rcpts), message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.0", "the stored content cannot be read")})
 	default:
 		outcomes = q.send(q.stopping, gen, m.view(q), content, j)

@@ -108,7 +108,7 @@ func (q *Queue) write(changes []store.Change) {
 				break
 			}
 			if n >= markTries && !errors.Is(err, store.ErrFull) && !errors.Is(err, store.ErrBusy) {
-				q.Log.Error("an outcome cannot be written and is lost; the message is tried again after a restart", "id", changes[i].ID.String(), "err", err)
+				q.Log.Error("an outcome cannot be written and is lost; the message is tried again after a restart", "id", changes[i].ID.String(), "error", err)
 				break
 			}
 			time.Sleep(markRetry)
@@ -122,7 +122,7 @@ func (q *Queue) update(changes []store.Change) error {
 		q.Log.Warn("message was changed or removed while it was attempted; the outcome is not kept", "id", id.String())
 	}
 	if err != nil {
-		q.Log.Error("outcomes cannot be written; trying again", "messages", len(changes), "err", err)
+		q.Log.Error("outcomes cannot be written; trying again", "messages", len(changes), "error", err)
 	}
 	return err
 }

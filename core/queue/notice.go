@@ -71,7 +71,7 @@ func (n *notices) loop() {
 	for {
 		for id, ok := n.next(); ok; id, ok = n.next() {
 			if err := n.q.notify(n.q.stopping, id); err != nil && n.q.stopping.Err() == nil {
-				n.q.Log.Warn("a notice to a sender cannot be sent now; trying again", "id", id.String(), "err", err)
+				n.q.Log.Warn("a notice to a sender cannot be sent now; trying again", "id", id.String(), "error", err)
 				n.mu.Lock()
 				if len(n.later) < maxNotices {
 					n.later[id] = time.Now().Add(noticeRetry)
@@ -127,7 +127,7 @@ func (n *notices) scan() (found []store.ID, whole bool) {
 		items, next, err := n.q.Store.Scan(n.q.stopping, cursor, page)
 		if err != nil {
 			if n.q.stopping.Err() == nil {
-				n.q.Log.Error("the queue cannot be searched for notices that are owed; trying again", "err", err)
+				n.q.Log.Error("the queue cannot be searched for notices that are owed; trying again", "error", err)
 			}
 			return found, false
 		}

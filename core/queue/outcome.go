@@ -178,7 +178,7 @@ func (q *Queue) report(j *job, outcomes []message.Outcome) {
 			detail = "<" + rcpt + "> by " + o.Host + ": " + said
 		}
 		j.steps.Observe(observe.Step{Time: now, Stage: "outcome", Generation: q.Current.Number(), Verdict: o.Result.String(), Detail: detail})
-		q.Log.Info(o.Result.String(), "id", id, "rcpt", rcpt, "host", o.Host, "reply", said, "delay", now.Sub(m.env.Arrived).Round(time.Millisecond).String())
+		q.Log.Info(o.Result.String(), "id", id, "rcpt", rcpt, "host", o.Host, "reply", said, "delay", now.Sub(m.env.Arrived).Round(time.Millisecond).Seconds())
 	}
 	q.Records.Append(id, j.steps.steps...)
 }

@@ -47,14 +47,14 @@ func (q *Queue) routeFlight(f *flight) {
 			q.markAlone(f, ch)
 			return
 		case errors.Is(err, store.ErrDamaged):
-			q.Log.Error("the record of a message is damaged; it is held", "id", f.msg.id.String(), "err", err)
+			q.Log.Error("the record of a message is damaged; it is held", "id", f.msg.id.String(), "error", err)
 			why := "the record is damaged"
 			ch.Held = &why
 			q.markAlone(f, ch)
 			return
 		}
 		if q.stopping.Err() == nil {
-			q.Log.Error("message cannot be loaded; it stays in the queue", "id", f.msg.id.String(), "err", err)
+			q.Log.Error("message cannot be loaded; it stays in the queue", "id", f.msg.id.String(), "error", err)
 			q.wake.again(f.entry.Lane, time.Now().Add(time.Minute))
 		}
 		q.land(f)

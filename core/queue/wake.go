@@ -138,7 +138,7 @@ func (w *waker) scan(from time.Time) {
 
 func (w *waker) trouble(what string, err error) {
 	if w.q.stopping.Err() == nil {
-		w.q.Log.Error(what+"; trying again", "err", err)
+		w.q.Log.Error(what+"; trying again", "error", err)
 		w.missed()
 	}
 }

@@ -101,6 +101,9 @@ type Server struct {
 // maxSpares is how many workers that have nothing to do are kept.
 const maxSpares = 64
 
+// sessionShard is the shard of no message: both kinds of ids are keys of records, and must not meet.
+const sessionShard = 0xffff
+
 // New makes a Server that serves nothing yet.
 func New(o Options) *Server {
 	if o.After == nil {
@@ -109,7 +112,7 @@ func New(o Options) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Server{
 		Options: o, ctx: ctx, cancel: cancel,
-		ids:       message.NewIDs(time.Now, 0, message.ID{}),
+		ids:       message.NewIDs(time.Now, sessionShard, message.ID{}),
 		drain:     make(chan struct{}),
 		workers:   workers.New(maxSpares, ctx.Done()),
 		sessions:  make(map[*session]struct{}),

@@ -269,11 +269,17 @@ func open(src *Source) (*manifest.Manifest, *lua.Image, error) {
 const failWait = time.Second
 
 // Failed implements hooks.Watch: the log is told where plugins fail.
-func (s *shared) Failed(h *hooks.Hook, err error) {
+func (s *shared) Failed(c *hooks.Call, h *hooks.Hook, err error) {
 	s.untold.Add(1)
 	now := time.Now().UnixNano()
 	if last := s.told.Load(); now-last >= int64(failWait) && s.told.CompareAndSwap(last, now) {
-		s.log.Warn("a plugin failed", "plugin", s.name, "stage", h.Stage.String(), "err", err, "failures", s.untold.Swap(0))
+		at := make([]any, 0, 10)
+		if c.Message != nil {
+			at = append(at, "id", c.Message.ID.String())
+		} else {
+			at = append(at, "session", c.Session.ID)
+		}
+		s.log.Warn("a plugin failed", append(at, "plugin", s.name, "stage", h.Stage.String(), "error", err, "failures", s.untold.Swap(0))...)
 	}
 }
 

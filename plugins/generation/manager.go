@@ -237,7 +237,7 @@ func (m *Manager) refuse(old *state, err error) {
 	failed := *old
 	failed.failure = err.Error()
 	m.state.Store(&failed)
-	m.opts.Log.Error("the change was refused", "generation", old.number, "err", err)
+	m.opts.Log.Error("the change was refused", "generation", old.number, "error", err)
 	fmt.Fprintf(m.opts.Console, "%s; generation %d stays\n", strings.ReplaceAll(err.Error(), "\n", "\n  "), old.number)
 }
 

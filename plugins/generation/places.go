@@ -100,7 +100,7 @@ func (p *places) tell(name string, err error) {
 		return
 	}
 	p.told = true
-	p.log.Warn("a folder cannot be watched; changes in it are found by looking every "+slowLook.String(), "folder", name, "err", err)
+	p.log.Warn("a folder cannot be watched; changes in it are found by looking every "+slowLook.String(), "folder", name, "error", err)
 }
 
 // finder finds the folders that matter.

@@ -18,7 +18,7 @@ const (
 func (m *Manager) Watch(ctx context.Context) {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
-		m.opts.Log.Warn("file events cannot be had; changes are found by looking every "+slowLook.String(), "err", err)
+		m.opts.Log.Warn("file events cannot be had; changes are found by looking every "+slowLook.String(), "error", err)
 		w = &fsnotify.Watcher{} // its channels are nil and never ready
 	} else {
 		defer w.Close()
@@ -91,7 +91,7 @@ func (w watch) run(ctx context.Context, again bool) {
 				return
 			}
 			if first.IsZero() {
-				w.log.Warn("file events were lost; looking at the files instead", "err", err)
+				w.log.Warn("file events were lost; looking at the files instead", "error", err)
 			}
 			stir()
 		case <-due.C:
