@@ -62,6 +62,9 @@ func (c *Config) check(d *decoder) {
 	for i, name := range c.Plugins.Enable {
 		enabled.add(name, "plugins", "enable", Index(i))
 	}
+	if c.Plugins.Folder != "" && within(c.Data, c.Plugins.Folder) {
+		d.fail([]string{"plugins", "folder"}, "the data folder lies in it, and every change there would be looked at; give plugins a folder of their own")
+	}
 	if len(c.Queue.Retry) == 0 {
 		d.fail([]string{"queue", "retry"}, `the list is empty; write at least one wait, such as retry = ["5m"]`)
 	}
@@ -78,6 +81,19 @@ func (c *Config) check(d *decoder) {
 			d.fail([]string{"run", name, "when", "listener", Index(i)}, "there is no listener %q; %s", l, hint)
 		}
 	}
+}
+
+// within tells whether path is folder or lies in it.
+func within(path, folder string) bool {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return false
+	}
+	if folder, err = filepath.Abs(folder); err != nil {
+		return false
+	}
+	rel, err := filepath.Rel(folder, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // seen finds values that stand twice where each may stand once.
