@@ -70,6 +70,13 @@ func TestVerdicts(t *testing.T) {
 			if fate != c.fate {
 				t.Errorf("fate is %s, want %s", fate, c.fate)
 			}
+			outcome := map[string]string{"queued": "accepted", "held": "held"}[fate]
+			if outcome == "" {
+				outcome = map[byte]string{'2': "discarded", '4': "deferred", '5': "rejected"}[codes[strings.LastIndexByte(codes, ' ')+1]]
+			}
+			if got := counted(r); got != "1 "+outcome {
+				t.Errorf("counted %s, want one %s", got, outcome)
+			}
 			if strings.Count(r.log.String(), "\n") != 1 {
 				t.Errorf("log has not one line a message:\n%s", r.log.String())
 			}

@@ -276,7 +276,7 @@ func (s *shared) Failed(c *hooks.Call, h *hooks.Hook, err error) {
 		at := make([]any, 0, 10)
 		if c.Message != nil {
 			at = append(at, "id", c.Message.ID.String())
-		} else {
+		} else if c.Session != nil {
 			at = append(at, "session", c.Session.ID)
 		}
 		s.log.Warn("a plugin failed", append(at, "plugin", s.name, "stage", h.Stage.String(), "error", err, "failures", s.untold.Swap(0))...)

@@ -29,6 +29,8 @@ func TestRulesSee(t *testing.T) {
 		{"forbidden", "core/smtp/a.go", `import "net/mail"`, "must not see mail"},
 		{"forbidden", "core/smtp/a.go", `import p "net/textproto"`, "must not see mail"},
 		{"forbidden", "core/smtp/a_test.go", `import "net/mail"`, ""},
+		{"forbidden", "core/queue/a.go", `import "github.com/prometheus/client_golang/prometheus"`, "core/observe/metrics alone"},
+		{"forbidden", "core/observe/metrics/a.go", `import "github.com/prometheus/client_golang/prometheus"`, ""},
 		{"layout", "pkg/a.go", ``, "belongs at the top"},
 		{"layout", "NOTES.md", ``, "belongs at the top"},
 		{"layout", ".ci/run", ``, ""},
