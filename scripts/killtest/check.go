@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -394,7 +395,16 @@ func (c *checker) restarts() {
 		}
 		if i > 0 && !l.ready.IsZero() {
 			c.readyAfter = append(c.readyAfter, l.ready.Sub(l.started))
+			if l.slow != "" {
+				c.slow = append(c.slow, fmt.Sprintf("%s, after the kill at %q: %s", l.ready.Sub(l.started).Round(time.Millisecond), c.lives[i-1].event, l.slow))
+			}
 		}
 	}
 	slices.Sort(c.readyAfter)
+	for _, s := range c.submissions {
+		if s.end == ack {
+			c.gaps = append(c.gaps, s.at.Sub(s.dot))
+		}
+	}
+	slices.Sort(c.gaps)
 }

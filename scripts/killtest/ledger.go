@@ -84,7 +84,8 @@ type life struct {
 	started, ready, killed, ended time.Time
 	event                         event // that it was killed after
 	delay                         time.Duration
-	undoes                        bool // the kill may have undone marks
+	undoes                        bool   // the kill may have undone marks
+	slow                          string // what its start waited for, if it took long
 }
 
 // event is a moment after which the server may be killed.

@@ -21,6 +21,8 @@ type report struct {
 	killing, draining time.Duration
 	killed            map[event]int
 	readyAfter        []time.Duration
+	slow              []string        // starts, and what they waited for
+	gaps              []time.Duration // from the dot of an ACK to its reply, in order
 	ends              map[end]int
 	unkHeld           int // UNK that the server had
 	rcpts             int // of messages that the server took
@@ -158,9 +160,15 @@ func (r *report) print(w io.Writer) {
 	line("refused, again (N5)", "%d after crashes; violations %d", r.refusedAgain, count("N5"))
 	line("bytes (N6)", "%d", count("N6"))
 	line("told twice (N7)", "%d; told of a delay: %d recipients; %d notices refused, which makes none; %d delivered again after crashes", count("N7"), r.late, r.unwanted, r.noticesAgain)
+	if n := len(r.gaps); n > 0 {
+		line("dot to 250 (N8)", "median %s, 99 %% within %s, most %s", r.gaps[n/2].Round(10*time.Microsecond), r.gaps[n*99/100].Round(10*time.Microsecond), r.gaps[n-1].Round(time.Millisecond))
+	}
 	line("up", "%d", count("up"))
 	if n := len(r.readyAfter); n > 0 {
 		line("ready after restart", "median %s, most %s, of %d", r.readyAfter[n/2].Round(time.Millisecond), r.readyAfter[n-1].Round(time.Millisecond), n)
+	}
+	for _, s := range r.slow[:min(len(r.slow), 5)] {
+		fmt.Fprintln(w, "a slow start took", s)
 	}
 	fmt.Fprintln(w, "taken by the sink so long before a kill, and repeated:")
 	for k := range r.exposed {

@@ -108,6 +108,12 @@ func (s *server) launch() error {
 // ready waits until the server takes mail.
 func (s *server) ready() error {
 	p := s.process
+	slow := time.AfterFunc(slowStart, func() {
+		if where := waitsFor(p.cmd.Process.Pid); where != "" {
+			s.do(func() { p.life.slow = where })
+		}
+	})
+	defer slow.Stop()
 	select {
 	case address := <-p.said.ready:
 		s.do(func() { p.life.ready = time.Now() })
