@@ -55,7 +55,7 @@ func TestDocuments(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := t.TempDir()
-			r := &reader{site: &site{t, dir}, top: dir}
+			r := &reader{site: &site{t: t, dir: dir}, top: dir}
 			for _, b := range blocks(string(text)) {
 				switch b.kind {
 				case "sh", "":
@@ -124,7 +124,7 @@ func (r *reader) enter(dir string) {
 			r.t.Fatal(err)
 		}
 	}
-	r.site = &site{r.t, r.path(dir)}
+	r.site = &site{t: r.t, dir: r.path(dir)}
 	if text, err := os.ReadFile(r.path("stagepost.toml")); err == nil {
 		r.write("stagepost.toml", r.local(string(text)))
 	}
@@ -204,7 +204,7 @@ func (r *reader) configure(block string) {
 // TestTenantRelay sends mail of each tenant through the example, to sinks in the places of their smart hosts.
 func TestTenantRelay(t *testing.T) {
 	red, blue := newSink(t), newSink(t)
-	s := &site{t, t.TempDir()}
+	s := &site{t: t, dir: t.TempDir()}
 	if err := os.CopyFS(s.dir, os.DirFS(filepath.Join(root, "examples", "tenant-relay"))); err != nil {
 		t.Fatal(err)
 	}

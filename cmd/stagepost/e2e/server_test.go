@@ -36,6 +36,9 @@ func (s *site) start() *server {
 func (s *site) launch() *server {
 	s.t.Helper()
 	sv := &server{site: s, cmd: s.command("serve"), console: &console{}, ended: make(chan struct{})}
+	if s.limit != nil {
+		s.limit(sv.cmd)
+	}
 	sv.cmd.Stdout, sv.cmd.Stderr = sv.console, sv.console
 	if err := sv.cmd.Start(); err != nil {
 		s.t.Fatal(err)

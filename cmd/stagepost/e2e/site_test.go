@@ -27,13 +27,14 @@ const patience = 60 * time.Second
 
 // site is a folder with a configuration, in which commands run.
 type site struct {
-	t   testing.TB
-	dir string
+	t     testing.TB
+	dir   string
+	limit func(*exec.Cmd) // changes how the server is started; may be nil
 }
 
 // newSite makes a folder with this stagepost.toml.
 func newSite(t testing.TB, config string) *site {
-	s := &site{t, t.TempDir()}
+	s := &site{t: t, dir: t.TempDir()}
 	s.write("stagepost.toml", config)
 	return s
 }

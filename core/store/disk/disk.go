@@ -5,7 +5,7 @@
 //	store/    Pebble: records, states, due entries, small content (keys.go)
 //	body/ID   content above 32 KiB, one file a message (file.go)
 //	lock      held with flock while the store is open, with the process id in it
-//	ballast   64 MiB that are given up when the disk is full
+//	ballast   64 MiB that are given up when the disk is full, as some open files are when no more may be opened (spare.go)
 //
 // A commit writes and syncs the body file first, if there is one, then its folder, then one Pebble batch. The batch is
 // synced by Pebble's commit pipeline, which takes the syncs of all sessions together. So a record never names content
@@ -82,6 +82,7 @@ type Store struct {
 	bodySync groupSync
 	files    files
 	reaper   *reaper
+	spare    spare
 
 	update sync.Mutex // from reading a revision to writing the next
 	swept  sweep
@@ -154,6 +155,7 @@ func (s *Store) Close() error {
 	s.reaper.stop()
 	s.running.Store(false)
 	err := s.db.Close()
+	s.spare.close()
 	if lockErr := s.lock.release(); err == nil {
 		err = lockErr
 	}

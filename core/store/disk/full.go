@@ -57,6 +57,12 @@ func (s *Store) reserve(name string, n int64) error {
 	return err
 }
 
+// keepReserves makes again what was given up when something ran out.
+func (s *Store) keepReserves() {
+	s.keepBallast()
+	s.spare.take()
+}
+
 // keepBallast makes the ballast where there is plenty of space for it. That it is there is all that matters: it is not synced.
 func (s *Store) keepBallast() {
 	if s.opts.Ballast < 0 {

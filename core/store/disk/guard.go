@@ -52,18 +52,22 @@ func (g guardFS) file(name string, f vfs.File, err error) (vfs.File, error) {
 }
 
 func (g guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := g.FS.Create(name, c)
+	f, err := g.open(func() (vfs.File, error) { return g.FS.Create(name, c) })
 	return g.file(name, f, err)
 }
 
 func (g guardFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := g.FS.ReuseForWrite(oldname, newname, c)
+	f, err := g.open(func() (vfs.File, error) { return g.FS.ReuseForWrite(oldname, newname, c) })
 	return g.file(newname, f, err)
+}
+
+func (g guardFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	return g.open(func() (vfs.File, error) { return g.FS.Open(name, opts...) })
 }
 
 // OpenDir opens a folder to sync it. The name of a new log becomes durable by that, so it counts as log.
 func (g guardFS) OpenDir(name string) (vfs.File, error) {
-	f, err := g.FS.OpenDir(name)
+	f, err := g.open(func() (vfs.File, error) { return g.FS.OpenDir(name) })
 	if err != nil {
 		return nil, err
 	}

@@ -174,3 +174,41 @@ func TestBrokenTables(t *testing.T) {
 		t.Errorf("depth is %d", d)
 	}
 }
+
+// TestNoFilesLeft: when the process may open no more files the store gives up spare ones, goes on, and takes them back later.
+func TestNoFilesLeft(t *testing.T) {
+	for _, errno := range []error{syscall.EMFILE, syscall.ENFILE} {
+		t.Run(errno.Error(), func(t *testing.T) {
+			o, fail := faulty(t)
+			s := mustOpen(t, o)
+			have := func() int {
+				s.spare.mu.Lock()
+				defer s.spare.mu.Unlock()
+				return len(s.spare.files)
+			}
+			if n := have(); n != spareFiles {
+				t.Fatalf("%d spare files", n)
+			}
+			fail(func(op, name string) error {
+				if op == "create" && strings.HasPrefix(name, "/data/store") && have() > spareFiles-3 {
+					return errno
+				}
+				return nil
+			})
+			content := make([]byte, maxInline)
+			for range 600 { // more than a memtable, so that logs and tables are due
+				if _, err := commit(s, content); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := have(); n != spareFiles-3 {
+				t.Errorf("%d spare files are left, want %d", n, spareFiles-3)
+			}
+			fail(func(string, string) error { return nil })
+			s.keepReserves()
+			if n := have(); n != spareFiles {
+				t.Errorf("%d spare files again", n)
+			}
+		})
+	}
+}

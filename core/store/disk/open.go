@@ -43,13 +43,13 @@ func Open(o Options) (*Store, error) {
 		s.lock.release()
 		return nil, fmt.Errorf("data folder %s %w", o.Dir, err)
 	}
-	s.reaper = newReaper(s.removeFile, s.keepBallast)
+	s.reaper = newReaper(s.removeFile, s.keepReserves)
 	s.files = files{reap: s.reaper.add, open: map[store.ID]*openFile{}}
 	if err := s.sortFolder(); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("data folder %s cannot be read: %w", o.Dir, err)
 	}
-	s.keepBallast()
+	s.keepReserves()
 	s.running.Store(true)
 	return s, nil
 }
