@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -10,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/core/store"
 )
 
@@ -126,5 +130,53 @@ func TestSlowWatcher(t *testing.T) {
 	n, err := conn.Read(answer)
 	if errors.Is(err, os.ErrDeadlineExceeded) || n > 0 && !strings.HasPrefix(string(answer[:n]), "HTTP/1.1 431 ") {
 		t.Errorf("%q, %v", answer[:n], err)
+	}
+}
+
+// TestHealthWhileDraining: a server that shuts down says so at the address of [admin] for as long as a session goes on.
+func TestHealthWhileDraining(t *testing.T) {
+	s := newSite(t, minimal+watchedAt+"\n[plugins]\nenable = [\"domains\"]\n\n[plugin.domains]\ndomains = [\"example.org\"]\n")
+	d, err := startDaemon(t.Context(), s.config, daemonOptions{log: slog.New(slog.DiscardHandler), console: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := d.bound.watched()
+	conn, err := net.Dial("tcp", d.bound.address("mx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	x := &exchange{conn, smtp.NewReader(conn)}
+	x.reader.Attach(make([]byte, 4<<10), 0)
+	for _, line := range []string{"", "EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<u@example.org>", "DATA"} {
+		if r, err := x.ask(line); err != nil || !r.Positive() {
+			t.Fatalf("%s: %s, %v", line, r.Error(), err)
+		}
+	}
+	done := make(chan error, 1)
+	go func() { done <- d.Shutdown(context.Background()) }()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		status, body := fetch(t, at, "/healthz")
+		if status == http.StatusServiceUnavailable && body == "the server is shutting down\n" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	if found, _ := scrape(t, d); value(t, found, "stagepost_sessions_open", "listener=mx") != 1 || value(t, found, "stagepost_healthy") != 0 {
+		t.Error("the session that goes on is not shown")
+	}
+	if err := x.content(strings.NewReader("Subject: x\n\nhello\n")); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := x.ask(""); err != nil || r.Code != 250 {
+		t.Errorf("%s, %v", r.Error(), err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := net.Dial("tcp", at); err == nil {
+		t.Error("the address is still served")
 	}
 }
