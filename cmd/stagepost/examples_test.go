@@ -78,6 +78,12 @@ func TestExampleTenantRelay(t *testing.T) {
 	}
 }
 
+// TestExampleTests runs the tests of the example's own plugins.
+func TestExampleTests(t *testing.T) {
+	s := newSite(t, minimal)
+	s.want(s.runInput("", "plugin", "test", "--config", "../../examples/tenant-relay/stagepost.toml"), 0, "of 2 plugins")
+}
+
 // sendTo sends one message and returns the reply that decided it.
 func sendTo(t *testing.T, server, from, to, text string) smtp.Reply {
 	t.Helper()

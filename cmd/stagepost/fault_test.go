@@ -161,13 +161,13 @@ type child struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	in    io.WriteCloser
-	said  *transcript
+	said  *console
 	ended chan struct{}
 }
 
 func startChild(t *testing.T, fault, file string) *child {
 	t.Helper()
-	c := &child{t: t, cmd: exec.Command(os.Args[0], "-test.run=^TestFaultChild$"), said: &transcript{}, ended: make(chan struct{})}
+	c := &child{t: t, cmd: exec.Command(os.Args[0], "-test.run=^TestFaultChild$"), said: &console{}, ended: make(chan struct{})}
 	c.cmd.Env = append(os.Environ(), faultVariable+"="+fault+" "+file, "NOTIFY_SOCKET=")
 	c.cmd.Stderr = c.said
 	var err error
@@ -391,13 +391,13 @@ func TestDiskFaults(t *testing.T) {
 	}
 }
 
-// transcript keeps what a process says.
-type transcript struct {
+// console keeps what a process says.
+type console struct {
 	mu   sync.Mutex
 	text []byte
 }
 
-func (w *transcript) Write(p []byte) (int, error) {
+func (w *console) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.text = append(w.text, p...)
@@ -405,7 +405,7 @@ func (w *transcript) Write(p []byte) (int, error) {
 }
 
 // lines gives the last whole ones.
-func (w *transcript) lines(n int) []string {
+func (w *console) lines(n int) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	all := strings.SplitAfter(string(w.text), "\n")
@@ -414,7 +414,7 @@ func (w *transcript) lines(n int) []string {
 }
 
 // wait gives the first line that holds want.
-func (w *transcript) wait(t *testing.T, want string) string {
+func (w *console) wait(t *testing.T, want string) string {
 	t.Helper()
 	for end := time.Now().Add(faultPatience); ; time.Sleep(5 * time.Millisecond) {
 		for _, line := range w.lines(math.MaxInt) {

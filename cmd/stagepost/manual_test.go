@@ -109,6 +109,35 @@ func TestLuaExamples(t *testing.T) {
 	}
 }
 
+// TestTranscriptExamples: each transcript in a document comes true with the plugin before it.
+func TestTranscriptExamples(t *testing.T) {
+	fence := regexp.MustCompile("(?ms)^```(lua|transcript)\n(.*?)^```$")
+	id := regexp.MustCompile(`id = "([^"]*)"`)
+	examples := 0
+	for name, doc := range documents(t) {
+		var plugin, code string
+		for _, m := range fence.FindAllStringSubmatch(doc, -1) {
+			if m[1] == "lua" {
+				plugin, code = "", m[2]
+				if found := id.FindStringSubmatch(code); found != nil {
+					plugin = found[1]
+				}
+				continue
+			}
+			examples++
+			s := newSite(t, minimal+"\n[plugins]\nfolder = \"plugins\"\n")
+			s.write("plugins/"+plugin+".lua", code)
+			s.write("plugins/"+plugin+".transcript", m[2])
+			if r := s.run("plugin", "test", plugin); r.code != 0 {
+				t.Errorf("%s: %s%s\n%s", name, r.out, r.err, m[2])
+			}
+		}
+	}
+	if examples < 5 {
+		t.Errorf("only %d examples were found", examples)
+	}
+}
+
 // TestTomlExamples: each piece of configuration in a document is right, but for what is left out of it.
 func TestTomlExamples(t *testing.T) {
 	fence := regexp.MustCompile("(?ms)^```toml\n(.*?)^```$")

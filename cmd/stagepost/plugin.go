@@ -21,7 +21,7 @@ import (
 var newPlugin string
 
 func (a *app) pluginCommand() *cobra.Command {
-	return parent("plugin", "Write and look at plugins", a.pluginNewCommand(), a.pluginListCommand(), a.pluginOrderCommand())
+	return parent("plugin", "Write and look at plugins", a.pluginNewCommand(), a.pluginListCommand(), a.pluginOrderCommand(), a.pluginTestCommand())
 }
 
 func (a *app) pluginNewCommand() *cobra.Command {

@@ -15,9 +15,12 @@ func TestTranscripts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files, err := transcript.Read(bundled.Open(name), transcript.InFolder, name+"/")
+		files, err := transcript.Read(bundled.Open(name), name+"/", transcript.InFolder(bundled.Open(name))...)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if len(files) == 0 {
+			t.Errorf("%s has no tests", name)
 		}
 		for _, f := range files {
 			for _, c := range f.Cases {

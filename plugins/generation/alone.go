@@ -40,11 +40,11 @@ func ReadWatched(cfg *config.Config) ([]*Source, error) {
 	if cfg.Plugins.Folder == "" {
 		return nil, nil
 	}
-	return readFolder(cfg.Plugins.Folder, label(cfg))
+	return readFolder(cfg.Plugins.Folder, Label(cfg))
 }
 
-// label is how messages call the watched folder.
-func label(cfg *config.Config) string {
+// Label is how messages call the watched folder.
+func Label(cfg *config.Config) string {
 	if rel, err := filepath.Rel(filepath.Dir(cfg.File), cfg.Plugins.Folder); err == nil && filepath.IsLocal(rel) {
 		return filepath.ToSlash(rel)
 	}

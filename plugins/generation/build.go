@@ -56,7 +56,7 @@ func readAll(cfg *config.Config, old *state) ([]*Source, error) {
 	if errors.Is(err, errNoFolder) {
 		err = nil
 		if old != nil && slices.ContainsFunc(old.loaded, func(s *shared) bool { return s.source.From == "folder" }) {
-			err = cfg.Errorf([]string{"plugins", "folder"}, "there is no folder %s, and plugins from it are in force; to run without them, take this key out", label(cfg))
+			err = cfg.Errorf([]string{"plugins", "folder"}, "there is no folder %s, and plugins from it are in force; to run without them, take this key out", Label(cfg))
 		}
 	}
 	if err != nil {

@@ -5,32 +5,37 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+
+	"github.com/stagepost/stagepost/core/config"
 )
 
 // maxFiles bounds the transcripts of one plugin.
 const maxFiles = 200
 
-// Where transcripts lie: in the folder of a plugin, and beside a plugin of one file, without .lua.
-const (
-	InFolder = "tests/*.transcript"
-	Suffix   = ".transcript"
-)
+// Suffix is that of a transcript. Those of a plugin lie in tests/ of its folder; that of a plugin of one file, NAME.lua, lies
+// beside it as NAME.transcript.
+const Suffix = ".transcript"
 
-// Read reads the transcripts that match a pattern, in the order of their names. Messages call each by its path behind label.
-// What is wrong in one does not keep the others from being read; the error is of all.
-func Read(fsys fs.FS, pattern, label string) (files []*File, err error) {
-	names, err := fs.Glob(fsys, pattern)
+// InFolder lists the transcripts of a plugin that is a folder.
+func InFolder(plugin fs.FS) []string {
+	names, err := fs.Glob(plugin, "tests/*"+Suffix)
 	if err != nil {
-		return nil, err
+		panic(err) // the pattern is right
 	}
+	return names
+}
+
+// Read reads transcripts. Messages call each by its name behind label. What is wrong in one does not keep the others from being
+// read; the error is of all.
+func Read(fsys fs.FS, label string, names ...string) (files []*File, err error) {
 	if len(names) > maxFiles {
-		return nil, fmt.Errorf("%s%s: more than %d transcripts", label, pattern, maxFiles)
+		return nil, fmt.Errorf("%s%s: %d transcripts are too many; the most is %d", label, names[0], len(names), maxFiles)
 	}
 	var errs []error
 	for _, name := range names {
 		text, err := readFile(fsys, name)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s%s: %w", label, name, err))
+			errs = append(errs, config.Error{File: label + name, Line: 1, Text: err.Error()})
 			continue
 		}
 		f, err := Parse(label+name, text)

@@ -57,6 +57,11 @@ func givenLines() []Line {
 		{"given kv", "given kv down | up | full | KEY = VALUE [for TTL]", "The values that plugins keep: they cannot be had, they take no more, or one is there already (for a day, unless TTL is given).", parseKV},
 		{"given hop", `given hop CODE [ENHANCED] ["TEXT"]`, "What next hops answer to attempts; 250 until something else is given.", parseHop},
 	}
+	lines = append(lines, Line{"given STAGE", "given STAGE next|accept|reject|defer|close|discard|hold|route|error|fact ... [PATTERN]",
+		"What plugins that are not loaded answer at a stage, before the plugin is asked: " +
+			"`accept CLASS`; `reject [CODE] [ENHANCED] [\"TEXT\"]`, and so `defer` and `close`; `discard [\"WHY\"]`, and so `hold`; `route HOP` (`mx:DOMAIN`, `smtp:HOST:PORT`, `lmtp:HOST:PORT`); " +
+			"`error [\"TEXT\"]` when such a plugin fails and its on_error is next; `fact session|message|rcpt NAME = VALUE [for PATTERN]`. " +
+			"PATTERN, in which `*` stands for anything, is held against the recipient; where there is none, the sender, the HELO name, the client's address. Of several that fit the latest counts.", nil})
 	for _, s := range hooks.Stages() {
 		verdicts := append([]string{"next", "error", "fact"}, s.Verdicts.Names()...)
 		verdicts = slices.DeleteFunc(verdicts, func(v string) bool { return v == "each" })
@@ -64,13 +69,6 @@ func givenLines() []Line {
 	}
 	return lines
 }
-
-// GivenVerdicts says how `given STAGE` is written, for the manual.
-const GivenVerdicts = "`given STAGE next|accept|reject|defer|close|discard|hold|route|error|fact ... [PATTERN]`: " +
-	"What plugins that are not loaded answer at a stage, before the plugin is asked: " +
-	"`accept CLASS`, `reject [CODE] [ENHANCED] [\"TEXT\"]` and so `defer` and `close`, `discard [\"WHY\"]` and so `hold`, `route HOP` (`mx:DOMAIN`, `smtp:HOST:PORT`, `lmtp:HOST:PORT`), " +
-	"`error [\"TEXT\"]` when such a plugin fails and its on_error is next, `fact session|message|rcpt NAME = VALUE [for PATTERN]`. " +
-	"PATTERN, in which `*` stands for anything, is held against the recipient; where there is none, the sender, the HELO name, the client's address. Of several that fit the latest counts."
 
 // parseGiven reads what follows `given STAGE`.
 func parseGiven(p *parser, s hooks.StageInfo, verdicts []string, rest string) action {

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/plugins/manifest"
 )
 
@@ -15,7 +14,7 @@ type Line struct {
 	Word  string // with which it begins: "connect", "want fact"
 	Form  string
 	Doc   string
-	parse func(p *parser, rest string) action // nil after an error was reported
+	parse func(p *parser, rest string) action // nil after an error was reported; none for what the parser reads by itself
 }
 
 // Lines declares all there are besides `case`, in the order of the manual.
@@ -179,7 +178,7 @@ func (p *parser) unknown(known []Line, text string) {
 	for _, l := range known {
 		first, next, _ := strings.Cut(l.Word, " ")
 		names[first] = true
-		if next != "" {
+		if next != "" && l.parse != nil {
 			second[first] = append(second[first], next)
 		}
 	}
@@ -226,10 +225,11 @@ func (p *parser) words(rest, form string, least, most int) []word {
 // Manual is the reference of the lines, in Markdown.
 func Manual() string {
 	var b strings.Builder
+	b.WriteString("- `case NAME`: A new case begins. What stands before the first is done in each.\n")
 	for _, l := range Lines() {
-		fmt.Fprintf(&b, "- `%s`: %s\n", l.Form, l.Doc)
+		if l.Doc != "" {
+			fmt.Fprintf(&b, "- `%s`: %s\n", l.Form, l.Doc)
+		}
 	}
 	return b.String()
 }
-
-var _ error = config.Errors(nil)

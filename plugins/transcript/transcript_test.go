@@ -3,6 +3,7 @@ package transcript
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stagepost/stagepost/plugins/generation"
@@ -97,5 +98,21 @@ func TestEveryLine(t *testing.T) {
 				t.Errorf("line %d, %s: wanted\n%s\ngot\n%s", f.Line, f.Run, f.Wanted, f.Got)
 			}
 		})
+	}
+}
+
+// TestNeededFact: a fact that a plugin cannot do without is given, not given, or its setter fails.
+func TestNeededFact(t *testing.T) {
+	src := source(t, "needs", `plugin { id = "needs", hook = { data = { reads = { "spam.score" } } } }
+function on.data(m) if m.facts["spam.score"] > 5 then return reject "spam" end end`)
+	const sent = "given rcpt accept local *\nconnect 192.0.2.1\nsend a@a.example to u@example.org\n"
+	if f := one(t, src, "given mail fact message spam.score = 9\n"+sent+"S: 550 5.7.1 spam\nwant reject at data"); f != nil {
+		t.Errorf("given: %+v", f)
+	}
+	if f := one(t, src, "given mail fact message spam.score = 9\ngiven mail error\n"+sent+"S: 451 4.3.0 …\nwant error at data: …the plugin that sets it failed"); f != nil {
+		t.Errorf("its setter fails: %+v", f)
+	}
+	if f := one(t, src, sent); f == nil || f.Run != "load" || !strings.Contains(f.Got, `reads the fact "spam.score", and no plugin that is loaded sets it`) {
+		t.Errorf("not given: %+v", f)
 	}
 }

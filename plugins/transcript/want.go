@@ -86,16 +86,14 @@ func wantLines() []Line {
 
 // wantVerdictLines has a line for each verdict.
 func wantVerdictLines() []Line {
-	lines := []Line{{"want not asked", "want not asked at STAGE", "The plugin was not asked.", func(p *parser, rest string) action { return parseVerdict(p, "", rest) }}}
+	lines := []Line{{"want VERDICT", "want VERDICT at STAGE [by PLUGIN] [for RCPT][: PATTERN]",
+		"What the plugin answered at a stage to what was done last; of several answers, the latest. VERDICT is `next`, `accept local`, `reject 550 5.7.1` or only the first words of it, " +
+			"or `error` when it failed; PATTERN is held against its text or reason, or against the error.", nil}, {"want not asked", "want not asked at STAGE", "The plugin was not asked.", func(p *parser, rest string) action { return parseVerdict(p, "", rest) }}}
 	for _, k := range append(kindNames(), "error") {
 		lines = append(lines, Line{"want " + k, "want " + k + " ... at STAGE", "", func(p *parser, rest string) action { return parseVerdict(p, k, rest) }})
 	}
 	return lines
 }
-
-// WantVerdicts says how an answer of the plugin is wanted, for the manual.
-const WantVerdicts = "`want VERDICT at STAGE [by PLUGIN] [for RCPT][: PATTERN]`: What the plugin answered at a stage to the line before; of several answers, the latest. VERDICT is `next`, " +
-	"`accept local`, `reject 550 5.7.1` or only the first words of it, or `error` when it failed; PATTERN is held against its text or reason, or against the error."
 
 func kindNames() (names []string) {
 	for _, k := range hooks.Verdicts() {

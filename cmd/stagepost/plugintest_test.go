@@ -1,0 +1,71 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stagepost/stagepost/plugins/transcript"
+)
+
+const vip = `plugin { id = "vip", version = "1.0.0", description = "refuses nobody", config = { box = { type = "string", default = "nobody", doc = "whom" } } }
+function on.rcpt(r)
+  if r.address.mailbox == config.box then return reject "nobody reads this mailbox" end
+end
+`
+
+const vipTest = `given rcpt accept local *@example.org
+connect 192.0.2.1
+
+case nobody
+send a@a.example to nobody@example.org
+S: 550 5.7.1 nobody reads this mailbox
+want reject at rcpt
+
+case another
+config box = other
+send a@a.example to nobody@example.org
+S: 250 …
+want next at rcpt
+`
+
+func TestPluginTest(t *testing.T) {
+	s := newSite(t, minimal+"[plugins]\nfolder = \"plugins\"\n")
+	s.write("plugins/vip.lua", vip)
+	s.write("plugins/plain.lua", `plugin { id = "plain" }`)
+	s.want(s.run("plugin", "test"), exitNoInput, "no plugin in the watched folder has tests")
+	s.want(s.run("plugin", "test", "vip"), exitNoInput, "plugins/vip.lua has no tests; write plugins/vip.transcript")
+	s.write("plugins/vip.transcript", vipTest)
+	s.write("plugins/folder/init.lua", `plugin { id = "folder" }`)
+	s.write("plugins/folder/tests/a.transcript", "connect 192.0.2.1\nS: 220 …\n")
+
+	s.want(s.run("check"), 0, "3 plugins")
+	s.want(s.run("plugin", "test"), 0, "ok: 3 cases of 2 plugins", "!nobody")
+	s.want(s.run("plugin", "test", "vip", "-v"), 0, "ok  plugins/vip.transcript:4: nobody (", "ok: 2 cases of 1 plugin")
+	s.want(s.runInput("", "plugin", "test", s.dir+"/plugins/vip.transcript", s.dir+"/plugins/folder/tests/a.transcript"), 0, "ok: 3 cases of 2 plugins")
+	s.want(s.runInput("", "plugin", "test", s.dir+"/plugins/folder", s.dir+"/plugins/vip.lua"), 0, "ok: 3 cases of 2 plugins")
+	s.want(s.runInput("", "plugin", "test", "relay"), 0, "of 1 plugin")
+	s.want(s.run("plugin", "test", "vpi"), exitNoInput, `there is no plugin "vpi": no such one came with the program, and none lies in plugins; did you mean "vip"?`)
+	s.want(s.run("plugin", "test", s.dir+"/none.lua"), exitNoInput, "none.lua: no such file")
+	s.want(s.run("plugin", "test", s.dir+"/plugins/none.transcript"), exitNoInput, "none.transcript: no such file")
+
+	s.write("plugins/vip.transcript", strings.Replace(vipTest, "S: 250 …", "S: 550 …", 1))
+	r := s.run("plugin", "test")
+	s.want(r, exitFailed, "failed  plugins/vip.transcript:9: another\n  plugins/vip.transcript:12: in a fresh instance\n    wanted  550 …\n    got     250 2.0.0 queued as ", "1 of 3 cases failed")
+	r = s.run("plugin", "test", "--json")
+	var last transcript.Result
+	lines := strings.Split(strings.TrimSpace(r.out), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || r.code != exitFailed || len(lines) != 3 {
+		t.Fatalf("%d: %s%s: %v", r.code, r.out, r.err, err)
+	}
+	if last.File != "plugins/vip.transcript" || last.Plugin != "vip" || last.Failure == nil || last.Failure.Line != 12 || last.Failure.Run != "fresh" {
+		t.Errorf("%+v, %+v", last, last.Failure)
+	}
+
+	s.write("plugins/vip.transcript", "conect 192.0.2.1\nsend a to b\n")
+	s.want(s.run("plugin", "test", "vip"), exitFailed, `  plugins/vip.transcript:1: unknown line "conect"; did you mean "connect"?`, "plugins/vip.transcript:2: ", "2 of 2 cases failed")
+	s.write("plugins/vip.lua", vip+"function on.dta() end\n")
+	s.write("plugins/vip.transcript", vipTest)
+	s.want(s.run("plugin", "test", "vip"), exitFailed, "plugins/vip.lua:5: unknown stage", "2 of 2 cases failed")
+	s.want(s.runInput("", "plugin", "test", "--config", s.dir+"/none.toml"), exitConfig, "no such file")
+}
