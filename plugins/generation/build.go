@@ -139,6 +139,10 @@ func (b *builder) build(number uint64, sources []*Source, old []*shared) (*hooks
 			}
 			continue
 		}
+		if own := byName[name]; own != nil {
+			errs = append(errs, b.cfg.Errorf([]string{"run", name}, "%s is a plugin of that name; take another name for the second %s", own.Label, run.Plugin))
+			continue
+		}
 		src := byName[run.Plugin]
 		if src == nil {
 			errs = append(errs, b.cfg.Errorf([]string{"run", name, "plugin"}, "there is no plugin %q%s", run.Plugin, didYouMean(run.Plugin, keys(byName))))

@@ -167,6 +167,7 @@ func TestAMistakeChangesNothing(t *testing.T) {
 		{"unknown bundled", conf("enable = [\"relai\"]\n"), `there is no plugin "relai"; did you mean "relay"?`},
 		{"unknown key", conf("enabel = []\n"), "stagepost.toml:9:"},
 		{"run of nobody", conf("[run.two]\nplugin = \"vipp\"\n"), `there is no plugin "vipp"; did you mean "vip"?`},
+		{"run under the name of another", conf("[run.vip]\nplugin = \"domains\"\n"), "stagepost.toml:9: run.vip: plugins/vip.lua is a plugin of that name; take another name for the second domains"},
 		{"other data folder", func(s *site) { s.write("stagepost.toml", strings.Replace(base, `"data"`, `"other"`, 1)) }, "the data folder cannot change"},
 		{"order in a circle", func(s *site) {
 			s.write("plugins/a.lua", "plugin { id = \"a\", version = \"1.0.0\", api = 0, description = \"x\", hook = { rcpt = { after = {\"b\"} } } }\nfunction on.rcpt(r) end\n")

@@ -86,6 +86,7 @@ func watched(t *testing.T, prepare func(*site)) *site {
 		cancel()
 		<-done
 	})
+	s.wait("it looked once more when the watch began", func() bool { return s.m.Reloads().Sum() > 0 })
 	return s
 }
 
@@ -100,6 +101,13 @@ func (s *site) wait(what string, so func() bool) {
 		if time.Now().After(end) {
 			s.t.Fatalf("it never came to be that %s; it says %q, the console has %q", what, s.says(), s.console.String())
 		}
+	}
+}
+
+// rest waits until the watch has nothing more to look at, so that only a new event can make it look.
+func (s *site) rest() {
+	for looks := uint64(0); looks != s.m.Reloads().Sum(); time.Sleep(2 * patience) {
+		looks = s.m.Reloads().Sum()
 	}
 }
 
@@ -235,6 +243,25 @@ func TestWatch(t *testing.T) {
 			s.write("far/plugins/vip.lua", code("vip", "two"))
 			s.until("two")
 			s.write("away/plugins/vip.lua", code("vip", "of no interest"))
+			s.write("far/plugins/vip.lua", code("vip", "three"))
+			s.until("three")
+		}},
+		{"the configuration is saved", vip, func(s *site) {
+			s.write("stagepost.toml", base+"[run.none]\norder = 1\n")
+			s.wait("its mistake is told", func() bool { return strings.Contains(s.console.String(), "stagepost.toml:9: ") })
+			s.write("unrelated", "x")
+			s.write("stagepost.toml", base+"[run.more]\nplugin = \"vip\"\n")
+			s.wait("generation 2 is in force", func() bool { return s.m.Current().Number() == 2 })
+		}},
+		{"the folder above is exchanged by two renames", func(s *site) {
+			s.write("far/plugins/vip.lua", code("vip", "one"))
+			s.write("stagepost.toml", strings.Replace(base, `"plugins"`, `"far/plugins"`, 1))
+		}, func(s *site) {
+			s.write("next/plugins/vip.lua", code("vip", "two"))
+			s.rename("far", "last")
+			s.rename("next", "far")
+			s.until("two")
+			s.rest()
 			s.write("far/plugins/vip.lua", code("vip", "three"))
 			s.until("three")
 		}},
