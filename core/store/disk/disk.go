@@ -58,7 +58,8 @@ type Options struct {
 	FS       vfs.FS                   // for tests; the data folder is then not locked by us
 	Capacity func() (Capacity, error) // for tests; default: what the operating system says of Dir
 
-	misuse func(string) // of Pebble, for tests
+	misuse func(string)  // of Pebble, for tests
+	pause  time.Duration // before a broken table is tried again, for tests
 }
 
 // Store is the engine.
@@ -113,6 +114,9 @@ func (o Options) withDefaults() Options {
 			fmt.Fprintln(os.Stderr, line)
 			os.Exit(74) // EX_IOERR of sysexits
 		}
+	}
+	if o.pause == 0 {
+		o.pause = pauseBroken
 	}
 	if o.misuse == nil {
 		o.misuse = func(what string) { o.Log.Error("store: misuse of Pebble", "what", what) }

@@ -18,7 +18,8 @@ import (
 // faultFS fails the operations that fail names an error for.
 type faultFS struct {
 	vfs.FS
-	fail func(op, name string) error
+	fail  func(op, name string) error
+	short bool // a write that fails has done half
 }
 
 func (f *faultFS) Unwrap() vfs.FS { return f.FS }
@@ -50,6 +51,20 @@ func (f *faultFS) OpenDir(name string) (vfs.File, error) {
 	return f.file("opendir", name, func() (vfs.File, error) { return f.FS.OpenDir(name) })
 }
 
+func (f *faultFS) Rename(old, name string) error {
+	if err := f.fail("rename", name); err != nil {
+		return &os.PathError{Op: "rename", Path: name, Err: err}
+	}
+	return f.FS.Rename(old, name)
+}
+
+func (f *faultFS) Remove(name string) error {
+	if err := f.fail("remove", name); err != nil {
+		return &os.PathError{Op: "remove", Path: name, Err: err}
+	}
+	return f.FS.Remove(name)
+}
+
 type faultFile struct {
 	vfs.File
 	fs   *faultFS
@@ -65,6 +80,10 @@ func (f *faultFile) do(op string) error {
 
 func (f *faultFile) Write(p []byte) (int, error) {
 	if err := f.do("write"); err != nil {
+		if f.fs.short {
+			n, _ := f.File.Write(p[:len(p)/2])
+			return n, err
+		}
 		return 0, err
 	}
 	return f.File.Write(p)

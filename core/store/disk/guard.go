@@ -19,6 +19,7 @@ type guardFS struct {
 	s *Store
 }
 
+// pauseBroken is the pause.
 const pauseBroken = time.Second
 
 func (g guardFS) Unwrap() vfs.FS { return g.FS }
@@ -36,7 +37,7 @@ func (g guardFS) check(what, name string, log bool, err error) error {
 	}
 	if !errors.Is(err, syscall.ENOSPC) { // that has waited already
 		select {
-		case <-time.After(pauseBroken):
+		case <-time.After(g.s.opts.pause):
 		case <-g.s.health.quit:
 		}
 	}

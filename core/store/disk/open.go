@@ -138,7 +138,7 @@ func (s *Store) openPebble() error {
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most reads are of s keys that are not there
 	}
-	db, err := pebble.Open(dir, o)
+	db, err := opened(dir, o)
 	switch {
 	case err == nil:
 		s.db = db
@@ -149,6 +149,20 @@ func (s *Store) openPebble() error {
 		return fmt.Errorf("cannot be used: %w", err)
 	}
 	return fmt.Errorf("cannot be opened: %w", err)
+}
+
+// opened makes the panics of Pebble over a disk that fails while it opens, after which it has cleaned up, into errors.
+func opened(dir string, o *pebble.Options) (db *pebble.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			cause, ok := p.(error)
+			if !ok {
+				cause = fmt.Errorf("%v", p)
+			}
+			db, err = nil, cause
+		}
+	}()
+	return pebble.Open(dir, o)
 }
 
 // newerPebble finds a format beyond ours in the name of Pebble's marker file, marker.format-version.NUMBER.VERSION.
