@@ -385,7 +385,7 @@ func TestPluginListAndOrder(t *testing.T) {
 
 func TestPluginNew(t *testing.T) {
 	s := newSite(t, minimal+"\n[plugins]\nfolder = \"plugins\"\n")
-	s.want(s.run("plugin", "new", "greeter"), 0, "wrote plugins/greeter.lua", "no server is running", "stagepost serve --config")
+	s.want(s.run("plugin", "new", "greeter"), 0, "wrote plugins/greeter.lua, and a first test: greeter.transcript", "no server is running", "stagepost serve --config")
 	s.want(s.run("check"), 0, "1 plugin\n")
 	s.want(s.run("plugin", "new", "greeter"), exitCantCreate, "greeter.lua exists already")
 	s.write("plugins/bad.lua", "x")

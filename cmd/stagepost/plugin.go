@@ -1,11 +1,8 @@
 package main
 
 import (
-	_ "embed"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,62 +14,8 @@ import (
 	"github.com/stagepost/stagepost/hooks"
 )
 
-//go:embed template/plugin.lua
-var newPlugin string
-
 func (a *app) pluginCommand() *cobra.Command {
 	return parent("plugin", "Write and look at plugins", a.pluginNewCommand(), a.pluginListCommand(), a.pluginOrderCommand(), a.pluginTestCommand())
-}
-
-func (a *app) pluginNewCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "new NAME",
-		Short: "Write a new plugin into the watched folder",
-		Long: "new writes NAME.lua, a plugin with comments that changes nothing yet, into the folder that [plugins] names. If the server\n" +
-			"runs, it prints the generation in which the plugin became live.",
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.newPlugin(cmd, args[0]) },
-	}
-}
-
-func (a *app) newPlugin(cmd *cobra.Command, name string) error {
-	if !regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`).MatchString(name) {
-		return fail(exitUsage, "%q cannot be a plugin's name: it has up to 64 lower-case letters, digits, - and _, a letter first", name)
-	}
-	c, err := a.configuration()
-	if err != nil {
-		return err
-	}
-	if c.Plugins.Folder == "" {
-		return fail(exitConfig, "%s: no folder is watched; write folder = \"plugins\" under [plugins]", c.Where("plugins"))
-	}
-	path := filepath.Join(c.Plugins.Folder, name+".lua")
-	if err := writeFile(path, strings.ReplaceAll(newPlugin, "NAME", name)); err != nil {
-		return err
-	}
-	out := outputOf(cmd)
-	out.printf("wrote %s\n", printable(path))
-	client := admin.NewClient(c.Data, c.File)
-	r, err := client.Reload(cmd.Context())
-	if gone := (*admin.Unreachable)(nil); errors.As(err, &gone) {
-		if _, err := a.load(c.File); err != nil {
-			return err
-		}
-		out.printf("it loads; no server is running, so it will be live with: %s\n", a.command("serve"))
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	plugins, err := client.Plugins(cmd.Context())
-	if err != nil {
-		return err
-	}
-	if !slices.ContainsFunc(plugins, func(p admin.Plugin) bool { return p.Name == name }) {
-		return fail(exitSoftware, "the server that answers at the data folder of %s does not load it: is it running with this configuration?", c.File)
-	}
-	out.printf("live in generation %d; change the file and save it, and it is live again\n", r.Generation)
-	return nil
 }
 
 // described asks the running server, or loads the files if there is none; running tells which.

@@ -2,9 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/stagepost/stagepost/plugins/bundled"
 	"github.com/stagepost/stagepost/plugins/transcript"
 )
 
@@ -68,4 +71,34 @@ func TestPluginTest(t *testing.T) {
 	s.write("plugins/vip.transcript", vipTest)
 	s.want(s.run("plugin", "test", "vip"), exitFailed, "plugins/vip.lua:5: unknown stage", "2 of 2 cases failed")
 	s.want(s.runInput("", "plugin", "test", "--config", s.dir+"/none.toml"), exitConfig, "no such file")
+}
+
+// TestPluginNewTests: what `plugin new` writes loads, and its tests pass under its own name.
+func TestPluginNewTests(t *testing.T) {
+	s := newSite(t, minimal+"[plugins]\nfolder = \"plugins\"\nenable = [\"relay\"]\n")
+	s.want(s.run("plugin", "new", "first"), 0, "first.transcript", "run its tests with: stagepost plugin test first --config ")
+	s.want(s.run("plugin", "test", "first"), 0, "ok: 1 case of 1 plugin")
+	for _, from := range bundled.Names() {
+		s.want(s.run("plugin", "new", "my-"+from, "--from", from), 0, "wrote plugins/my-"+from+", a copy of "+from+" with its tests", "it loads")
+		s.want(s.run("plugin", "test", "my-"+from), 0, "of 1 plugin")
+		readme, err := os.ReadFile(filepath.Join(s.dir, "plugins", "my-"+from, "README.md"))
+		if err != nil || !strings.HasPrefix(string(readme), "# my-"+from+"\n") || !strings.Contains(string(readme), "\nmy-"+from+" - ") || strings.Contains(string(readme), "[plugin."+from+"]") {
+			t.Errorf("%v: the README is not of my-%s:\n%s", err, from, readme)
+		}
+	}
+	s.want(s.run("plugin", "new", "relay", "--from", "relay"), 0, "a copy of relay")
+	s.want(s.run("plugin", "list"), 0, "plugins/relay", "!bundled/relay")
+	s.want(s.run("plugin", "test"), 0, "of 7 plugins")
+	s.want(s.run("plugin", "new", "relay", "--from", "relay"), exitCantCreate, "plugins/relay exists already")
+	s.want(s.run("plugin", "new", "first", "--from", "relay"), exitCantCreate, "plugins/first.lua exists already")
+	s.want(s.run("plugin", "new", "other", "--from", "relai"), exitUsage, `no plugin "relai" came with the program; did you mean "relay"?`)
+	entries, err := os.ReadDir(filepath.Join(s.dir, "plugins"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			t.Errorf("%s was left behind", e.Name())
+		}
+	}
 }

@@ -55,7 +55,10 @@ func TestQuickstart(t *testing.T) {
 	s.eventually([]string{"trace", id}, "edits: add_header X-Hello")
 	edit(t, hello, "on.dta", "on.data")
 	s.want(s.run("plugin", "new", "greeter"), 0, "live in generation")
-	s.want(s.run("plugin", "list"), 0, "greeter")
+	s.want(s.run("plugin", "test", "greeter"), 0, "ok: 1 case of 1 plugin")
+	s.want(s.run("plugin", "new", "sink", "--from", "discard"), 0, "a copy of discard", "live in generation")
+	s.want(s.run("plugin", "test", "sink"), 0, "of 1 plugin")
+	s.want(s.run("plugin", "list"), 0, "greeter", "sink")
 	s.want(s.run("plugin", "order"), 0, "greeter.lua:", "!no server")
 
 	edit(t, hello, "function on.route", "local function route_later")

@@ -1,0 +1,167 @@
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stagepost/stagepost/core/admin"
+	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/plugins/bundled"
+	"github.com/stagepost/stagepost/plugins/transcript"
+)
+
+//go:embed template/plugin.lua
+var newPlugin string
+
+//go:embed template/plugin.transcript
+var newTest string
+
+func (a *app) pluginNewCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "new NAME",
+		Short: "Write a new plugin into the watched folder",
+		Long: "new writes NAME.lua, a plugin with comments that changes nothing yet, and NAME.transcript, a first test of it, into the folder\n" +
+			"that [plugins] names. With --from it copies a plugin that came with the program, with its tests, into a folder NAME there; under\n" +
+			"its own name the copy takes its place. If the server runs, it prints the generation in which the plugin became live.",
+		Args: cobra.ExactArgs(1),
+	}
+	from := cmd.Flags().String("from", "", "the plugin to copy, one of: "+strings.Join(bundled.Names(), ", "))
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.newPlugin(cmd, args[0], *from) }
+	return cmd
+}
+
+func (a *app) newPlugin(cmd *cobra.Command, name, from string) error {
+	if !regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`).MatchString(name) {
+		return fail(exitUsage, "%q cannot be a plugin's name: it has up to 64 lower-case letters, digits, - and _, a letter first", name)
+	}
+	if known := bundled.Names(); from != "" && !slices.Contains(known, from) {
+		hint := "they are " + strings.Join(known, ", ")
+		if near := config.Nearest(from, known); near != "" {
+			hint = fmt.Sprintf("did you mean %q?", near)
+		}
+		return fail(exitUsage, "no plugin %q came with the program; %s", from, hint)
+	}
+	c, err := a.configuration()
+	if err != nil {
+		return err
+	}
+	if c.Plugins.Folder == "" {
+		return fail(exitConfig, "%s: no folder is watched; write folder = \"plugins\" under [plugins]", c.Where("plugins"))
+	}
+	file, folder := filepath.Join(c.Plugins.Folder, name+".lua"), filepath.Join(c.Plugins.Folder, name)
+	for _, path := range []string{file, folder} {
+		if _, err := os.Lstat(path); err == nil {
+			return fail(exitCantCreate, "%s exists already and is left as it is", path)
+		}
+	}
+	out := outputOf(cmd)
+	if from == "" {
+		own := strings.NewReplacer("NAME", name)
+		if err := writeNew(c.Plugins.Folder, map[string]string{name + ".lua": own.Replace(newPlugin), name + transcript.Suffix: own.Replace(newTest)}); err != nil {
+			return err
+		}
+		out.printf("wrote %s, and a first test: %s\n", printable(file), name+transcript.Suffix)
+	} else {
+		if err := copyPlugin(c.Plugins.Folder, name, from); err != nil {
+			return err
+		}
+		out.printf("wrote %s, a copy of %s with its tests\n", printable(folder), from)
+	}
+	if err := a.becameLive(cmd, out, c, name); err != nil {
+		return err
+	}
+	out.printf("run its tests with: %s\n", a.command("plugin", "test", name))
+	return nil
+}
+
+// becameLive makes the running server load what was written, and says in which generation it did.
+func (a *app) becameLive(cmd *cobra.Command, out output, c *config.Config, name string) error {
+	client := admin.NewClient(c.Data, c.File)
+	r, err := client.Reload(cmd.Context())
+	if gone := (*admin.Unreachable)(nil); errors.As(err, &gone) {
+		if _, err := a.load(c.File); err != nil {
+			return err
+		}
+		out.printf("it loads; no server is running, so it will be live with: %s\n", a.command("serve"))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	plugins, err := client.Plugins(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(plugins, func(p admin.Plugin) bool { return p.Name == name }) {
+		return fail(exitSoftware, "the server that answers at the data folder of %s does not load it: is it running with this configuration?", c.File)
+	}
+	out.printf("live in generation %d; change it and save it, and it is live again\n", r.Generation)
+	return nil
+}
+
+// copyPlugin copies a plugin that came with the program. It is put together under a name that the server does not look at, and
+// gets its own when it is whole.
+func copyPlugin(folder, name, from string) (err error) {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fail(exitCantCreate, "cannot write %s: %w", folder, err)
+	}
+	unfinished, err := os.MkdirTemp(folder, "."+name+".new-")
+	if err != nil {
+		return fail(exitCantCreate, "cannot write into %s: %w", folder, err)
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(unfinished)
+		}
+	}()
+	fsys := bundled.Open(from)
+	if err := fs.WalkDir(fsys, ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(fsys, p)
+		if err != nil {
+			return err
+		}
+		return writeFile(filepath.Join(unfinished, filepath.FromSlash(p)), renamed(p, string(text), from, name))
+	}); err != nil {
+		return err
+	}
+	err = os.Chmod(unfinished, 0o755)
+	if err == nil {
+		err = os.Rename(unfinished, filepath.Join(folder, name))
+	}
+	if err != nil {
+		return fail(exitCantCreate, "cannot write %s: %w", filepath.Join(folder, name), err)
+	}
+	return nil
+}
+
+// renamed is a file of a plugin under another name: where the name stands for the plugin, and not for a word such as the class
+// "relay".
+func renamed(file, text, old, name string) string {
+	text = strings.NewReplacer("[plugin."+old+"]", "[plugin."+name+"]", "[plugin."+old+".", "[plugin."+name+".", "[run."+old+"]", "[run."+name+"]").Replace(text)
+	switch {
+	case file == "plugin.toml":
+		return strings.Replace(text, "id = \""+old+"\"", "id = \""+name+"\"", 1)
+	case file == "README.md":
+		text = strings.Replace(text, "# "+old+"\n", "# "+name+"\n", 1)
+		text = strings.Replace(text, "\n"+old+" - ", "\n"+name+" - ", 1)
+		return regexp.MustCompile(`(?m)^enable = .*$`).ReplaceAllStringFunc(text, func(line string) string {
+			return strings.ReplaceAll(line, `"`+old+`"`, `"`+name+`"`)
+		})
+	case path.Ext(file) == transcript.Suffix:
+		return strings.NewReplacer("plugin."+old+".", "plugin."+name+".", " "+old+".", " "+name+".").Replace(text)
+	}
+	return text
+}
