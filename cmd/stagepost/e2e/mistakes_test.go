@@ -53,8 +53,8 @@ func TestReloadMistakes(t *testing.T) {
 		c.spoil()
 		r.refuses(mark, 1, c.want)
 		line := r.console.expect(t, mark, `{"time"`, `"msg":"the change was refused"`)
-		var event struct{ Err string }
-		if err := json.Unmarshal([]byte(line), &event); err != nil || !strings.Contains(event.Err, c.want) {
+		var event struct{ Error string }
+		if err := json.Unmarshal([]byte(line), &event); err != nil || !strings.Contains(event.Error, c.want) {
 			t.Errorf("%s: the log has %s", c.name, line)
 		}
 		r.expect("one")
