@@ -65,7 +65,11 @@ func NewLog(w io.Writer, o LogOptions) (*slog.Logger, *Log) {
 	}
 	l.direct = slog.New(handler(w))
 	l.behind.start()
-	return slog.New(handler(queue{l})), l
+	h := handler(queue{l})
+	if js, ok := h.(*slog.JSONHandler); ok {
+		h = fastJSON{js, queue{l}}
+	}
+	return slog.New(h), l
 }
 
 func isTerminal(w io.Writer) bool {
