@@ -241,6 +241,7 @@ func words(files []*file) []string {
 		{regexp.MustCompile(`(^|[\s"'` + "`" + `(=:])/(work|root|home/[a-z]+)/`), "a path of one machine"},
 		{regexp.MustCompile(`\b(proxy|sum)\.golang\.` + `org|registry\.npmjs\.` + `org|pypi\.` + `org|(index|static)\.crates\.` + `io`),
 			"a registry's host"},
+		{regexp.MustCompile(`[lL]og\.(Info|Warn|Error)\(.*"er` + `r", `), `a fault stands in the log under "error"`},
 	}
 	var bad []string
 	for _, f := range files {

@@ -49,6 +49,7 @@ func TestRulesSee(t *testing.T) {
 		{"words", "core/smtp/a.go", "// TO" + "DO: more", "core/smtp/a.go:2: TO" + "DO"},
 		{"words", "README.md", "see /ro" + "ot/go", "a path of one machine"},
 		{"words", "README.md", "https://pypi." + "org/simple", "a registry's host"},
+		{"words", "core/smtp/a.go", "func f() { q.Log.Warn(`x`, `y`, 1, \"er" + "r\", err) }", `under "error"`},
 		{"words", "README.md", "the root/work of https://example.org/" + "work/", ""},
 		{"scripts", "scripts/bench", "echo", "does not say what runs it"},
 		{"scripts", "scripts/house/a.txt", "echo", ""},
