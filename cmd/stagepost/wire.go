@@ -39,6 +39,9 @@ const (
 	attemptGrace = 30 * time.Second
 )
 
+// lastWords is how long standard error may take for the line with which the process ends.
+const lastWords = 2 * time.Second
+
 // daemonOptions are what differs between serve, the demo and tests.
 type daemonOptions struct {
 	log      *slog.Logger
@@ -164,7 +167,15 @@ func (d *daemon) fatal(line string) {
 	if d.flush != nil {
 		d.flush()
 	}
-	fmt.Fprintln(os.Stderr, line)
+	said := make(chan struct{})
+	go func() {
+		fmt.Fprintln(os.Stderr, line)
+		close(said)
+	}()
+	select {
+	case <-said:
+	case <-time.After(lastWords):
+	}
 	os.Exit(exitIO)
 }
 

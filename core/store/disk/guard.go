@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -35,11 +34,9 @@ func (g guardFS) check(what, name string, log bool, err error) error {
 		}
 		g.s.fatal(fmt.Sprintf("%s %s: %v", what, name, err))
 	}
-	if !errors.Is(err, syscall.ENOSPC) { // that has waited already
-		select {
-		case <-time.After(g.s.opts.pause):
-		case <-g.s.health.quit:
-		}
+	select {
+	case <-time.After(g.s.opts.pause):
+	case <-g.s.health.quit:
 	}
 	return err
 }
