@@ -55,3 +55,44 @@ func TestNotice(t *testing.T) {
 	}
 	sv.stop()
 }
+
+// TestLateNotice lets a next hop put a message off until it expires: its sender is told once that it is late and once that it was
+// given up, over a crash too, and the null sender of another is told nothing.
+func TestLateNotice(t *testing.T) {
+	slow, good := newSink(t), newSink(t)
+	slow.refuses("RCPT", "451 4.2.0 mailbox is busy")
+	config := relayConfig(good.address) + "\n[plugin.route.domains]\n\"example.net\" = \"" + slow.address + "\"\n"
+	s := newSite(t, strings.Replace(config, `retry = ["1s"]`, "retry = [\"1s\"]\nwarn = \"1s\"\nexpire = \"8s\"", 1))
+	sv := s.start()
+	c := dial(t, sv.address("mx"))
+	for _, sender := range []string{"a@client.example", ""} {
+		c.want(t, "MAIL FROM:<"+sender+">", "250")
+		c.want(t, "RCPT TO:<late@example.net>", "250")
+		c.want(t, "DATA", "354")
+		c.want(t, letter("<late@client.example>")+".", "250")
+	}
+	eventually(t, "the sender is told of the delay", func() (bool, any) { return good.count() == 1, good.count() })
+	sv.kill()
+	sv = s.start()
+	s.empty()
+	good.mu.Lock()
+	defer good.mu.Unlock()
+	var delayed, failed int
+	for _, text := range good.content {
+		for _, want := range []string{"To: <a@client.example>", "Final-Recipient: rfc822; late@example.net", "451 4.2.0 mailbox is busy"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("a notice lacks %q:\n%s", want, text)
+			}
+		}
+		switch {
+		case strings.Contains(text, "\r\nAction: delayed\r\n") && strings.Contains(text, "\r\nWill-Retry-Until: "):
+			delayed++
+		case strings.Contains(text, "\r\nAction: failed\r\n") && strings.Contains(text, "\r\nStatus: 4.4.7\r\n"):
+			failed++
+		}
+	}
+	if delayed != 1 || failed != 1 || len(good.content) != 2 {
+		t.Errorf("%d notices of the delay, %d of the failure, %d in all, want one and one", delayed, failed, len(good.content))
+	}
+	sv.stop()
+}
