@@ -38,6 +38,7 @@ type checker struct {
 	loose    int             // mentions of such lists that may change them: a call has each list only once
 	taken    map[string]bool // stages whose handler is read, so that it may be called with anything; "" is all of them
 	faults   []fault
+	seen     *mentions
 }
 
 // value is what is known of an expression: an object, or a list of them. The zero value is all others.
@@ -93,7 +94,26 @@ func compileFor(c *Chunk, needs *hooks.Needs) (*Program, error) {
 
 // checkUse returns what is wrong in a chunk, each an *Error.
 func checkUse(chunk *Chunk, needs *hooks.Needs) []error {
-	c := &checker{file: chunk.Name, needs: needs, objects: map[string]*hooks.Object{}, services: map[string][]string{},
+	c := newChecker(chunk.Name, needs)
+	c.block(chunk.Stmts)
+	for _, h := range c.handlers {
+		h.changed = c.taken[""] || c.taken[h.stage.String()]
+	}
+	for _, item := range c.items {
+		item.changed = c.loose > 0
+	}
+	var errs []error
+	slices.SortStableFunc(c.faults, func(a, b fault) int { return a.line - b.line })
+	for _, f := range c.faults {
+		if f.from.certain() && len(errs) < maxErrors {
+			errs = append(errs, &Error{File: c.file, Line: f.line, Message: f.message})
+		}
+	}
+	return errs
+}
+
+func newChecker(file string, needs *hooks.Needs) *checker {
+	c := &checker{file: file, needs: needs, seen: newMentions(), objects: map[string]*hooks.Object{}, services: map[string][]string{},
 		funcs: map[string]string{}, verdicts: map[string]hooks.Kind{}, scope: map[string][]*variable{}, lists: map[string]bool{}, taken: map[string]bool{}}
 	for _, o := range hooks.Objects() {
 		c.objects[o.Name] = &o
@@ -116,21 +136,7 @@ func checkUse(chunk *Chunk, needs *hooks.Needs) []error {
 			c.verdicts[k.Name] = k.Kind
 		}
 	}
-	c.block(chunk.Stmts)
-	for _, h := range c.handlers {
-		h.changed = c.taken[""] || c.taken[h.stage.String()]
-	}
-	for _, item := range c.items {
-		item.changed = c.loose > 0
-	}
-	var errs []error
-	slices.SortStableFunc(c.faults, func(a, b fault) int { return a.line - b.line })
-	for _, f := range c.faults {
-		if f.from.certain() && len(errs) < maxErrors {
-			errs = append(errs, &Error{File: c.file, Line: f.line, Message: f.message})
-		}
-	}
-	return errs
+	return c
 }
 
 // certain tells whether the variable, and all it comes from, is what it was declared with.
@@ -253,6 +259,8 @@ func (c *checker) service(service, name string, line int) {
 }
 
 func (c *checker) granted(function string, line int) {
+	name, _, _ := strings.Cut(function, ".")
+	c.seen.global(name)
 	c.need(c.funcs[function], function+": it", line, nil)
 }
 

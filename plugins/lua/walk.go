@@ -238,7 +238,7 @@ func (c *checker) assign(target ast.Expr) {
 		}
 	case *ast.AttrGetExpr:
 		if c.global(t.Object) != "on" {
-			c.set(c.expr(t.Object), t.Key)
+			c.set(c.owner(t, c.expr, &c.seen.sets), t.Key)
 		}
 		c.expr(t.Key)
 	}
@@ -260,6 +260,8 @@ func (c *checker) expr(e ast.Expr) value {
 	switch e := e.(type) {
 	case *ast.IdentExpr:
 		return c.read(e)
+	case *ast.StringExpr:
+		c.seen.names[e.Value] = true
 	case *ast.AttrGetExpr:
 		if c.isList(e) {
 			c.loose++
@@ -294,6 +296,9 @@ func (c *checker) expr(e ast.Expr) value {
 
 func (c *checker) read(id *ast.IdentExpr) value {
 	v := c.lookup(id.Value)
+	if v == nil {
+		c.seen.global(id.Value)
+	}
 	switch {
 	case v != nil && v.object != nil:
 		return value{object: v.object, from: v}
@@ -313,10 +318,38 @@ func (c *checker) index(e *ast.AttrGetExpr) value {
 	} else if ok && c.services[name] != nil {
 		c.service(name, key.Value, key.Line())
 		return value{}
+	} else if ok && name == "config" {
+		c.seen.settings = append(c.seen.settings, Mention{key.Value, key.Line()})
+		return value{}
 	}
-	object := c.look(e.Object)
+	object := c.owner(e, c.look, &c.seen.reads)
 	c.expr(e.Key)
+	if object.object != nil && !ok && !object.list {
+		c.seen.anything = true
+	}
+	if ok && (key.Value == "facts" || key.Value == "my") {
+		c.seen.anyFact = true
+	}
 	return c.field(object, e.Key)
+}
+
+// owner is what is known of o in o[key], found by walk; a fact that this names is noted.
+func (c *checker) owner(e *ast.AttrGetExpr, walk func(ast.Expr) value, facts *[]Mention) value {
+	key, literal := e.Key.(*ast.StringExpr)
+	before := c.seen.anyFact
+	object := walk(e.Object)
+	if o, ok := e.Object.(*ast.AttrGetExpr); ok && literal {
+		switch of, _ := o.Key.(*ast.StringExpr); {
+		case of == nil:
+		case of.Value == "my":
+			*facts = append(*facts, Mention{"my." + key.Value, key.Line()})
+			c.seen.anyFact = before
+		case of.Value == "facts":
+			*facts = append(*facts, Mention{key.Value, key.Line()})
+			c.seen.anyFact = before
+		}
+	}
+	return object
 }
 
 func (c *checker) call(e *ast.FuncCallExpr) {
@@ -324,6 +357,7 @@ func (c *checker) call(e *ast.FuncCallExpr) {
 		if name := c.global(e.Receiver); c.services[name] != nil {
 			c.service(name, e.Method, e.Line())
 		} else {
+			c.seen.names[e.Method] = true
 			c.method(c.expr(e.Receiver), e.Method, e.Line())
 		}
 	} else {

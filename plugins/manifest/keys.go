@@ -140,7 +140,7 @@ func (h *HookSpec) keys(stage hooks.Stage) []Key {
 				if !ok {
 					return
 				}
-				h.OnError = onError(word)
+				h.OnError, h.Said = onError(word), true
 				if h.OnError != hooks.Next && !stage.Verdicts().Has(h.OnError) {
 					d.report(n.line, "%s%q cannot be answered at %s; write \"next\"", prefix(at), word, stage)
 				}

@@ -60,7 +60,8 @@ type HookSpec struct {
 	Sets    []string
 	OnError hooks.Kind // Next, Defer or Reject
 	Timeout time.Duration
-	Line    int // 0 when the manifest does not name the stage
+	Line    int  // 0 when the manifest does not name the stage
+	Said    bool // OnError is what the manifest says
 }
 
 // DefaultHook is how a hook is asked of which the manifest says nothing.
