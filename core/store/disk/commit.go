@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/store"
 )
@@ -68,23 +66,20 @@ func (s *Store) Commit(ctx context.Context, env *message.Envelope, body store.Bo
 		batch.Close()
 		return fmt.Errorf("%w: %w", store.ErrBusy, err)
 	}
-	u := updating{store: s, batch: batch}
+	u, unlock := updating{store: s, batch: batch}, func() {}
 	if len(also) > 0 {
 		s.update.Lock()
-		defer s.update.Unlock()
 		if err := u.stageAll(also); err != nil {
+			s.update.Unlock()
 			batch.Close()
 			return err
 		}
+		unlock = s.update.Unlock
 	}
 	c.kept.Store(true)
-	start := s.health.begin()
-	if err := s.apply(batch, s.db.Apply, pebble.Sync); err != nil {
-		s.health.end(start)
-		return fmt.Errorf("%w: %w", store.ErrUnknown, err)
+	if err := s.write(batch, unlock); err != nil {
+		return err
 	}
-	s.health.end(start)
-	batch.Close()
 	s.depth.Add(1 - u.settled)
 	for _, id := range u.files {
 		s.files.forget(id)

@@ -41,24 +41,32 @@ func (s *Store) Update(_ context.Context, _ store.Lease, ch ...store.Change) (st
 		s.update.Unlock()
 		return stale, nil
 	}
-	start := s.health.begin()
-	err = s.apply(u.batch, s.db.ApplyNoSyncWait, pebble.Sync)
-	s.update.Unlock()
-	if err != nil {
-		s.health.end(start)
-		return nil, fmt.Errorf("%w: %w", store.ErrUnknown, err)
+	if err := s.write(u.batch, s.update.Unlock); err != nil {
+		return nil, err
 	}
-	if err := u.batch.SyncWait(); err != nil {
-		s.fatal(fmt.Sprintf("syncing the log: %v", err))
-	}
-	s.health.end(start)
-	u.batch.Close()
-
 	s.depth.Add(-u.settled)
 	for _, id := range u.files {
 		s.files.forget(id)
 	}
 	return stale, nil
+}
+
+// write makes a batch durable. unlock is called when it is in the log, before the wait for the disk, so that others can share
+// the sync.
+func (s *Store) write(batch *pebble.Batch, unlock func()) error {
+	start := s.health.begin()
+	err := s.apply(batch, s.db.ApplyNoSyncWait, pebble.Sync)
+	unlock()
+	if err != nil {
+		s.health.end(start)
+		return fmt.Errorf("%w: %w", store.ErrUnknown, err)
+	}
+	if err := batch.SyncWait(); err != nil {
+		s.fatal(fmt.Sprintf("syncing the log: %v", err))
+	}
+	s.health.end(start)
+	batch.Close()
+	return nil
 }
 
 // updating is one call of Update.
