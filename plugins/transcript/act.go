@@ -33,7 +33,13 @@ func (e *expect) do(r *run) error {
 	case ok && e.reply.match(reply.Error()):
 		return nil
 	case ok:
-		return wanted(e.reply.text, reply.Error())
+		got := reply.Error()
+		for _, s := range r.asked() {
+			if failed(s) {
+				got += "\n" + s.Plugin + " failed at " + s.Stage + ": " + s.Detail
+			}
+		}
+		return wanted(e.reply.text, got)
 	case r.wire == nil:
 		return wanted(e.reply.text, "no reply, and no client is connected")
 	}

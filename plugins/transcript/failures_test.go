@@ -106,6 +106,24 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// TestHiddenFailure: a plugin that fails fails the case, though on_error answers, unless that is wanted.
+func TestHiddenFailure(t *testing.T) {
+	const sent = "connect 192.0.2.1\ngiven kv down\nsend a@count.example to u@example.org\nS: 250 …\n"
+	for _, end := range []string{"", "want queued 1\n", "C: QUIT\nS: 221 …\n", "want accept at rcpt\n"} {
+		f := one(t, every(t), sent+end)
+		if f == nil || f.Line != 3 || !strings.Contains(f.Wanted, "want error at mail") || !strings.Contains(f.Got, "error, next at mail: every.lua:34: kv.incr: kv is down") {
+			t.Errorf("%q: %+v", end, f)
+		}
+	}
+	if f := one(t, every(t), sent+"want error at mail\nC: QUIT\nS: 221 …\n"); f != nil {
+		t.Errorf("it is wanted: %+v", f)
+	}
+	f := one(t, every(t), "connect 192.0.2.1\nsend a@a.example to u@example.org\nC: Subject: error\nC:\nS: 250 …")
+	if f == nil || !strings.Contains(f.Got, "every failed at data: every.lua:53: it asks for it") {
+		t.Errorf("a reply that a failure explains: %+v", f)
+	}
+}
+
 // TestUsedInstance: what a plugin does otherwise in its second run is told, be it wanted or not.
 func TestUsedInstance(t *testing.T) {
 	const random = `plugin { id = "random", needs = { edit = { "headers" } } }

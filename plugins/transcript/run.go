@@ -185,7 +185,9 @@ type run struct {
 	session *message.Session
 	message *hooks.MessageView
 	rcpt    *hooks.RcptView
-	steps   []observe.Step // since the last thing that was done
+	steps   []observe.Step  // since the last thing that was done
+	acted   int             // the line of that
+	excused map[string]bool // stages at which the plugin was wanted to fail since
 	told    []told
 	mail    *mail // the latest
 	known   int   // messages that were kept when it came
@@ -230,17 +232,25 @@ func (w *world) play(ctx context.Context, name string, lines []line, timeout tim
 	}()
 	for _, l := range lines {
 		r.number = l.number
-		err := l.act.do(r)
-		if err == nil {
-			continue
+		if err := l.act.do(r); err != nil {
+			return nil, failureAt(l.number, name, err)
 		}
-		f := &Failure{Line: l.number, Run: name, Got: err.Error()}
-		if m := (*mismatch)(nil); errors.As(err, &m) {
-			f.Wanted, f.Got = m.wanted, m.got
-		}
-		return nil, f
+	}
+	if err := r.silent(); err != nil {
+		return nil, failureAt(r.number, name, err)
 	}
 	return nil, nil
+}
+
+func failureAt(line int, run string, err error) *Failure {
+	f := &Failure{Line: line, Run: run, Got: err.Error()}
+	if m := (*mismatch)(nil); errors.As(err, &m) {
+		f.Wanted, f.Got = m.wanted, m.got
+		if m.line > 0 {
+			f.Line = m.line
+		}
+	}
+	return f
 }
 
 // warm uses the instance for mail that has nothing to do with the case. What comes of it does not matter.
@@ -297,12 +307,28 @@ func (r *run) begin() error {
 	if reply, ok := r.next(); ok {
 		return fmt.Errorf("the server also said %q, which no line S: awaits", reply.Error())
 	}
+	if err := r.silent(); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.steps, r.delayed = nil, 0
+	r.steps, r.delayed, r.acted, r.excused = nil, 0, r.number, map[string]bool{}
 	r.log.clear()
 	return nil
 }
+
+// silent checks that the plugin did not fail without being wanted to: on_error may have hidden it.
+func (r *run) silent() error {
+	for _, s := range r.asked() {
+		if s.Plugin == r.plugin && failed(s) && !r.excused[s.Stage] {
+			return &mismatch{line: r.acted, wanted: "no failure of the plugin, or a line: want error at " + s.Stage, got: s.Verdict + " at " + s.Stage + ": " + s.Detail}
+		}
+	}
+	return nil
+}
+
+// failed tells whether an answer is that of on_error.
+func failed(s observe.Step) bool { return strings.HasPrefix(s.Verdict, "error, ") }
 
 // next takes the next reply.
 func (r *run) next() (smtp.Reply, bool) {
@@ -376,9 +402,12 @@ func (r *run) dial(c *connect) error {
 	return err
 }
 
-// mismatch is a line that did not come true.
-type mismatch struct{ wanted, got string }
+// mismatch is a line that did not come true: the one that is carried out, or another.
+type mismatch struct {
+	wanted, got string
+	line        int
+}
 
 func (m *mismatch) Error() string { return "wanted " + m.wanted + ", got " + m.got }
 
-func wanted(want string, got string) error { return &mismatch{want, got} }
+func wanted(want string, got string) error { return &mismatch{wanted: want, got: got} }
