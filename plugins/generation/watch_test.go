@@ -57,7 +57,7 @@ func TestRhythm(t *testing.T) {
 				late := len(looks) != len(c.want)
 				for i := 0; !late && i < len(looks); i++ {
 					d := looks[i] - c.want[i]
-					late = d < -ms || d > 2*ms
+					late = d < -ms || d > 10*ms // of which event and timer comes first
 				}
 				if late {
 					t.Errorf("looked at %v, want %v", looks, c.want)
@@ -72,6 +72,11 @@ func TestRhythm(t *testing.T) {
 
 // watched is a site whose changes are seen by events alone: the slow look comes never.
 func watched(t *testing.T, prepare func(*site)) *site {
+	if w, err := fsnotify.NewWatcher(); err != nil { // a user may have 128 on most systems
+		t.Skip("left out: file events cannot be had: ", err)
+	} else {
+		w.Close()
+	}
 	s := newSite(t)
 	prepare(s)
 	s.mustOpen()
