@@ -81,6 +81,7 @@ type Store struct {
 	buffers  [len(bufferSizes)]sync.Pool
 	scratch  sync.Pool // *[]byte, for the record of an envelope
 	bodySync groupSync
+	ride     ride
 	files    files
 	reaper   *reaper
 	spare    spare

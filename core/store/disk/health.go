@@ -44,7 +44,7 @@ type answer struct {
 	at    time.Time
 }
 
-// begin and end stand around a synced write.
+// begin, and end or leave, stand around a synced write; leave where another write's sync did.
 func (h *health) begin() time.Time {
 	now := h.now()
 	h.mu.Lock()
@@ -59,10 +59,15 @@ func (h *health) end(start time.Time) {
 	now := h.now()
 	h.last.Store(int64(now.Sub(start)))
 	h.took.Took(now.Sub(start))
+	h.leave()
+}
+
+func (h *health) leave() {
+	now := h.now()
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.writes--
 	h.progress = now
-	h.mu.Unlock()
 }
 
 func (h *health) stalled() bool {

@@ -12,8 +12,9 @@ import (
 	"github.com/stagepost/stagepost/core/store"
 )
 
-// Update implements store.Store: all changes in one synced batch. Between reading a revision and writing the next nobody
-// else writes; waiting for the disk is outside of that, so calls share a sync as commits do.
+// Update implements store.Store: all changes in one batch, which a commit or a sync of its own makes durable. Between reading a
+// revision and writing the next nobody else writes; waiting for the disk is outside of that, so calls share a sync as commits
+// do.
 func (s *Store) Update(_ context.Context, _ store.Lease, ch ...store.Change) (stale []store.ID, err error) {
 	for i := range ch {
 		if err := ch[i].Check(); err != nil {
@@ -41,8 +42,20 @@ func (s *Store) Update(_ context.Context, _ store.Lease, ch ...store.Change) (st
 		s.update.Unlock()
 		return stale, nil
 	}
-	if err := s.write(u.batch, s.update.Unlock); err != nil {
-		return nil, err
+	start := s.health.begin()
+	err = s.apply(u.batch, s.db.Apply, pebble.NoSync)
+	s.update.Unlock()
+	if err != nil {
+		s.health.end(start)
+		return nil, fmt.Errorf("%w: %w", store.ErrUnknown, err)
+	}
+	rode := s.ride.wait()
+	s.health.leave()
+	u.batch.Close()
+	if !rode {
+		if err := s.sync(); err != nil {
+			return nil, err
+		}
 	}
 	s.depth.Add(-u.settled)
 	for _, id := range u.files {
@@ -51,10 +64,19 @@ func (s *Store) Update(_ context.Context, _ store.Lease, ch ...store.Change) (st
 	return stale, nil
 }
 
+// sync makes durable what was written to the log before.
+func (s *Store) sync() error {
+	batch := s.db.NewBatch()
+	if err := batch.LogData(nil, nil); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrUnknown, err)
+	}
+	return s.write(batch, func() {})
+}
+
 // write makes a batch durable. unlock is called when it is in the log, before the wait for the disk, so that others can share
 // the sync.
 func (s *Store) write(batch *pebble.Batch, unlock func()) error {
-	start := s.health.begin()
+	start, n := s.health.begin(), s.ride.begin()
 	err := s.apply(batch, s.db.ApplyNoSyncWait, pebble.Sync)
 	unlock()
 	if err != nil {
@@ -64,6 +86,7 @@ func (s *Store) write(batch *pebble.Batch, unlock func()) error {
 	if err := batch.SyncWait(); err != nil {
 		s.fatal(fmt.Sprintf("syncing the log: %v", err))
 	}
+	s.ride.end(n)
 	s.health.end(start)
 	batch.Close()
 	return nil
