@@ -21,8 +21,8 @@
 // While the main chunk runs, its tables may be filled; afterwards all of them, the libraries and the
 // globals are frozen. Because every table write is a builtin call, the check sits there, and reads pay nothing.
 //
-// One kind of state between calls is not seen: a closure that the main chunk got from a function of its own may keep
-// writing that function's locals.
+// Nothing of the plugin's goes from one call to the next: closures that could are found after the main chunk, and coroutines,
+// iterators, verdicts and the host's objects end with the call that got them.
 //
 // The bounds hold a plugin's mistakes. They are not a wall against an expert in the Go runtime: code by
 // strangers belongs in WebAssembly.

@@ -32,7 +32,8 @@ type Instance struct {
 	image  *Image
 	state  *glua.LState
 	budget Budget
-	stride int64 // of the clock, for what the main chunk holds
+	calls  uint64 // so far; 0 while the main chunk runs
+	stride int64  // of the clock, for what the main chunk holds
 	random func() float64
 
 	host    any // what binds this instance to the server
@@ -108,6 +109,9 @@ func (in *Instance) load(setup func(*Instance) error) error {
 		in.frozen[t] = struct{}{}
 	}
 	in.made = nil
+	if len(in.image.captures) > 0 {
+		return in.findState()
+	}
 	return nil
 }
 
@@ -166,6 +170,7 @@ func (in *Instance) Call(fn *glua.LFunction, limits *Limits, args ...glua.LValue
 		return nil, fmt.Errorf("lua: %s: the instance is %s", in.image.main.Name, in.stateName())
 	}
 	in.budget.reset(limits)
+	in.calls++
 	return in.enter(fn, args)
 }
 

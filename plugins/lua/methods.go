@@ -179,8 +179,9 @@ func contentChunks(L *glua.LState, b *binding, o any) int {
 		L.RaiseError("chunks: a piece has at least one byte")
 	}
 	b.in.budget.Alloc(L, 128)
+	call := b.in.calls
 	L.Push(Function(func(L *glua.LState) int {
-		if b.call == nil {
+		if b.in.calls != call {
 			L.RaiseError("this content belongs to an earlier call and is gone")
 		}
 		s := readContent(L, b, c, off, n)

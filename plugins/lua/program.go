@@ -102,6 +102,8 @@ type Image struct {
 	modules map[string]*Program
 	files   map[string]bool
 	library *library
+
+	captures map[*glua.FunctionProto][]capture
 }
 
 // Main returns the program that Link was given.
@@ -114,7 +116,8 @@ const (
 
 // Link loads the modules of a program. load may be nil when the plugin is a single file.
 func Link(main *Program, load Loader) (*Image, error) {
-	im := &Image{main: main, modules: map[string]*Program{}, files: map[string]bool{main.Name: true}, library: newLibrary()}
+	im := &Image{main: main, modules: map[string]*Program{}, files: map[string]bool{main.Name: true}, library: newLibrary(), captures: map[*glua.FunctionProto][]capture{}}
+	capturesIn(main.proto, im.captures)
 	if err := im.link(main, load, nil); err != nil {
 		return nil, err
 	}
@@ -161,6 +164,7 @@ func (im *Image) link(p *Program, load Loader, path []string) error {
 			return err
 		}
 		im.modules[r.Name], im.files[m.Name] = m, true
+		capturesIn(m.proto, im.captures)
 	}
 	return nil
 }

@@ -204,7 +204,11 @@ func stringGmatch(L *glua.LState) int {
 	s, pat := argString(L, 1), argString(L, 2)
 	BudgetOf(L).Alloc(L, closureBytes)
 	next := 0
+	call := InstanceOf(L).calls
 	L.Push(goFunction(func(L *glua.LState) int {
+		if InstanceOf(L).calls != call {
+			L.RaiseError("this iterator of string.gmatch belongs to an earlier call, or to the main chunk, and is at its end")
+		}
 		var m matcher
 		m.init(L, s, pat)
 		for start := next; start <= len(s); start++ {
