@@ -24,6 +24,8 @@ type Call struct {
 
 	// Parent bounds what services do for a handler; nil means until the deadline.
 	Parent context.Context
+	// Waits is told before a handler waits for something outside; the engine sets it for a call.
+	Waits func()
 	// Observer is told of each hook asked.
 	Observer Observer
 	// Asked remembers, from stage to stage of a session, whose facts were asked for.
@@ -45,8 +47,12 @@ func (c *Call) Hook() *Hook { return c.hook }
 // Deadline is when the handler's answer is no longer waited for.
 func (c *Call) Deadline() time.Time { return c.deadline }
 
-// Context ends at the deadline or when the handler returns. It is made on first use, since most handlers do no I/O.
+// Context ends at the deadline or when the handler returns. It is made on first use, since most handlers do no I/O. Who asks for
+// it is about to wait.
 func (c *Call) Context() context.Context {
+	if c.Waits != nil {
+		c.Waits()
+	}
 	if c.ctx == nil {
 		parent := c.Parent
 		if parent == nil {

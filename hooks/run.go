@@ -156,10 +156,16 @@ func (c *Call) ask(h *Hook, now time.Time) (v *Verdict, err error) {
 		return nil, nil
 	}
 	if err := v.Check(c.Stage); err != nil {
-		return nil, err
+		return nil, h.placed(err)
 	}
-	return v, c.granted(h, v)
+	if err := c.granted(h, v); err != nil {
+		return nil, h.placed(err)
+	}
+	return v, nil
 }
+
+// placed says which handler an error is about that was found after it returned.
+func (h *Hook) placed(err error) error { return fmt.Errorf("%s: %w", h.Pos, err) }
 
 // granted checks what a verdict needs beyond answering.
 func (c *Call) granted(h *Hook, v *Verdict) error {
@@ -182,7 +188,9 @@ func (c *Call) granted(h *Hook, v *Verdict) error {
 func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, start time.Time) time.Time {
 	var words []string
 	if err == nil {
-		words, err = c.apply()
+		if words, err = c.apply(); err != nil {
+			err = h.placed(err)
+		}
 	}
 	word, end := "", g.now()
 	_, open := err.(*opening)

@@ -92,10 +92,11 @@ func didYouMean(name string, known []string) string {
 
 // builder makes one generation.
 type builder struct {
-	host *service.Host
-	cfg  *config.Config
-	log  *slog.Logger
-	old  []*shared
+	host  *service.Host
+	cfg   *config.Config
+	log   *slog.Logger
+	turns *lua.Turns
+	old   []*shared
 
 	others []*hooks.Hook // of no plugin; for tests
 }
@@ -209,7 +210,7 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	if err != nil {
 		return nil, err
 	}
-	plugin, err := lua.Load(lua.PluginOptions{Name: name, Image: img, Manifest: man, Settings: settings, Host: b.host, Instances: run.Instances})
+	plugin, err := lua.Load(lua.PluginOptions{Name: name, Image: img, Manifest: man, Settings: settings, Host: b.host, Instances: run.Instances, Turns: b.turns})
 	if err != nil {
 		return nil, b.settingError(name, err)
 	}

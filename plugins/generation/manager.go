@@ -25,6 +25,7 @@ import (
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/lua"
 	"github.com/stagepost/stagepost/plugins/service"
 )
 
@@ -42,6 +43,7 @@ type Options struct {
 type Manager struct {
 	opts    Options
 	current *hooks.Current
+	turns   *lua.Turns
 	slow    time.Duration         // between two looks that no event asked for
 	pause   func(context.Context) // between two readings
 	reload  sync.Mutex            // one at a time
@@ -71,12 +73,12 @@ type Change struct {
 
 // New builds generation 1. It refuses what Reload would refuse. Prepare is not called: the caller starts with Config.
 func New(o Options) (*Manager, error) {
-	m := &Manager{opts: o, slow: slowLook, pause: pause, reloads: NewReloads()}
+	m := &Manager{opts: o, turns: lua.NewTurns(), slow: slowLook, pause: pause, reloads: NewReloads()}
 	r := m.read()
 	if r.err != nil {
 		return nil, r.err
 	}
-	b := builder{host: o.Host, cfg: r.cfg, log: o.Log}
+	b := builder{host: o.Host, cfg: r.cfg, log: o.Log, turns: m.turns}
 	gen, loaded, err := b.build(1, r.sources, nil)
 	if err != nil {
 		return nil, err
@@ -208,7 +210,7 @@ func (m *Manager) swap(old *state, r reading) error {
 	if cfg.Data != old.cfg.Data {
 		return cfg.Errorf([]string{"data"}, "the data folder cannot change while the server runs; restart it to move from %s", old.cfg.Data)
 	}
-	b := builder{host: m.opts.Host, cfg: cfg, log: m.opts.Log}
+	b := builder{host: m.opts.Host, cfg: cfg, log: m.opts.Log, turns: m.turns}
 	gen, loaded, err := b.build(old.number+1, r.sources, old.loaded)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ type Limits struct {
 	Bytes        int64         // allocated in the call, whether still held or not
 	Time         time.Duration // wall clock, from Start
 	Start        time.Time     // zero: when the call begins
+	Extra        int64         // bytes that Extend may add; only for the plugin's quota
 }
 
 // Defaults of Limits.
@@ -36,12 +37,19 @@ type Budget struct {
 	left   int64 // instructions until the next look at the clock
 	rest   int64 // instructions not yet moved to left
 	bytes  int64
+	more   int64 // bytes not yet moved to bytes
 	stride int64
 
 	limits   Limits
 	deadline time.Time
 	now      func() time.Time
 	in       *Instance
+
+	turns  *Turns // nil: nobody counts
+	has    bool   // a turn
+	turned time.Time
+	memory *quota // of the plugin; nil: nobody counts
+	large  int64  // taken from it
 
 	cause error // what the plugin's error says; set once, never cleared within a call
 	kind  error // the Err value of the cause
@@ -69,7 +77,8 @@ func (b *Budget) reset(lim *Limits) {
 		l.Start = b.now()
 	}
 	b.deadline = l.Start.Add(l.Time)
-	b.bytes, b.stride = l.Bytes, b.in.stride
+	b.bytes, b.stride = min(l.Bytes, freeBytes), b.in.stride
+	b.more = l.Bytes - b.bytes
 	b.left = min(b.stride, l.Instructions) // a short call never looks at the clock
 	b.rest = l.Instructions - b.left
 	b.cause, b.kind = nil, nil
@@ -89,10 +98,11 @@ func (b *Budget) look() <-chan struct{} {
 	if b.cause == nil && b.rest <= 0 {
 		b.exhaust(ErrInstructions, count(b.limits.Instructions))
 	}
-	if b.cause == nil && !b.now().Before(b.deadline) {
+	now := b.now()
+	if b.cause == nil && !now.Before(b.deadline) {
 		b.exhaust(ErrTime, b.limits.Time.String())
 	}
-	if b.cause != nil {
+	if b.cause != nil || !b.turn(now) {
 		return closed
 	}
 	slice := min(b.stride, b.rest)
@@ -126,17 +136,28 @@ func (b *Budget) Step(L *glua.LState, n int) {
 
 // Alloc charges n bytes before they are allocated, and raises a Lua error when they run out.
 func (b *Budget) Alloc(L *glua.LState, n int) {
-	if int64(n) > b.bytes || n < 0 || b.cause != nil {
-		if b.cause == nil {
-			b.exhaust(ErrMemory, size(b.limits.Bytes))
-		}
+	if (int64(n) > b.bytes || n < 0 || b.cause != nil) && !b.afford(n) {
 		b.raise(L)
 	}
 	b.bytes -= int64(n)
 	if n > strideBytes {
 		b.narrow(n)
+		if !b.turn(b.now()) {
+			b.raise(L)
+		}
 	}
 }
+
+// afford makes room for n bytes where there is some left; it ends the call where there is none.
+func (b *Budget) afford(n int) bool {
+	if b.cause == nil && (n < 0 || int64(n) > b.room()) {
+		b.exhaust(ErrMemory, size(b.limits.Bytes))
+	}
+	return b.cause == nil && b.enlarge()
+}
+
+// room is how many bytes the call may still allocate.
+func (b *Budget) room() int64 { return b.bytes + b.more }
 
 // narrow makes the clock be looked at more often, because an object of n bytes now exists.
 func (b *Budget) narrow(n int) {
@@ -159,7 +180,12 @@ func (b *Budget) hurry(n int64) {
 func (b *Budget) Extend(instructions, bytes int64) {
 	if b.cause == nil {
 		b.rest += instructions
-		b.bytes += bytes
+		if b.more > 0 {
+			b.more += bytes
+		} else {
+			b.bytes += bytes
+		}
+		b.limits.Extra = max(0, b.limits.Extra-bytes)
 		b.limits.Instructions += instructions
 		b.limits.Bytes += bytes
 	}

@@ -208,6 +208,9 @@ func TestCheckUseSaysWhatTheCallSays(t *testing.T) {
 		if s.Info().Scope == hooks.ScopeRcpt {
 			_, detail, _ = strings.Cut(detail, "> ")
 		}
+		if prefix != "" { // it is found after the handler returned, and said of where that begins
+			_, detail, _ = strings.Cut(detail, ": ")
+		}
 		if want := prefix + detail; err.Error() != want {
 			t.Errorf("%s\nat load:     %s\nin the call: %s", seen, err, want)
 		}

@@ -14,6 +14,9 @@ type Options struct {
 	Random func() float64   // behind math.random, in [0, 1); default: the process's own source, which nobody can seed
 	Now    func() time.Time // default: time.Now
 
+	Turns  *Turns // of the server; nil: calls do not wait for each other
+	memory *quota // of the pool
+
 	// Setup binds the host's globals before the main chunk runs.
 	Setup func(*Instance) error
 }
@@ -69,7 +72,7 @@ func NewInstance(im *Image, o Options) (*Instance, error) {
 	})
 	in := &Instance{image: im, state: L, stride: clockStride, random: o.Random, loading: true,
 		frozen: map[*glua.LTable]struct{}{}, modules: map[string]glua.LValue{}}
-	in.budget.now, in.budget.in = o.Now, in
+	in.budget.now, in.budget.in, in.budget.turns, in.budget.memory = o.Now, in, o.Turns, o.memory
 	in.budget.reset(&o.Load)
 	L.SetContext(&in.budget)
 	lib := im.library
@@ -186,6 +189,7 @@ func (in *Instance) enter(fn *glua.LFunction, args []glua.LValue) (v glua.LValue
 	in.busy = true
 	defer func() {
 		in.busy = false
+		in.budget.endQuotas()
 		if r := recover(); r != nil { // PCall catches; this is for a panic in its own error path
 			v, err = nil, &Error{File: in.image.main.Name, Message: fmt.Sprint(ErrPanic, ": ", r), Cause: ErrPanic}
 			if isOverflow(fmt.Sprint(r)) {

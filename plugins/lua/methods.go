@@ -143,6 +143,7 @@ func rcptRename(L *glua.LState, b *binding, o any) int {
 const (
 	maxRead   = 1 << 20
 	chunkSize = 64 << 10
+	perByte   = 4 // instructions and bytes that a byte of content adds to the budgets
 )
 
 // readContent returns at most n bytes from off, "" at the end. Reading content extends the budgets in proportion, once for
@@ -155,7 +156,7 @@ func readContent(L *glua.LState, b *binding, c message.Content, off int64, n int
 	n = int(min(int64(n), maxRead, max(0, c.Size()-off)))
 	if grant := min(int64(n), c.Size()-b.read); grant > 0 {
 		b.read += grant
-		b.in.budget.Extend(4*grant, 4*grant)
+		b.in.budget.Extend(perByte*grant, perByte*grant)
 	}
 	if n == 0 {
 		return ""

@@ -72,7 +72,8 @@ type PluginOptions struct {
 	Manifest  *manifest.Manifest
 	Settings  manifest.Settings
 	Host      *service.Host
-	Instances int // at once; 0 = 256
+	Instances int    // at once; 0 = 256
+	Turns     *Turns // of the server; nil: calls do not wait for each other
 }
 
 // Plugin is a loaded plugin: its handlers run in pooled instances. It is safe for concurrent use.
@@ -98,7 +99,7 @@ func Load(o PluginOptions) (*Plugin, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	p.pool = NewPool(o.Image, PoolOptions{Instances: o.Instances, Now: o.Host.Now, Instance: Options{Setup: p.bind}})
+	p.pool = NewPool(o.Image, PoolOptions{Instances: o.Instances, Now: o.Host.Now, Instance: Options{Setup: p.bind, Turns: o.Turns}})
 	in, err := p.pool.Get(context.Background())
 	if err != nil {
 		return nil, err
@@ -176,6 +177,7 @@ type binding struct {
 	on       *glua.LTable
 	handlers [16]*glua.LFunction // by stage; found on first use
 	call     *hooks.Call
+	waits    func() // gives up the turn
 	limits   Limits
 	wraps    []wrap // those in use come first
 	used     int
@@ -186,7 +188,7 @@ type binding struct {
 
 // bind puts the host's globals into a new instance.
 func (p *Plugin) bind(in *Instance) error {
-	b := &binding{plugin: p, in: in}
+	b := &binding{plugin: p, in: in, waits: in.budget.endTurn}
 	b.services = p.Host.Context(p.Name, p.Manifest.Needs, in.budget.spend)
 	in.host = b
 	L := in.State()
@@ -248,6 +250,10 @@ func (b *binding) handle(c *hooks.Call, s hooks.Stage) (*hooks.Verdict, error) {
 	timeout := c.Hook().Timeout
 	b.call, b.read = c, 0
 	b.limits = Limits{Start: c.Deadline().Add(-timeout), Time: timeout}
+	if m := c.Message; m != nil && m.Content != nil && b.plugin.Manifest.Needs.Read == hooks.ReadBody {
+		b.limits.Extra = perByte * m.Content.Size()
+	}
+	c.Waits = b.waits
 	b.services.Begin(c)
 	v, err := b.in.Call(fn, &b.limits, b.object(c.Object()))
 	var out *hooks.Verdict
@@ -256,7 +262,7 @@ func (b *binding) handle(c *hooks.Call, s hooks.Stage) (*hooks.Verdict, error) {
 	}
 	b.services.Begin(nil)
 	b.endWraps()
-	b.call = nil
+	b.call, c.Waits = nil, nil
 	return out, err
 }
 
@@ -294,8 +300,7 @@ func (b *Budget) spend(steps, bytes int) error {
 			return b.cause
 		}
 	}
-	if int64(bytes) > b.bytes || bytes < 0 {
-		b.exhaust(ErrMemory, size(b.limits.Bytes))
+	if (int64(bytes) > b.bytes || bytes < 0) && !b.afford(bytes) {
 		return b.cause
 	}
 	b.bytes -= int64(bytes)

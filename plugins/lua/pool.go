@@ -55,6 +55,7 @@ func NewPool(im *Image, o PoolOptions) *Pool {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Instance.memory = &quota{free: largeBytes}
 	return &Pool{image: im, options: o}
 }
 
@@ -82,7 +83,17 @@ func (p *Pool) Get(ctx context.Context) (*Instance, error) {
 	}
 	p.stats.Created++
 	p.mu.Unlock()
-	in, err := NewInstance(p.image, p.options.Instance)
+	o := p.options.Instance
+	var err error
+	if deadline, ok := ctx.Deadline(); ok { // the main chunk runs on the time of the call
+		if o.Load.Time = time.Until(deadline); o.Load.Time <= 0 {
+			err = hooks.OverTime
+		}
+	}
+	var in *Instance
+	if err == nil {
+		in, err = NewInstance(p.image, o)
+	}
 	if err != nil {
 		p.mu.Lock()
 		p.stats.Created--

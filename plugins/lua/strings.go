@@ -142,7 +142,7 @@ func stringRep(L *glua.LState) int {
 		return 1
 	}
 	b := BudgetOf(L)
-	if int64(n) > b.bytes/int64(len(s)) {
+	if int64(n) > b.room()/int64(len(s)) {
 		n = -1 // more than is left; refused by Alloc
 	}
 	b.Alloc(L, len(s)*n)

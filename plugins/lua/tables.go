@@ -37,7 +37,7 @@ func tableConcat(L *glua.LState) int {
 		if k&63 == 63 {
 			b.Step(L, 16)
 		}
-		if int64(total) > b.bytes {
+		if int64(total) > b.room() {
 			break // Alloc says so
 		}
 	}

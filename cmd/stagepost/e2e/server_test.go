@@ -217,6 +217,13 @@ func (c *console) tail(n int) string {
 	return strings.Join(c.lines[max(0, len(c.lines)-n):], "\n")
 }
 
+// since gives the lines from mark on.
+func (c *console) since(mark int) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]string(nil), c.lines[min(mark, len(c.lines)):]...)
+}
+
 // freePort is an address that nobody listened at a moment ago.
 func freePort(t testing.TB) string {
 	t.Helper()

@@ -146,11 +146,20 @@ type (
 			Name, Address string
 			Sessions      int
 		}
-		Plugins []struct {
-			Name, State   string
-			Calls, Errors uint64
-		}
-		Queue struct{ Messages, Active, Deferred, Held, Failed int64 }
+		Plugins []plugin
+		Queue   struct{ Messages, Active, Deferred, Held, Failed int64 }
+	}
+	plugin struct {
+		Name, State   string
+		Calls, Errors uint64
+		Hooks         []calls
+	}
+	calls struct {
+		Stage                  string
+		Calls, Errors, Skipped uint64
+		Overran                map[string]uint64
+		Open                   bool
+		Why                    string
 	}
 	message struct {
 		ID, Sender, State string

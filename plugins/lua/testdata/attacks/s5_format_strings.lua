@@ -1,5 +1,6 @@
 -- want: ran out of memory
 function on.test()
-  local s = ("x"):rep(1e6)
-  return string.format(("%s"):rep(1000), (function(...) return ... end)(s, s, s, s, s, s, s, s, s, s, s))
+  local s, t = ("x"):rep(1e6), {}
+  for i = 1, 40 do t[i] = s end
+  return string.format(("%s"):rep(40), unpack(t))
 end

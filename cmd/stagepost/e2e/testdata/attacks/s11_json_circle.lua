@@ -1,0 +1,9 @@
+-- want: json.encode
+plugin { id = "attack",
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+
+function on.rcpt(r)
+  local t = {}
+  t.t = t
+  json.encode(t)
+end

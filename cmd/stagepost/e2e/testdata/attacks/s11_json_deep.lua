@@ -1,0 +1,9 @@
+-- want: json.decode
+plugin { id = "attack",
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+
+function on.rcpt(r)
+  local text = ("["):rep(100000)
+  for _ = 1, 10 do assert(not pcall(json.decode, text)) end
+  json.decode(text)
+end

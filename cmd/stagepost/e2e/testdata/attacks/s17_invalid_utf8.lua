@@ -1,0 +1,7 @@
+-- want: valid UTF-8
+plugin { id = "attack",
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+
+function on.rcpt(r)
+  return reject "\255\254"
+end

@@ -1,0 +1,7 @@
+-- want: on.rcpt returned a table
+plugin { id = "attack",
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+
+function on.rcpt(r)
+  return { code = 250 }
+end

@@ -1,0 +1,7 @@
+-- want: on.rcpt returned a string
+plugin { id = "attack",
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+
+function on.rcpt(r)
+  return "reject"
+end

@@ -1,0 +1,154 @@
+package lua
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Two quotas hold down what many calls at once may take from the rest of the server; a call alone is held by its Budget.
+//
+// Turns are shared by all plugins. A call that is longer than most (clockStride instructions, or one large allocation) goes on
+// only while it has a turn, of which there is one for every two CPUs, so sessions always find a CPU that runs no plugin. It
+// passes the turn on after a while when others wait, and gives it back when it waits for I/O.
+//
+// Memory is shared by the calls of one plugin: what a call allocates beyond freeBytes is taken from the plugin's largeBytes, all
+// that the call may come to at once, so calls never wait for each other in a circle.
+const (
+	turnTime   = 200 * time.Microsecond // then a turn is passed on, and others come first
+	freeBytes  = 1 << 20
+	largeBytes = 128 << 20
+)
+
+// Turns are the turns of one server.
+type Turns struct{ quota }
+
+// NewTurns makes turns for the CPUs that the process may use.
+func NewTurns() *Turns {
+	t := &Turns{}
+	t.free = int64(max(1, runtime.GOMAXPROCS(0)/2))
+	return t
+}
+
+// A quota is an amount that calls take parts of and give back. Who asked first gets first.
+type quota struct {
+	mu      sync.Mutex
+	free    int64
+	waiting []*applicant
+	queued  atomic.Int32 // len(waiting), for a look without the lock
+}
+
+type applicant struct {
+	n     int64
+	ready chan struct{}
+}
+
+// take waits for n until the deadline.
+func (q *quota) take(n int64, wait time.Duration) bool {
+	q.mu.Lock()
+	if q.free >= n && len(q.waiting) == 0 {
+		q.free -= n
+		q.mu.Unlock()
+		return true
+	}
+	a := &applicant{n, make(chan struct{})}
+	q.waiting = append(q.waiting, a)
+	q.queued.Store(int32(len(q.waiting)))
+	q.mu.Unlock()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-a.ready:
+		return true
+	case <-timer.C:
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, other := range q.waiting {
+		if other == a {
+			q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
+			q.serve() // those behind may want less
+			return false
+		}
+	}
+	return true // it came just now
+}
+
+// give gives n back.
+func (q *quota) give(n int64) {
+	q.mu.Lock()
+	q.free += n
+	q.serve()
+	q.mu.Unlock()
+}
+
+// serve hands out what is free, in order.
+func (q *quota) serve() {
+	n := 0
+	for n < len(q.waiting) && q.waiting[n].n <= q.free {
+		q.free -= q.waiting[n].n
+		close(q.waiting[n].ready)
+		q.waiting[n] = nil
+		n++
+	}
+	q.waiting = q.waiting[n:]
+	q.queued.Store(int32(len(q.waiting)))
+}
+
+// turn takes a turn, or passes it on and takes another when it had one for long enough. It is false, and the call at its end,
+// when there is none before the deadline.
+func (b *Budget) turn(now time.Time) bool {
+	if b.turns == nil || b.has && now.Sub(b.turned) < turnTime {
+		return true
+	}
+	if b.has {
+		runtime.Gosched()
+		if b.turned = now; b.turns.queued.Load() == 0 {
+			return true
+		}
+		b.endTurn()
+	}
+	if !b.turns.take(1, b.deadline.Sub(now)) {
+		b.exhaust(ErrTime, b.limits.Time.String())
+		return false
+	}
+	b.has, b.turned = true, b.now()
+	return true
+}
+
+// endTurn gives the turn back, at the end of a call and before it waits for I/O.
+func (b *Budget) endTurn() {
+	if b.has {
+		b.has = false
+		b.turns.give(1)
+	}
+}
+
+// enlarge makes what the call may allocate beyond freeBytes its own. It is false, and the call at its end, when other calls of
+// the plugin keep it until the deadline.
+func (b *Budget) enlarge() bool {
+	if b.more == 0 {
+		return false
+	}
+	if b.memory != nil {
+		b.large = min(b.limits.Bytes+b.limits.Extra, largeBytes)
+		b.endTurn()
+		if !b.memory.take(b.large, b.deadline.Sub(b.now())) {
+			b.large = 0
+			b.exhaust(ErrTime, b.limits.Time.String()+", waiting for memory")
+			return false
+		}
+	}
+	b.bytes, b.more = b.bytes+b.more, 0
+	return true
+}
+
+// endQuotas gives back what the call took.
+func (b *Budget) endQuotas() {
+	b.endTurn()
+	if b.large > 0 {
+		b.memory.give(b.large)
+		b.large = 0
+	}
+}

@@ -1,0 +1,234 @@
+package lua
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	glua "github.com/yuin/gopher-lua"
+)
+
+func TestQuotaServesInOrder(t *testing.T) {
+	q := &quota{free: 3}
+	if !q.take(3, time.Minute) {
+		t.Fatal("what is free is not given")
+	}
+	var mu sync.Mutex
+	var order []int64
+	var group sync.WaitGroup
+	for i, n := range []int64{2, 3, 1} {
+		group.Go(func() {
+			if !q.take(n, time.Minute) {
+				t.Errorf("%d was not given", n)
+			}
+			mu.Lock()
+			order = append(order, n)
+			mu.Unlock()
+			q.give(n)
+		})
+		for q.queued.Load() != int32(i+1) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	q.give(1)
+	if q.queued.Load() != 3 {
+		t.Error("1 of 2 was enough")
+	}
+	if q.take(1, time.Millisecond) {
+		t.Error("who came last was served first")
+	}
+	q.give(2)
+	group.Wait()
+	if fmt.Sprint(order) != "[2 3 1]" || q.free != 3 || q.queued.Load() != 0 {
+		t.Errorf("served %v, %d are free, %d wait", order, q.free, q.queued.Load())
+	}
+}
+
+// TestQuotaGivenUp: who gives up does not hold up those behind.
+func TestQuotaGivenUp(t *testing.T) {
+	q := &quota{free: 2}
+	q.take(1, time.Minute)
+	done := make(chan bool)
+	go func() { done <- q.take(2, 50*time.Millisecond) }()
+	for q.queued.Load() != 1 {
+		time.Sleep(time.Millisecond)
+	}
+	behind := make(chan bool)
+	go func() { behind <- q.take(1, time.Minute) }()
+	if <-done || !<-behind {
+		t.Error("2 of 2 were given, or 1 of 1 was not")
+	}
+	if q.free != 0 {
+		t.Errorf("%d are free", q.free)
+	}
+}
+
+// crowd calls on.test of a source in many instances at once. run is called by the source as host.run().
+func crowd(t *testing.T, src string, o Options, limits Limits, calls int, run func(in *Instance)) []error {
+	t.Helper()
+	o.Setup = func(in *Instance) error {
+		if err := bind(in); err != nil {
+			return err
+		}
+		host := in.State().NewTable()
+		host.RawSetString("run", Function(func(*glua.LState) int { run(in); return 0 }))
+		in.SetGlobal("host", host)
+		return nil
+	}
+	im := link(t, src)
+	errs := make([]error, calls)
+	var group sync.WaitGroup
+	for i := range calls {
+		in, err := NewInstance(im, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fn := onFunc(t, in, "test")
+		group.Go(func() {
+			defer in.Close()
+			_, errs[i] = in.Call(fn, &limits)
+		})
+	}
+	group.Wait()
+	return errs
+}
+
+func TestTurns(t *testing.T) {
+	turns := &Turns{quota{free: 2}}
+	var holders, most atomic.Int32
+	enter := func(*Instance) {
+		n := holders.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		time.Sleep(time.Millisecond) // a long builtin: the turn is kept
+		holders.Add(-1)
+	}
+	const long = "function on.test() for i = 1, 5 do for j = 1, 2000 do end host.run() end end"
+	for i, err := range crowd(t, long, Options{Turns: turns}, Limits{}, 20, enter) {
+		if err != nil {
+			t.Errorf("call %d: %v", i, err)
+		}
+	}
+	if most.Load() > 2 || turns.free != 2 || turns.queued.Load() != 0 {
+		t.Errorf("%d calls had a turn at once; %d of 2 turns are free, %d wait", most.Load(), turns.free, turns.queued.Load())
+	}
+	for _, err := range crowd(t, "function on.test() host.run() end", Options{Turns: &Turns{}}, Limits{}, 3, func(*Instance) {}) {
+		if err != nil {
+			t.Errorf("a short call waits for a turn: %v", err)
+		}
+	}
+	for _, src := range []string{
+		"function on.test() while true do end end",
+		"function on.test() while true do pcall(error) end end",
+		"function on.test() coroutine.wrap(function() while true do end end)() end",
+		"function on.test() for i = 1, 20000 do end error('done') end",
+		"function on.test() return ('x'):rep(100000):rep(1000) end",
+	} {
+		turns := &Turns{quota{free: 1}}
+		for _, err := range crowd(t, src, Options{Turns: turns}, Limits{Instructions: 100_000}, 5, func(*Instance) {}) {
+			if err == nil || errors.Is(err, ErrTime) {
+				t.Errorf("%s: %v", src, err)
+			}
+		}
+		if turns.free != 1 {
+			t.Errorf("%s: %d of 1 turns are free afterwards", src, turns.free)
+		}
+	}
+}
+
+// TestNoTurn: a call that gets no turn ends at its deadline, and no pcall survives that.
+func TestNoTurn(t *testing.T) {
+	turns := &Turns{}
+	begin := time.Now()
+	for _, err := range crowd(t, "function on.test() pcall(function() while true do end end) return 1 end", Options{Turns: turns},
+		Limits{Time: 50 * time.Millisecond}, 3, func(*Instance) {}) {
+		if !errors.Is(err, ErrTime) || !strings.Contains(err.Error(), "x.lua:1: ran out of time (50ms)") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if turns.free != 0 || turns.queued.Load() != 0 {
+		t.Errorf("%d turns are free, %d wait", turns.free, turns.queued.Load())
+	}
+}
+
+// TestTurnIsGivenUpToWait: a call that waits for I/O has no turn meanwhile.
+func TestTurnIsGivenUpToWait(t *testing.T) {
+	turns := &Turns{quota{free: 1}}
+	var group sync.WaitGroup
+	group.Add(3)
+	wait := func(in *Instance) {
+		in.budget.endTurn() // what Call.Context does
+		group.Done()
+		group.Wait() // all three are here at once
+	}
+	for _, err := range crowd(t, "function on.test() for i = 1, 5000 do end host.run() for i = 1, 5000 do end end", Options{Turns: turns}, Limits{}, 3, wait) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if turns.free != 1 {
+		t.Errorf("%d of 1 turns are free", turns.free)
+	}
+}
+
+func TestMemoryOfAPlugin(t *testing.T) {
+	const limit = 4 << 20
+	memory := &quota{free: 2 * limit}
+	var holders, most atomic.Int32
+	hold := func(*Instance) {
+		n := holders.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		time.Sleep(5 * time.Millisecond)
+		holders.Add(-1)
+	}
+	for _, err := range crowd(t, "function on.test() local s = ('x'):rep(2000000) host.run() end", Options{memory: memory}, Limits{Bytes: limit}, 12, hold) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if most.Load() > 2 || memory.free != 2*limit {
+		t.Errorf("%d calls held much at once, %d bytes are free", most.Load(), memory.free)
+	}
+	none := &quota{}
+	for _, c := range []struct{ src, want string }{
+		{"function on.test() return #('x'):rep(500000) end", ""},
+		{"function on.test() return #('x'):rep(2000000) end", "ran out of time (50ms, waiting for memory)"},
+		{"function on.test() return #('x'):rep(5000000) end", "ran out of memory (4 MiB)"}, // it would not fit anyway
+		{"function on.test() pcall(string.rep, 'x', 2000000) return 1 end", "ran out of time (50ms, waiting for memory)"},
+	} {
+		for _, err := range crowd(t, c.src, Options{memory: none}, Limits{Bytes: limit, Time: 50 * time.Millisecond}, 1, func(*Instance) {}) {
+			if err == nil && c.want != "" || err != nil && (c.want == "" || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%s: %v, want %q", c.src, err, c.want)
+			}
+		}
+	}
+	if none.free != 0 || none.queued.Load() != 0 {
+		t.Errorf("%d bytes are free, %d wait", none.free, none.queued.Load())
+	}
+}
+
+// TestMainChunkHasTheTimeOfTheCall: an instance that is made in a call does not get more time than the call has.
+func TestMainChunkHasTheTimeOfTheCall(t *testing.T) {
+	p := NewPool(link(t, "local s = ('x'):rep(1000) for i = 1, 1000 do s:find('.-.-b') end"), PoolOptions{Instance: Options{Setup: bind, Load: Limits{Instructions: 1e12}}})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	if _, err := p.Get(ctx); !errors.Is(err, ErrTime) {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if s := p.Stats(); s.InUse != 0 {
+		t.Errorf("%+v", s)
+	}
+}
