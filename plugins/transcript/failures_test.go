@@ -70,6 +70,9 @@ func TestFailures(t *testing.T) {
 		{sent + "want rcpts u@example.org", "recipients u@example.org", "u@example.org v@example.net"},
 		{sent + "want queued 2", "2 messages kept", "1"},
 		{sent + "want held …", "held: …", `""`},
+		{sent + "want schedule tenant=b priority=3", "schedule tenant=b priority=3", "schedule tenant=a.example priority=3"},
+		{sent + "want schedule not_before=+5m", "not_before=+5m", "not_before=none"},
+		{sent + "want schedule priority=4", "priority=4", "priority=3"},
 		{sent + "want delay 1s", "a delay of 1s", "0s"},
 		{sent + "want log info …", "in the log: info …", "nothing"},
 		{sent + "attempt\nwant log none", "nothing in the log", "info delivered"},
@@ -119,7 +122,7 @@ func TestHiddenFailure(t *testing.T) {
 		t.Errorf("it is wanted: %+v", f)
 	}
 	f := one(t, every(t), "connect 192.0.2.1\nsend a@a.example to u@example.org\nC: Subject: error\nC:\nS: 250 …")
-	if f == nil || !strings.Contains(f.Got, "every failed at data: every.lua:53: it asks for it") {
+	if f == nil || !strings.Contains(f.Got, "every failed at data: every.lua:54: it asks for it") {
 		t.Errorf("a reply that a failure explains: %+v", f)
 	}
 }
@@ -158,6 +161,10 @@ function on.mail(m) while true do end end`
 	src := source(t, "loop", loop)
 	if f := one(t, src, "connect 192.0.2.1\nsend a@a.example to u@example.org\nS: 550 …\nwant error at mail: …instructions…"); f != nil {
 		t.Errorf("a loop: %+v", f)
+	}
+	// Six in each run: only if they were counted together would the breaker open.
+	if f := one(t, src, "connect 192.0.2.1\n"+strings.Repeat("send a@a.example to u@example.org\nS: 550 …\nwant error at mail: …instructions…\n", 6)); f != nil {
+		t.Errorf("six loops: %+v", f)
 	}
 	f, err := Parse("x.transcript", []byte("connect 192.0.2.1\n"))
 	if err != nil {
@@ -228,6 +235,10 @@ func TestMistakes(t *testing.T) {
 		{"want message size", "FIELD = VALUE"},
 		{"want header X", "write want header"},
 		{"want queued many", "write want queued 1"},
+		{"want schedule", "write want schedule"},
+		{"want schedule prority=1", `unknown key "prority"; did you mean "priority"?`},
+		{"want schedule priority=x", "write priority=3"},
+		{"want schedule expires=soon", `"soon" is no time`},
 		{"want kv entries x", "write want kv entries 1"},
 		{"want kv x", "write want kv"},
 		{"want delay soon", "write want delay 10s"},

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/dsn"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
@@ -32,10 +33,14 @@ type (
 		name string
 		text *pattern // nil: none
 	}
-	wantContent struct{ text pattern }
-	wantRcpts   struct{ list []string }
-	wantQueued  struct{ n int }
-	wantHeld    struct{ why pattern }
+	wantContent  struct{ text pattern }
+	wantRcpts    struct{ list []string }
+	wantQueued   struct{ n int }
+	wantHeld     struct{ why pattern }
+	wantSchedule struct {
+		form  string
+		check []func(*message.Envelope) (got string, ok bool)
+	}
 )
 
 func wantMailLines() []Line {
@@ -54,6 +59,8 @@ func wantMailLines() []Line {
 			}
 			return &wantQueued{n}
 		}},
+		{"want schedule", "want schedule [tenant=NAME] [priority=N] [not_before=WHEN] [expires=WHEN]",
+			"When and how the message that was kept last is sent; WHEN is +5m behind its arrival, a time, or none.", parseWantSchedule},
 		{"want held", "want held PATTERN", "Why the message that was kept last is held.", func(p *parser, rest string) action { return &wantHeld{newPattern(unquote(rest))} }},
 	}
 	for _, o := range []struct{ object, example string }{{"session", "helo = client.example"}, {"message", "sender.text = a@a.example"}, {"rcpt", "class = local"}} {
@@ -323,3 +330,79 @@ func (w *wantHeld) do(r *run) error {
 
 // owes tells whether a sender is told of failures at all.
 func owes(env *message.Envelope) bool { return dsn.Owed(env.Sender) }
+
+func parseWantSchedule(p *parser, rest string) action {
+	w := &wantSchedule{form: "schedule " + rest}
+	for _, word := range strings.Fields(rest) {
+		key, v, _ := strings.Cut(word, "=")
+		if !p.oneOf("key", key, []string{"tenant", "priority", "not_before", "expires"}) {
+			return nil
+		}
+		var check func(*message.Envelope) (string, bool)
+		switch key {
+		case "tenant":
+			check = func(e *message.Envelope) (string, bool) { return e.Tenant, e.Tenant == v }
+		case "priority":
+			n, err := strconv.Atoi(v)
+			if err != nil {
+				p.fail("write priority=3")
+				return nil
+			}
+			check = func(e *message.Envelope) (string, bool) { return strconv.Itoa(int(e.Priority)), int(e.Priority) == n }
+		default:
+			at, ok := p.moment(v)
+			if !ok {
+				return nil
+			}
+			check = func(e *message.Envelope) (string, bool) {
+				got := e.NotBefore
+				if key == "expires" {
+					got = e.Expires
+				}
+				if got.IsZero() {
+					return "none", v == "none"
+				}
+				return got.UTC().Format(time.RFC3339Nano), v != "none" && got.Equal(at(e.Arrived))
+			}
+		}
+		w.check = append(w.check, func(e *message.Envelope) (string, bool) {
+			got, ok := check(e)
+			return key + "=" + got, ok
+		})
+	}
+	if len(w.check) == 0 {
+		p.fail("write want schedule priority=3 not_before=+5m")
+		return nil
+	}
+	return w
+}
+
+// moment reads +5m, a time or none; the function gives it for an arrival.
+func (p *parser) moment(text string) (at func(arrived time.Time) time.Time, ok bool) {
+	if by, relative := strings.CutPrefix(text, "+"); relative {
+		if d, err := config.ParseDuration(by); err == nil {
+			return func(t time.Time) time.Time { return t.Add(d) }, true
+		}
+	} else if t, err := time.Parse(time.RFC3339, text); err == nil || text == "none" {
+		return func(time.Time) time.Time { return t }, true
+	}
+	p.fail("%q is no time; write +5m, 2026-03-01T12:00:00Z or none", text)
+	return nil, false
+}
+
+func (w *wantSchedule) do(r *run) error {
+	m, err := r.latest()
+	if err != nil {
+		return err
+	}
+	var got []string
+	all := true
+	for _, check := range w.check {
+		text, ok := check(m.env)
+		got, all = append(got, text), all && ok
+	}
+	if !all {
+		return wanted(w.form, "schedule "+strings.Join(got, " "))
+	}
+	return nil
+}

@@ -33,6 +33,7 @@ function on.mail(m)
   end
   if domain == "count.example" then m.my.count = kv.incr("count", 1, 60) end
   m:schedule { tenant = domain, priority = 3 }
+  if domain == "later.example" then m:schedule { not_before = now() + 300, expires = now() + 86400 } end
   if domain == "drop.example" then return discard "nobody reads it" end
 end
 
