@@ -128,10 +128,14 @@ func showResult(out output, r *transcript.Result) {
 		out.printf("%s  %s (%d ms)\n", out.paint(green, "ok"), printable(name), r.Took.Milliseconds())
 		return
 	}
+	if f.Run == "read" {
+		out.printf("%s  %s: %s\n", out.paint(red, "failed"), printable(name), printable(f.Got))
+		return
+	}
 	out.printf("%s  %s\n", out.paint(red, "failed"), printable(name))
 	at := fmt.Sprintf("%s:%d: ", r.File, f.Line)
 	switch f.Run {
-	case "read", "load":
+	case "load":
 	case "used":
 		at += "in an instance that was used before: "
 	default:

@@ -66,7 +66,7 @@ func TestPluginTest(t *testing.T) {
 	}
 
 	s.write("plugins/vip.transcript", "conect 192.0.2.1\nsend a to b\n")
-	s.want(s.run("plugin", "test", "vip"), exitFailed, `  plugins/vip.transcript:1: unknown line "conect"; did you mean "connect"?`, "plugins/vip.transcript:2: ", "2 of 2 cases failed")
+	s.want(s.run("plugin", "test", "vip"), exitFailed, `failed  plugins/vip.transcript:1: unknown line "conect"; did you mean "connect"?`, "plugins/vip.transcript:2: ", "2 of 2 cases failed")
 	s.write("plugins/vip.lua", vip+"function on.dta() end\n")
 	s.write("plugins/vip.transcript", vipTest)
 	s.want(s.run("plugin", "test", "vip"), exitFailed, "plugins/vip.lua:5: unknown stage", "2 of 2 cases failed")

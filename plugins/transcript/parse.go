@@ -166,7 +166,7 @@ func cutWord(text, words string) (rest string, ok bool) {
 	if !ok || rest == "" {
 		return "", ok
 	}
-	if rest[0] != ' ' && rest[0] != '\t' {
+	if rest[0] != ' ' && rest[0] != '\t' && !strings.HasSuffix(words, ":") {
 		return "", false
 	}
 	return strings.TrimSpace(rest), true
@@ -174,12 +174,15 @@ func cutWord(text, words string) (rest string, ok bool) {
 
 func (p *parser) unknown(known []Line, text string) {
 	names := map[string]bool{"case": true}
-	second := map[string][]string{}
+	second := map[string]map[string]bool{}
 	for _, l := range known {
 		first, next, _ := strings.Cut(l.Word, " ")
 		names[first] = true
 		if next != "" && l.parse != nil {
-			second[first] = append(second[first], next)
+			if second[first] == nil {
+				second[first] = map[string]bool{}
+			}
+			second[first][next] = true
 		}
 	}
 	first, rest, _ := strings.Cut(text, " ")
@@ -188,7 +191,7 @@ func (p *parser) unknown(known []Line, text string) {
 		return
 	}
 	next, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-	p.fail("%s", manifest.Unknown("word", next, " behind "+first, second[first]))
+	p.fail("%s", manifest.Unknown("word", next, " behind "+first, keys(second[first])))
 }
 
 func keys(m map[string]bool) []string {
