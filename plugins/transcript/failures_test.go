@@ -183,6 +183,7 @@ func TestMistakes(t *testing.T) {
 		{"\nconect 192.0.2.1", `2: unknown line "conect"; did you mean "connect"?`},
 		{"want fcat x", `unknown word "fcat" behind want; did you mean "fact"?`},
 		{"given dsn x A 192.0.2.1", `unknown word "dsn" behind given; did you mean "dns"?`},
+		{"given deliver accept", `unknown word "deliver" behind given`},
 		{"given rcpt acept local", `unknown answer "acept"; did you mean "accept"?`},
 		{"given mail accept local", `unknown answer "accept"`},
 		{"given rcpt accept all", `accept at rcpt names a class`},

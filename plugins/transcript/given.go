@@ -2,7 +2,6 @@ package transcript
 
 import (
 	"errors"
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -63,6 +62,10 @@ func givenLines() []Line {
 			"`error [\"TEXT\"]` when such a plugin fails and its on_error is next; `fact session|message|rcpt NAME = VALUE [for PATTERN]`. " +
 			"PATTERN, in which `*` stands for anything, is held against the recipient; where there is none, the sender, the HELO name, the client's address. Of several that fit the latest counts.", nil})
 	for _, s := range hooks.Stages() {
+		switch s.Stage {
+		case hooks.Deliver, hooks.Auth, hooks.Tick: // deliver is asked of one plugin, the others of nobody yet
+			continue
+		}
 		verdicts := append([]string{"next", "error", "fact"}, s.Verdicts.Names()...)
 		verdicts = slices.DeleteFunc(verdicts, func(v string) bool { return v == "each" })
 		lines = append(lines, Line{"given " + s.Name, "given " + s.Name + " " + strings.Join(verdicts, "|") + " ...", "", func(p *parser, rest string) action { return parseGiven(p, s, verdicts, rest) }})
@@ -391,8 +394,6 @@ func subject(c *hooks.Call) string {
 		return c.Rcpt.Address.Text
 	case hooks.ScopeMessage:
 		return c.Message.Sender.Text
-	case hooks.ScopeDelivery:
-		return c.Delivery.Rcpts[0].Address.Text
 	case hooks.ScopeSession:
 		if c.Stage == hooks.Helo {
 			return c.Session.Helo
@@ -401,5 +402,3 @@ func subject(c *hooks.Call) string {
 	}
 	return ""
 }
-
-func (g *given) String() string { return fmt.Sprintf("given %s (%s)", g.stage, g.pos) }
