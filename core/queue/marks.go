@@ -14,7 +14,7 @@ import (
 // takes no more than half of that.
 const (
 	markBatch = 256
-	markWait  = 2 * time.Millisecond
+	markWait  = time.Millisecond // the store takes up to as much for a commit to share its sync
 	markRetry = time.Second
 	markTries = 10
 )
