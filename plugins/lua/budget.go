@@ -2,6 +2,7 @@ package lua
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	glua "github.com/yuin/gopher-lua"
@@ -51,8 +52,9 @@ type Budget struct {
 	memory *quota // of the plugin; nil: nobody counts
 	large  int64  // taken from it
 
-	cause error // what the plugin's error says; set once, never cleared within a call
-	kind  error // the Err value of the cause
+	cause error  // what the plugin's error says; set once, never cleared within a call
+	kind  error  // the Err value of the cause
+	at    string // where it was found, as "file:line:"
 }
 
 // closed is the channel that stops the VM.
@@ -81,7 +83,7 @@ func (b *Budget) reset(lim *Limits) {
 	b.more = l.Bytes - b.bytes
 	b.left = min(b.stride, l.Instructions) // a short call never looks at the clock
 	b.rest = l.Instructions - b.left
-	b.cause, b.kind = nil, nil
+	b.cause, b.kind, b.at = nil, nil, ""
 }
 
 // Done counts one instruction. It returns nil, or a closed channel once something ran out.
@@ -117,10 +119,13 @@ func (b *Budget) exhaust(kind error, limit string) {
 	b.left, b.rest = 0, 0
 }
 
-// Deadline, Err and Value complete context.Context.
+// Deadline, Err and Value complete context.Context. The VM asks for Err when Done said that it is over.
 func (b *Budget) Deadline() (time.Time, bool) { return b.deadline, true }
-func (b *Budget) Err() error                  { return b.cause }
 func (b *Budget) Value(any) any               { return nil }
+func (b *Budget) Err() error {
+	b.raise(b.in.state.G.CurrentThread)
+	return b.cause
+}
 
 // Step charges work done by a builtin or host function, in instructions, and raises a Lua error when they run out.
 func (b *Budget) Step(L *glua.LState, n int) {
@@ -191,7 +196,16 @@ func (b *Budget) Extend(instructions, bytes int64) {
 	}
 }
 
-func (b *Budget) raise(L *glua.LState) { L.RaiseError("%s", b.cause.Error()) }
+// raise ends the call. RaiseError would write a stack trace with a line for each tail call, of which there may be millions; where
+// the error already has one, nobody does.
+func (b *Budget) raise(L *glua.LState) {
+	for level := 0; b.at == "" && level < 4; level++ {
+		if at := L.Where(level); !strings.HasPrefix(at, "[G]") {
+			b.at = at
+		}
+	}
+	panic(&glua.ApiError{Type: glua.ApiErrorRun, Object: glua.LString(strings.TrimLeft(b.at+" "+b.cause.Error(), " ")), StackTrace: "stack traceback:"})
+}
 
 // BudgetOf returns the budget of the call that runs on L, which may be a coroutine.
 func BudgetOf(L *glua.LState) *Budget {

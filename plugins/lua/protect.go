@@ -64,6 +64,7 @@ func (in *Instance) protected(L *glua.LState, push func(*glua.LState), nargs int
 	th.SetTop(0)
 	push(th)
 	running := L.G.CurrentThread
+	L.G.CurrentThread = th
 	err := in.deeper(th, nargs)
 	L.G.CurrentThread = running
 	if err == nil {

@@ -11,24 +11,42 @@ import (
 //
 // Turns are shared by all plugins. A call that is longer than most (clockStride instructions, or one large allocation) goes on
 // only while it has a turn, of which there is one for every two CPUs, so sessions always find a CPU that runs no plugin. It
-// passes the turn on after a while when others wait, and gives it back when it waits for I/O.
+// passes the turn on after a while when others wait, gives it back when it waits for I/O, and rests now and then so that its own
+// CPU serves sessions too: where there are two, the other one is busy with system calls and collecting garbage.
 //
 // Memory is shared by the calls of one plugin: what a call allocates beyond freeBytes is taken from the plugin's largeBytes, all
 // that the call may come to at once, so calls never wait for each other in a circle.
 const (
-	turnTime   = 200 * time.Microsecond // then a turn is passed on, and others come first
+	turnTime   = 200 * time.Microsecond // then a turn is passed on
+	restEvery  = 400 * time.Microsecond
+	restTime   = 200 * time.Microsecond
 	freeBytes  = 1 << 20
 	largeBytes = 128 << 20
 )
 
 // Turns are the turns of one server.
-type Turns struct{ quota }
+type Turns struct {
+	quota
+	rested atomic.Int64
+}
 
 // NewTurns makes turns for the CPUs that the process may use.
 func NewTurns() *Turns {
 	t := &Turns{}
 	t.free = int64(max(1, runtime.GOMAXPROCS(0)/2))
 	return t
+}
+
+// rest lets this CPU look for other work. Gosched alone would not do: what waits for a CPU that does not come to it is taken over
+// only by one that has nothing to do.
+func (t *Turns) rest(now time.Time) {
+	last := t.rested.Load()
+	if now.UnixNano()-last < int64(restEvery) || !t.rested.CompareAndSwap(last, now.UnixNano()) {
+		runtime.Gosched()
+		return
+	}
+	time.Sleep(restTime)
+	t.rested.Store(time.Now().UnixNano())
 }
 
 // A quota is an amount that calls take parts of and give back. Who asked first gets first.
@@ -103,13 +121,13 @@ func (b *Budget) turn(now time.Time) bool {
 		return true
 	}
 	if b.has {
-		runtime.Gosched()
-		if b.turned = now; b.turns.queued.Load() == 0 {
+		b.turns.rest(now)
+		if b.turned = b.now(); b.turns.queued.Load() == 0 {
 			return true
 		}
 		b.endTurn()
 	}
-	if !b.turns.take(1, b.deadline.Sub(now)) {
+	if !b.turns.take(1, b.deadline.Sub(b.now())) {
 		b.exhaust(ErrTime, b.limits.Time.String())
 		return false
 	}

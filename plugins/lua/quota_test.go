@@ -99,7 +99,7 @@ func crowd(t *testing.T, src string, o Options, limits Limits, calls int, run fu
 }
 
 func TestTurns(t *testing.T) {
-	turns := &Turns{quota{free: 2}}
+	turns := &Turns{quota: quota{free: 2}}
 	var holders, most atomic.Int32
 	enter := func(*Instance) {
 		n := holders.Add(1)
@@ -129,7 +129,7 @@ func TestTurns(t *testing.T) {
 		"function on.test() for i = 1, 20000 do end error('done') end",
 		"function on.test() return ('x'):rep(100000):rep(1000) end",
 	} {
-		turns := &Turns{quota{free: 1}}
+		turns := &Turns{quota: quota{free: 1}}
 		for _, err := range crowd(t, src, Options{Turns: turns}, Limits{Instructions: 100_000}, 5, func(*Instance) {}) {
 			if err == nil || errors.Is(err, ErrTime) {
 				t.Errorf("%s: %v", src, err)
@@ -161,7 +161,7 @@ func TestNoTurn(t *testing.T) {
 
 // TestTurnIsGivenUpToWait: a call that waits for I/O has no turn meanwhile.
 func TestTurnIsGivenUpToWait(t *testing.T) {
-	turns := &Turns{quota{free: 1}}
+	turns := &Turns{quota: quota{free: 1}}
 	var group sync.WaitGroup
 	group.Add(3)
 	wait := func(in *Instance) {
@@ -230,5 +230,46 @@ func TestMainChunkHasTheTimeOfTheCall(t *testing.T) {
 	}
 	if s := p.Stats(); s.InUse != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestEndOfBudgetIsLocated: the error says where the call was, and costs nothing to make, however many tail calls there were.
+func TestEndOfBudgetIsLocated(t *testing.T) {
+	for _, tt := range []struct{ src, want string }{
+		{"function on.test()\n while true do end end", "x.lua:2: ran out of instructions"},
+		{"function on.test()\n pcall(function()\n while true do end end) end", "x.lua:3: ran out of instructions"},
+		{"function on.test()\n pcall(pcall, function()\n while true do end end) end", "x.lua:3: ran out of instructions"},
+		{"function on.test()\n xpcall(function() error('x') end, function()\n while true do end end) end", "x.lua:3: ran out of instructions"},
+		{"function on.test()\n coroutine.wrap(function()\n while true do end end)() end", "x.lua:3: ran out of instructions"},
+		{"function on.test()\n pcall(coroutine.wrap(function() pcall(function()\n while true do end end) end)) end", "x.lua:3: ran out of instructions"},
+		{"function on.test()\n pcall(function() end)\n while true do end end", "x.lua:3: ran out of instructions"},
+		{"function on.test()\n coroutine.wrap(function() pcall(function() end) end)()\n while true do end end", "x.lua:3: ran out of instructions"},
+		{"function on.test()\n return ('x'):rep(1e9) end", "x.lua:2: ran out of memory"},
+		{"function on.test()\n pcall(function()\n return ('x'):rep(1e9) end) end", "x.lua:3: ran out of memory"},
+		{"local function f()\n return f() end\nfunction on.test() f() end", "x.lua:2: ran out of instructions"},
+	} {
+		in := start(t, link(t, tt.src))
+		_, err := in.Call(onFunc(t, in, "test"), nil)
+		var le *Error
+		if !errors.As(err, &le) || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %s", tt.src, err, tt.want)
+		} else if le.Traceback != "" {
+			t.Errorf("%s: a traceback %q", tt.src, le.Traceback)
+		}
+	}
+}
+
+// TestRest: the time between two rests is counted from the end of the first, or a call would do little else.
+func TestRest(t *testing.T) {
+	turns := NewTurns()
+	now := time.Now()
+	turns.rest(now)
+	if rested := turns.rested.Load() - now.UnixNano(); rested < int64(restTime) {
+		t.Errorf("it rested for %d ns, want %d", rested, restTime)
+	}
+	last := turns.rested.Load()
+	turns.rest(time.Unix(0, last).Add(restEvery - 1))
+	if turns.rested.Load() != last {
+		t.Error("it rested again too early")
 	}
 }

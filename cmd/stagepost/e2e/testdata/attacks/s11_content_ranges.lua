@@ -1,6 +1,6 @@
 -- want: offset and length are not negative
 plugin { id = "attack", needs = { read = "body" },
-  hook = { data = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { data = { when = { listener = { "attack" } }, timeout = "300ms" } } }
 
 function on.data(m)
   assert(m.content:read(2 ^ 40, 10) == "")

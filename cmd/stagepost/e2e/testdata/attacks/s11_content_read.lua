@@ -1,6 +1,6 @@
 -- want: ran out of
 plugin { id = "attack", needs = { read = "body" },
-  hook = { data = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { data = { when = { listener = { "attack" } }, timeout = "300ms" } } }
 
 function on.data(m)
   while true do

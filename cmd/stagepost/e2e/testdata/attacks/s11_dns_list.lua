@@ -1,6 +1,6 @@
 -- want: 1000 questions are too many
 plugin { id = "attack", needs = { dns = true },
-  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "300ms" } } }
 
 function on.rcpt(r)
   local list = {}

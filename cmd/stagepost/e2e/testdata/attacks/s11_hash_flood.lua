@@ -1,6 +1,6 @@
 -- want: ran out of
 plugin { id = "attack",
-  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "300ms" } } }
 
 function on.rcpt(r)
   local text = ("a"):rep(1e6)

@@ -1,6 +1,6 @@
 -- want: ran out of memory
 plugin { id = "attack", needs = { read = "headers" },
-  hook = { data = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { data = { when = { listener = { "attack" } }, timeout = "300ms" } } }
 
 function on.data(m)
   local all = {}

@@ -1,6 +1,6 @@
 -- want: json.decode
 plugin { id = "attack",
-  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "300ms" } } }
 
 function on.rcpt(r)
   local text = ("["):rep(100000)

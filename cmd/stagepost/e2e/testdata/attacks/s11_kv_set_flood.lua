@@ -1,6 +1,6 @@
 -- want: ran out of
 plugin { id = "attack", needs = { kv = "own" },
-  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "300ms" } } }
 
 local value = ("x"):rep(60000)
 

@@ -1,6 +1,6 @@
 -- answer: 550 5.7.1 all were refused
 plugin { id = "attack", needs = { kv = "own", edit = { "headers", "sender", "rcpts" } },
-  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "5s" } } }
 
 -- Everything that a handler can call is called with what it cannot want. Some calls are right by accident; none may break more
 -- than this call.

@@ -1,6 +1,6 @@
 -- want: attack.lua:8: saved would be kept between calls
 plugin { id = "attack",
-  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "300ms" } } }
 
 local function keeper()
   local saved

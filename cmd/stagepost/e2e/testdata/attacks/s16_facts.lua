@@ -1,6 +1,6 @@
 -- answer: 550 5.7.1 first
 plugin { id = "attack",
-  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "300ms" } } }
 
 -- A fact belongs to its message. Each RCPT of the attack comes in a transaction of its own.
 function on.rcpt(r)

@@ -1,6 +1,6 @@
 -- answer: 550 5.7.1 bounded
 plugin { id = "attack", needs = { relay = true },
-  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "300ms" } } }
 
 -- What the session remembers of earlier answers is bounded, and is no verdict.
 function on.rcpt(r)

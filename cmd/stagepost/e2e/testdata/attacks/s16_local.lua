@@ -1,6 +1,6 @@
 -- want: attack.lua:8: saved is a local of the main chunk
 plugin { id = "attack",
-  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "300ms" } } }
 
 local saved
 

@@ -1,6 +1,6 @@
 -- want: code 250 is not a 5xx reply
 plugin { id = "attack",
-  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "300ms" } } }
 
 function on.rcpt(r)
   return reject { code = 250, text = "accepted" }

@@ -1,6 +1,6 @@
 -- want: at most 400 bytes
 plugin { id = "attack",
-  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "300ms" } } }
 
 function on.rcpt(r)
   return reject(("x"):rep(10000))

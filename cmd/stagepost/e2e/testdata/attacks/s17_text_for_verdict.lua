@@ -1,6 +1,6 @@
 -- want: on.rcpt returned a string
 plugin { id = "attack",
-  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "1s" } } }
+  hook = { rcpt = { when = { listener = { "attack" } }, timeout = "300ms" } } }
 
 function on.rcpt(r)
   return "reject"
