@@ -98,6 +98,9 @@ const (
 
 var editNames = [...]string{"fact", "add_header", "set_header", "remove_header", "set_sender", "add_rcpt", "rename", "schedule"}
 
+// Edits are the names of what may be edited. The place of one is its number in the WASM ABI: new ones come at the end.
+func Edits() []string { return slices.Clone(editNames[:]) }
+
 type edit struct {
 	op    editOp
 	facts *message.Facts

@@ -24,7 +24,7 @@ type HandlerFunc func(*Call) (*Verdict, error)
 // Handle calls f.
 func (f HandlerFunc) Handle(c *Call) (*Verdict, error) { return f(c) }
 
-// Stage is a point in the life of a session or message at which plugins are asked.
+// Stage is a point in the life of a session or message at which plugins are asked. Its value is its number in the WASM ABI.
 type Stage uint8
 
 // The stages in the order of a message's life.

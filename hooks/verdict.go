@@ -10,7 +10,7 @@ import (
 	"github.com/stagepost/stagepost/core/smtp"
 )
 
-// Kind is a verdict's kind. Next is what a nil *Verdict means.
+// Kind is a verdict's kind. Next is what a nil *Verdict means. Its value is its number in the WASM ABI.
 type Kind uint8
 
 // The kinds.

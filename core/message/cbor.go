@@ -8,7 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Facts are written as a CBOR map (RFC 8949) in core deterministic encoding and read strictly: definite lengths, no tags, no
+// Values are written in CBOR (RFC 8949) in core deterministic encoding and read strictly: definite lengths, no tags, no
 // key twice, integers as int64. A string is any bytes, as it is in a plugin.
 var (
 	cborEncode = must(cbor.EncOptions{
@@ -67,4 +67,19 @@ func decodeFacts(b []byte, f *Facts) error {
 		}
 	}
 	return nil
+}
+
+// EncodeValue writes a value in the types of facts as CBOR.
+func EncodeValue(v any) ([]byte, error) { return cborEncode.Marshal(v) }
+
+// DecodeValue reads one value in the types of facts. Who decodes bounds b: the value takes up to about 20 times its length.
+func DecodeValue(b []byte) (any, error) {
+	var v any
+	if err := cborDecode.Unmarshal(b, &v); err != nil {
+		return nil, err
+	}
+	if _, err := SizeOf(v); err != nil { // other simple values of CBOR, and floats of other sizes, are none of a fact's types
+		return nil, err
+	}
+	return v, nil
 }

@@ -67,7 +67,11 @@ func FuzzSame(f *testing.F) {
 func TestSame(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	counts := map[string]int{}
-	for range 200 {
+	programs := 200
+	if testing.Short() {
+		programs = 40
+	}
+	for range programs {
 		seed := make([]byte, 200+rnd.IntN(400))
 		for i := range seed {
 			seed[i] = byte(rnd.Uint32())

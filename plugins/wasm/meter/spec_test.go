@@ -69,7 +69,11 @@ type specValue struct {
 // not differ.
 func TestSpec(t *testing.T) {
 	counts := map[string]int{}
-	for _, dir := range specFolders(t) {
+	folders := specFolders(t)
+	if testing.Short() { // most of the first version is in the second
+		folders = folders[len(folders)-1:]
+	}
+	for _, dir := range folders {
 		scripts, _ := filepath.Glob(filepath.Join(dir, "*.json"))
 		for _, file := range scripts {
 			t.Run(filepath.Base(filepath.Dir(dir))+"/"+strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
