@@ -99,16 +99,19 @@ func (t *target) lint() (out []finding) {
 	warn := func(file string, line int, format string, args ...any) {
 		out = append(out, finding{s.Name, file, line, "warning", fmt.Sprintf(format, args...)})
 	}
-	files := lua.Files{Main: s.Main, Texts: s.Files, Path: s.Path}
-	advice, err := lua.Advise(files)
+	var advice []*lua.Error
+	var err error
+	if !s.IsWasm() {
+		advice, err = lua.Advise(lua.Files{Main: s.Main, Texts: s.Files, Path: s.Path})
+	}
 	if err == nil {
-		err = t.load(files)
+		err = t.load()
 	}
 	out = findingsOf(s.Name, err)
 	for _, e := range advice {
 		warn(e.File, max(e.Line, 1), "%s", e.Message)
 	}
-	if s.Main == "init.lua" && !exists(t.files, "README.md") {
+	if s.IsFolder() && !exists(t.files, "README.md") {
 		warn(s.Label+"/README.md", 1, "there is no such file, so nobody can look up what the plugin does")
 	}
 	if len(t.tests) == 0 {
@@ -120,10 +123,10 @@ func (t *target) lint() (out []finding) {
 }
 
 // load loads the plugin as the server would. Outside of a configuration only one that needs no setting can be.
-func (t *target) load(files lua.Files) error {
+func (t *target) load() error {
 	c := t.config
 	if c == nil {
-		man, _, err := lua.Open(files)
+		man, err := t.source.Manifest()
 		if err != nil {
 			return err
 		}

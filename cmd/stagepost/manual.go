@@ -33,6 +33,7 @@ func pages() []page {
 	return []page{
 		{"quickstart", "five minutes: a server, a message, a plugin changed while it runs", file("quickstart")},
 		{"plugins", "how to write a plugin, and the reference of all it can use", func() string { return file("plugins")() + "\n" + reference() }},
+		{"wasm", "plugins in WebAssembly: the interface, and what their walls hold", func() string { return file("wasm")() + "\n" + wasmReference() }},
 		{"testing", "how the tests of plugins are written and run", func() string { return file("testing")() + "\n" + testingReference() }},
 		{"saving", "when a saved file takes effect, what counts, and what a mistake does", file("saving")},
 		{"config", "every key of stagepost.toml", config.Manual},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/manifest"
 )
 
 // documents are the pages of the manual, the README, and the long help of all commands.
@@ -138,12 +139,18 @@ func TestTranscriptExamples(t *testing.T) {
 	}
 }
 
-// TestTomlExamples: each piece of configuration in a document is right, but for what is left out of it.
+// TestTomlExamples: each piece of configuration in a document is right, but for what is left out of it; so is each plugin.toml.
 func TestTomlExamples(t *testing.T) {
 	fence := regexp.MustCompile("(?ms)^```toml\n(.*?)^```$")
 	for name, doc := range documents(t) {
 		for _, m := range fence.FindAllStringSubmatch(doc, -1) {
 			text := m[1]
+			if strings.HasPrefix(text, "id = ") {
+				if _, err := manifest.FromTOML("plugin.toml", []byte(text)); err != nil {
+					t.Errorf("%s: %v\n%s", name, err, text)
+				}
+				continue
+			}
 			if !strings.Contains(text, "[[listener]]") {
 				text = minimal + "\n" + text
 			}

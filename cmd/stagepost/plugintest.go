@@ -90,7 +90,7 @@ func (a *app) testPlugins(cmd *cobra.Command, args []string, asJSON, verbose boo
 
 // firstTest is where a plugin's first test would lie.
 func firstTest(t *target) string {
-	if t.source.Main == "init.lua" {
+	if t.source.IsFolder() {
 		return t.source.Label + "/tests/first" + transcript.Suffix
 	}
 	return strings.TrimSuffix(t.source.Label, ".lua") + transcript.Suffix

@@ -7,6 +7,7 @@ import (
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/service"
+	"github.com/stagepost/stagepost/plugins/wasm"
 )
 
 // reference writes the second half of the page plugins from the tables that the server itself works with, so that it is never
@@ -20,6 +21,11 @@ func reference() string {
 	referObjects(&b)
 	fmt.Fprintf(&b, "\n## Services\n%s", strings.ReplaceAll("\n"+service.Manual(), "\n## ", "\n### "))
 	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+// wasmReference are the numbers of the page wasm.
+func wasmReference() string {
+	return "## Numbers\n\nThey are never given out again; new ones come at the end.\n\n" + wasm.Manual()
 }
 
 func referStages(b *strings.Builder) {

@@ -153,7 +153,7 @@ func (a *app) ofTranscript(file string) (*target, error) {
 // onDisk adds to a plugin where its tests lie.
 func onDisk(s *generation.Source, path string, c *config.Config) *target {
 	t := &target{source: s, path: path, config: c, label: s.Label + "/", files: os.DirFS(path)}
-	if s.Main == "init.lua" {
+	if s.IsFolder() {
 		t.tests = transcript.InFolder(t.files)
 		return t
 	}

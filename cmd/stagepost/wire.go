@@ -30,6 +30,7 @@ import (
 	"github.com/stagepost/stagepost/core/store/disk"
 	"github.com/stagepost/stagepost/plugins/generation"
 	"github.com/stagepost/stagepost/plugins/service"
+	"github.com/stagepost/stagepost/plugins/wasm"
 )
 
 // What is waited for when the server stops: sessions that send content, then attempts that wait for the reply to their
@@ -41,6 +42,9 @@ const (
 
 // lastWords is how long standard error may take for the line with which the process ends.
 const lastWords = 2 * time.Second
+
+// wasmCache is the folder, in that of the data, for compiled plugins.
+const wasmCache = "wasm-cache"
 
 // daemonOptions are what differs between serve, the demo and tests.
 type daemonOptions struct {
@@ -70,6 +74,7 @@ type daemon struct {
 	records  *observe.Records
 	kv       *service.Store
 	dns      *liveResolver
+	wasm     *wasm.Engine
 	plugins  *generation.Manager
 	sender   *deliver.Sender
 	queue    *queue.Queue
@@ -101,7 +106,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, FS: d.fs, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", admin.SocketName, admin.ScratchName}}); err != nil {
+	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, FS: d.fs, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", wasmCache, admin.SocketName, admin.ScratchName}}); err != nil {
 		return err
 	}
 	if d.records, err = observe.OpenRecords(filepath.Join(cfg.Data, "records"), observe.RecordOptions{Size: cfg.Trace.Size, Age: cfg.Trace.Keep, Log: d.log}); err != nil {
@@ -118,8 +123,11 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	} else {
 		return cfg.Errorf([]string{"resolver", "servers"}, "%s", err)
 	}
+	if d.wasm, err = wasm.NewEngine(wasm.EngineOptions{Cache: filepath.Join(cfg.Data, wasmCache), Log: d.log}); err != nil {
+		return fail(exitCantCreate, "the folder for compiled plugins cannot be used: %w", err)
+	}
 	host := service.NewHost(service.Options{Resolver: d.dns, KV: d.kv, Log: d.log})
-	if d.plugins, err = generation.New(generation.Options{File: d.file, Host: host, Log: d.log, Console: d.console, Prepare: d.prepare}); err != nil {
+	if d.plugins, err = generation.New(generation.Options{File: d.file, Host: host, Wasm: d.wasm, Log: d.log, Console: d.console, Prepare: d.prepare}); err != nil {
 		return err
 	}
 	current := d.plugins.Current()
@@ -318,6 +326,9 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 	}
 	if d.plugins != nil {
 		d.plugins.Close()
+	}
+	if d.wasm != nil {
+		d.wasm.Close()
 	}
 	if d.kv != nil {
 		errs = append(errs, d.kv.Close())

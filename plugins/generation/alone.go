@@ -22,7 +22,7 @@ func Read(path, label string) (*Source, error) {
 	}
 	s, err := readOne(path, label, info, &budget{maxAll, maxEntries})
 	if s == nil && err == nil {
-		return nil, fmt.Errorf("%s is no plugin: neither a .lua file nor a folder with init.lua", label)
+		return nil, fmt.Errorf("%s is no plugin: neither a .lua file nor a folder with init.lua or plugin.wasm", label)
 	}
 	return s, err
 }

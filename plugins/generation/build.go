@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"regexp"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/stagepost/stagepost/plugins/lua"
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/service"
+	"github.com/stagepost/stagepost/plugins/wasm"
 )
 
 // shared is one loaded plugin under one name. Generations that did not change it hold it together.
@@ -26,7 +26,7 @@ type shared struct {
 	key      [32]byte
 	source   *Source
 	manifest *manifest.Manifest
-	plugin   *lua.Plugin
+	plugin   plugin
 	hooks    []*hooks.Hook // as declared; each generation orders copies of its own
 	log      *slog.Logger
 	refs     atomic.Int64
@@ -96,6 +96,7 @@ type builder struct {
 	cfg   *config.Config
 	log   *slog.Logger
 	turns *lua.Turns
+	wasm  *wasm.Engine // nil: each plugin in WebAssembly gets one of its own
 	old   []*shared
 
 	others []*hooks.Hook // of no plugin; for tests
@@ -199,7 +200,7 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 			return o, nil
 		}
 	}
-	man, img, err := open(src)
+	man, load, err := open(src)
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +211,7 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	if err != nil {
 		return nil, err
 	}
-	plugin, err := lua.Load(lua.PluginOptions{Name: name, Image: img, Manifest: man, Settings: settings, Host: b.host, Instances: run.Instances, Turns: b.turns})
+	plugin, err := load(loadOptions{name, man, settings, b.host, run.Instances, b.turns, b.wasm})
 	if err != nil {
 		return nil, b.settingError(name, err)
 	}
@@ -232,27 +233,6 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	return s, nil
 }
 
-// settingFault is what a main chunk raises about a setting of its own, or about a key in one: error("[plugin.relay] networks: ..."),
-// error("[plugin.route] domains.example.org: ...").
-var settingFault = regexp.MustCompile(`^\[plugin\.[^\]]+\] ([A-Za-z0-9_-]+)(\.[^:]+)?: (.*)`)
-
-// settingError puts the line of the operator's file before what a main chunk says about a setting.
-func (b *builder) settingError(name string, err error) error {
-	var fault *lua.Error
-	if !errors.As(err, &fault) {
-		return err
-	}
-	m := settingFault.FindStringSubmatch(fault.Message)
-	if m == nil {
-		return err
-	}
-	path := []string{"plugin", name, m[1]}
-	if m[2] != "" {
-		path = append(path, m[2][1:])
-	}
-	return b.cfg.Errorf(path, "%s (said by %s:%d)", m[3], fault.File, fault.Line)
-}
-
 // runKey is the part of a [run] that plugins are loaded by.
 func runKey(r config.Run) string {
 	user, order := "", ""
@@ -263,11 +243,6 @@ func runKey(r config.Run) string {
 		order = fmt.Sprint(*r.Order)
 	}
 	return fmt.Sprintf("%q %q %q %s %s %q %q %d %d", r.Plugin, r.When.Role, r.When.Listener, user, order, r.After, r.OnError, r.Timeout, r.Instances)
-}
-
-// open compiles a source and reads its manifest, from plugin.toml or from the header in the code.
-func open(src *Source) (*manifest.Manifest, *lua.Image, error) {
-	return lua.Open(lua.Files{Main: src.Main, Texts: src.Files, Path: src.Path})
 }
 
 // failWait is the least time between two lines about failures of one plugin.

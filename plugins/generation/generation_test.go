@@ -17,10 +17,12 @@ import (
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/service"
+	"github.com/stagepost/stagepost/plugins/wasm"
 )
 
 // site is a folder with a configuration and plugins.
 type site struct {
+	wasm    *wasm.Engine
 	t       *testing.T
 	dir     string
 	m       *Manager
@@ -95,7 +97,7 @@ func (s *site) open() error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s.m, err = New(Options{File: filepath.Join(s.dir, "stagepost.toml"), Host: service.NewHost(service.Options{KV: kv, Log: log}), Log: log, Console: &s.console,
+	s.m, err = New(Options{File: filepath.Join(s.dir, "stagepost.toml"), Host: service.NewHost(service.Options{KV: kv, Log: log}), Wasm: s.wasm, Log: log, Console: &s.console,
 		Prepare: func(old, next *config.Config) (func(), func(), error) {
 			if s.prepare != nil {
 				return s.prepare(old, next)

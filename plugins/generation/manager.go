@@ -27,12 +27,14 @@ import (
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/lua"
 	"github.com/stagepost/stagepost/plugins/service"
+	"github.com/stagepost/stagepost/plugins/wasm"
 )
 
 // Options are what a Manager works with.
 type Options struct {
 	File    string // stagepost.toml
 	Host    *service.Host
+	Wasm    *wasm.Engine // nil: each plugin in WebAssembly gets one of its own
 	Log     *slog.Logger
 	Console io.Writer // gets one line a change and one a refusal
 	// Prepare opens what a new configuration needs, before the swap; commit and abort end it. nil: nothing to open.
@@ -78,7 +80,7 @@ func New(o Options) (*Manager, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	b := builder{host: o.Host, cfg: r.cfg, log: o.Log, turns: m.turns}
+	b := builder{host: o.Host, wasm: o.Wasm, cfg: r.cfg, log: o.Log, turns: m.turns}
 	gen, loaded, err := b.build(1, r.sources, nil)
 	if err != nil {
 		return nil, err
@@ -210,7 +212,7 @@ func (m *Manager) swap(old *state, r reading) error {
 	if cfg.Data != old.cfg.Data {
 		return cfg.Errorf([]string{"data"}, "the data folder cannot change while the server runs; restart it to move from %s", old.cfg.Data)
 	}
-	b := builder{host: m.opts.Host, cfg: cfg, log: m.opts.Log, turns: m.turns}
+	b := builder{host: m.opts.Host, wasm: m.opts.Wasm, cfg: cfg, log: m.opts.Log, turns: m.turns}
 	gen, loaded, err := b.build(old.number+1, r.sources, old.loaded)
 	if err != nil {
 		return err

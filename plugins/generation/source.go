@@ -15,12 +15,14 @@ import (
 	"strings"
 
 	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/plugins/wasm"
 )
 
 // Bounds of what is read. They are far beyond what plugins need and keep a stray device or dump from being loaded.
 const (
 	maxPlugins = 1_000
 	maxFile    = 1 << 20
+	maxModule  = 16 << 20  // a plugin.wasm
 	maxFiles   = 1_000     // in one plugin
 	maxAll     = 128 << 20 // bytes, in all plugins
 	maxFolders = 8         // how deep a plugin's folders go
@@ -37,15 +39,21 @@ type budget struct {
 type Source struct {
 	Name  string // file name without .lua, or the folder's name
 	Label string // how messages call it: "plugins/vip.lua", "plugins/vip", "bundled/relay"
-	Main  string // key in Files of the code: "vip.lua" or "init.lua"
+	Main  string // key in Files of the code: "vip.lua", "init.lua" or "plugin.wasm"
 	Files map[string][]byte
 	From  string // "folder" or "bundled"
 	Hash  [32]byte
 }
 
+// IsFolder tells a plugin that is a folder from one that is a single file.
+func (s *Source) IsFolder() bool { return !strings.HasSuffix(s.Label, ".lua") }
+
+// IsWasm tells a plugin in WebAssembly from one in Lua.
+func (s *Source) IsWasm() bool { return s.Main == wasm.File }
+
 // Path is how messages call one file of the plugin.
 func (s *Source) Path(file string) string {
-	if strings.HasSuffix(s.Label, ".lua") {
+	if !s.IsFolder() {
 		return s.Label
 	}
 	return s.Label + "/" + file
@@ -124,8 +132,13 @@ func readOne(full, label string, info fs.FileInfo, left *budget) (_ *Source, err
 		if len(s.Files) == 0 {
 			return nil, nil
 		}
-		if s.Files["init.lua"] == nil {
-			return nil, fmt.Errorf("%s: there is no init.lua in it; a folder here is a plugin, unless its name begins with a dot", s.Label)
+		switch lua, code := s.Files["init.lua"] != nil, s.Files[wasm.File] != nil; {
+		case lua && code:
+			return nil, fmt.Errorf("%s: there are an init.lua and a %s in it; a plugin is one of them", s.Label, wasm.File)
+		case code:
+			s.Main = wasm.File
+		case !lua:
+			return nil, fmt.Errorf("%s: there is no init.lua in it, nor a %s; a folder here is a plugin, unless its name begins with a dot", s.Label, wasm.File)
 		}
 	case s.Name != name:
 		s.Main = name
@@ -200,7 +213,7 @@ func (s *Source) readTree(dir, prefix string, left *budget) error {
 			}
 			continue
 		}
-		if !strings.HasSuffix(rel, ".lua") && rel != "plugin.toml" {
+		if !strings.HasSuffix(rel, ".lua") && rel != "plugin.toml" && rel != wasm.File {
 			continue
 		}
 		if len(s.Files) >= maxFiles {
@@ -215,12 +228,16 @@ func (s *Source) readTree(dir, prefix string, left *budget) error {
 
 // readFile reads one file of the folder within all bounds.
 func readFile(name, label string, left *budget) ([]byte, error) {
-	data, err := config.ReadFile(name, maxFile)
+	most := int64(maxFile)
+	if filepath.Base(name) == wasm.File {
+		most = maxModule
+	}
+	data, err := config.ReadFile(name, most)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", label, plain(err))
 	}
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s: is larger than %d bytes, the most that is loaded", label, maxFile)
+	if int64(len(data)) > most {
+		return nil, fmt.Errorf("%s: is larger than %d bytes, the most that is loaded", label, most)
 	}
 	if left.bytes -= int64(len(data)); left.bytes < 0 {
 		return nil, fmt.Errorf("%s: the plugin folder holds more than %d bytes", label, int64(maxAll))
