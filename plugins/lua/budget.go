@@ -158,7 +158,7 @@ func (b *Budget) afford(n int) bool {
 	if b.cause == nil && (n < 0 || int64(n) > b.room()) {
 		b.exhaust(ErrMemory, size(b.limits.Bytes))
 	}
-	return b.cause == nil && b.enlarge()
+	return b.cause == nil && b.enlarge(int64(n))
 }
 
 // room is how many bytes the call may still allocate.

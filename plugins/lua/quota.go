@@ -15,13 +15,15 @@ import (
 // CPU serves sessions too: where there are two, the other one is busy with system calls and collecting garbage.
 //
 // Memory is shared by the calls of one plugin: what a call allocates beyond freeBytes is taken from the plugin's largeBytes, all
-// that the call may come to at once, so calls never wait for each other in a circle.
+// that the call may come to at once, so calls never wait for each other in a circle. It gets them in parts, and rests for each.
 const (
 	turnTime   = 200 * time.Microsecond // then a turn is passed on
 	restEvery  = 400 * time.Microsecond
 	restTime   = 200 * time.Microsecond
 	freeBytes  = 1 << 20
 	largeBytes = 128 << 20
+	partBytes  = 256 << 10
+	partRest   = time.Millisecond // for each part
 )
 
 // Turns are the turns of one server.
@@ -143,13 +145,16 @@ func (b *Budget) endTurn() {
 	}
 }
 
-// enlarge makes what the call may allocate beyond freeBytes its own. It is false, and the call at its end, when other calls of
-// the plugin keep it until the deadline.
-func (b *Budget) enlarge() bool {
+// enlarge puts the next part of what the call may allocate beyond freeBytes into its reach, n bytes at least. Before the first one
+// it makes all of them the call's own; then the call rests in its turn, so that what plugins allocate in sum makes the garbage
+// collector run now and then, and not all the time. It is false, and the call at its end, when there is no turn, or other calls
+// of the plugin keep the memory, until the deadline.
+func (b *Budget) enlarge(n int64) bool {
 	if b.more == 0 {
 		return false
 	}
-	if b.memory != nil {
+	part := min(b.more, max(partBytes, n-b.bytes))
+	if b.memory != nil && b.large == 0 {
 		b.large = min(b.limits.Bytes+b.limits.Extra, largeBytes)
 		b.endTurn()
 		if !b.memory.take(b.large, b.deadline.Sub(b.now())) {
@@ -158,7 +163,17 @@ func (b *Budget) enlarge() bool {
 			return false
 		}
 	}
-	b.bytes, b.more = b.bytes+b.more, 0
+	for rests := part / partBytes; rests > 0 && b.turns != nil; rests-- {
+		now := b.now()
+		if !now.Before(b.deadline) {
+			b.exhaust(ErrTime, b.limits.Time.String())
+		}
+		if b.cause != nil || !b.turn(now) {
+			return false
+		}
+		time.Sleep(partRest)
+	}
+	b.bytes, b.more = b.bytes+part, b.more-part
 	return true
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	glua "github.com/yuin/gopher-lua"
@@ -271,5 +272,32 @@ func TestRest(t *testing.T) {
 	turns.rest(time.Unix(0, last).Add(restEvery - 1))
 	if turns.rested.Load() != last {
 		t.Error("it rested again too early")
+	}
+}
+
+// TestMemoryRests: what a call allocates beyond what is free to all comes in parts, with a rest for each, as far as its time goes.
+func TestMemoryRests(t *testing.T) {
+	for _, c := range []struct {
+		src   string
+		time  time.Duration
+		least time.Duration // that it rests
+		most  time.Duration
+		want  string
+	}{
+		{"function on.test() return #('x'):rep(500000) end", time.Second, 0, 0, ""},
+		{"function on.test() return #('x'):rep(3000000) end", time.Second, 7 * partRest, 20 * partRest, ""},
+		{"function on.test() for i = 1, 40 do local s = ('x'):rep(100000) .. i end end", time.Second, 11 * partRest, 50 * partRest, ""},
+		{"function on.test() return #('x'):rep(9000000) end", 5 * time.Millisecond, 5 * partRest, 6 * partRest, "ran out of time (5ms)"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now() // it passes only while the call rests
+			err := crowd(t, c.src, Options{Turns: NewTurns(), memory: &quota{free: largeBytes}}, Limits{Time: c.time}, 1, func(*Instance) {})[0]
+			if took := time.Since(start); took < c.least || took > c.most {
+				t.Errorf("%s: it rested for %s, want %s to %s", c.src, took, c.least, c.most)
+			}
+			if err == nil && c.want != "" || err != nil && (c.want == "" || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%s: %v, want %q", c.src, err, c.want)
+			}
+		})
 	}
 }
