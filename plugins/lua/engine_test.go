@@ -122,6 +122,7 @@ func TestLanguage(t *testing.T) {
 		{`local i, t = 1, {} i, t[i] = i + 1, 20 return i, t[1], t[2]`, `2 20 nil`},
 		{`local function f() return 1, 2, 3 end local t = {} t.a, t.b = f() return t.a, t.b`, `1 2`},
 		{`local function f() return 1, 2, 3 end local t = {} t.a = f() local x, y = 0, 0 x, y = f() return t.a, x, y, #{f()}, #{f(), f()}`, `1 1 2 3 4`},
+		{`local function f() return 1, 2 end local k = "y" local a, b, c = {5, x = f()}, {f(), [k] = 1}, {f(), [k] = f()} return #a, a.x, #b, b.y, #c, c.y`, `1 1 1 1 1 1`},
 		{`local function f() end local t = {a = 1} t.a = f() return t.a`, `nil`},
 		{`local function g(x) return "g" .. x end
 		  local function f(x) x = (g(x)) return x end

@@ -269,7 +269,7 @@ func constructor(e *ast.TableExpr) ast.Expr {
 		}
 		if f.Key == nil {
 			items++
-			fields = append(fields, &ast.Field{Value: value})
+			fields = append(fields, &ast.Field{Value: single(value)})
 			cost += itemBytes
 			continue
 		}
@@ -278,7 +278,7 @@ func constructor(e *ast.TableExpr) ast.Expr {
 			computed = append(computed, key, value)
 			continue
 		}
-		fields = append(fields, &ast.Field{Key: key, Value: value})
+		fields = append(fields, &ast.Field{Key: key, Value: single(value)}) // gopher-lua would take all values of a last one
 		cost += fieldBytes
 	}
 	line := e.Line()
