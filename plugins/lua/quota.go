@@ -18,12 +18,12 @@ import (
 // that the call may come to at once, so calls never wait for each other in a circle. It gets them in parts, and rests for each.
 const (
 	turnTime   = 200 * time.Microsecond // then a turn is passed on
-	restEvery  = 400 * time.Microsecond
-	restTime   = 200 * time.Microsecond
+	restEvery  = 200 * time.Microsecond
+	restTime   = 400 * time.Microsecond
 	freeBytes  = 1 << 20
 	largeBytes = 128 << 20
 	partBytes  = 256 << 10
-	partRest   = time.Millisecond // for each part
+	partRest   = 2 * time.Millisecond // for each part
 )
 
 // Turns are the turns of one server.
