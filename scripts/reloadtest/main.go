@@ -24,9 +24,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"github.com/stagepost/stagepost/scripts/longrun"
 )
 
 func main() {
@@ -42,37 +42,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, "reloadtest: -program is needed, and nothing but flags; run scripts/soak reload")
 		os.Exit(64)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ok, err := inFolder(ctx, s)
-	stop()
-	switch {
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "reloadtest:", err)
-		os.Exit(1)
-	case !ok:
-		os.Exit(1)
-	}
-}
-
-// inFolder runs everything in the folder of the settings, or in a temporary one.
-func inFolder(ctx context.Context, s settings) (ok bool, err error) {
-	temporary := s.dir == ""
-	if temporary {
-		if s.dir, err = os.MkdirTemp("", "stagepost-soak"); err != nil {
+	longrun.Main("reloadtest", s.dir, func(ctx context.Context, dir string) (bool, error) {
+		s.dir = dir
+		report, err := run(ctx, s, os.Stdout)
+		if err != nil {
 			return false, err
 		}
-	}
-	report, err := run(ctx, s, os.Stdout)
-	if err == nil {
 		report.print(os.Stdout)
-		ok = len(report.violations) == 0
-	}
-	switch {
-	case !temporary:
-	case ok:
-		err = os.RemoveAll(s.dir)
-	default:
-		fmt.Println("The folder is kept:", s.dir)
-	}
-	return ok, err
+		return len(report.violations) == 0, nil
+	})
 }
