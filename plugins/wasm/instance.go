@@ -50,10 +50,12 @@ type instance struct {
 	services *service.Context
 	ctx      context.Context // by which host functions find the instance
 	parked   time.Time
+	spent    bool // its code failed, so what it holds cannot be trusted
 
 	// Of the call that runs.
 	call     *hooks.Call
 	deadline time.Time
+	turn     time.Time // when its turn began; zero: it has none
 	slice    int64
 	rest     int64 // of the budget, beyond what the guest has as fuel
 	timed    bool  // the time gave less fuel than the budget had
@@ -143,17 +145,25 @@ func (in *instance) give(b []byte) (uint32, error) {
 // handle asks the plugin at a stage.
 func (in *instance) handle(c *hooks.Call) (*hooks.Verdict, error) {
 	in.call = c
+	if err := in.plugin.Engine.turns.take((*lazyContext)(c)); err != nil {
+		in.call = nil
+		return nil, err
+	}
+	in.turn = time.Now()
 	in.limit(callFuel, c.Deadline())
 	in.services.Begin(c)
 	defer in.endCall()
+	in.spent = true // until it answered
 	got, err := in.hook.Call(in.ctx, uint64(c.Stage))
 	if err != nil {
 		return nil, in.errorFrom(err)
 	}
 	switch r := int64(got[0]); {
 	case r == 0:
+		in.spent = false
 		return nil, nil
 	case r < 0:
+		in.spent = false
 		why := fmt.Sprintf("%s gave up (%d)", c.Stage, r)
 		if in.told != "" {
 			why += ": " + in.told
@@ -168,12 +178,14 @@ func (in *instance) handle(c *hooks.Call) (*hooks.Verdict, error) {
 		if err != nil {
 			return nil, &Error{File: in.plugin.File, Message: fmt.Sprintf("%s answered what is no verdict: %s", c.Stage, err)}
 		}
+		in.spent = false
 		return v, nil
 	}
 }
 
 // endCall forgets the call.
 func (in *instance) endCall() {
+	in.pause()
 	in.services.Begin(nil)
 	in.call, in.results, in.facts, in.told, in.read = nil, nil, nil, "", 0
 }
@@ -221,8 +233,31 @@ func (in *instance) use(n int64) {
 // refill gives more when half of a slice is used.
 func (in *instance) refill() {
 	if in.fuel != nil && in.rest > 0 && int64(in.fuel.Get()) < in.slice/2 {
+		if !in.turn.IsZero() && in.plugin.Engine.turns.waiting.Load() > 0 {
+			in.pause()
+			in.resume()
+		}
 		in.grant()
 	}
+}
+
+// pause gives the turn back, if there is one: the start of an instance has none.
+func (in *instance) pause() {
+	if !in.turn.IsZero() {
+		in.plugin.Engine.turns.giveBack(in.turn)
+		in.turn = time.Time{}
+	}
+}
+
+// resume takes a turn again, in the middle of a call.
+func (in *instance) resume() {
+	if in.call == nil {
+		return
+	}
+	if err := in.plugin.Engine.turns.take((*lazyContext)(in.call)); err != nil {
+		panic(&fault{hooks.OverTime.Error(), hooks.OverTime})
+	}
+	in.turn = time.Now()
 }
 
 // spend is use for package service, which reports the error.

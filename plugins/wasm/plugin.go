@@ -91,7 +91,7 @@ func (p *Plugin) handle(c *hooks.Call) (*hooks.Verdict, error) {
 		return nil, err
 	}
 	v, err := in.handle(c)
-	p.pool.put(in, err != nil)
+	p.pool.put(in, in.spent)
 	return v, err
 }
 

@@ -85,6 +85,7 @@ type rig struct {
 	log    bytes.Buffer
 	engine *Engine
 	host   *service.Host
+	many   bool // instances
 }
 
 func newRig(t testing.TB, o EngineOptions) *rig {
@@ -115,7 +116,7 @@ func (r *rig) load(wasm []byte) (*Plugin, error) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return Load(PluginOptions{Name: "p", File: "plugins/p/plugin.wasm", Wasm: wasm, Manifest: man, Settings: set, Host: r.host, Instances: 2, Engine: r.engine})
+	return Load(PluginOptions{Name: "p", File: "plugins/p/plugin.wasm", Wasm: wasm, Manifest: man, Settings: set, Host: r.host, Instances: r.instances(), Engine: r.engine})
 }
 
 func (r *rig) mustLoad(wasm []byte) *Plugin {
@@ -186,4 +187,11 @@ func testCall(t testing.TB, s hooks.Stage) (*hooks.Call, *recorder) {
 			Rcpts: []*hooks.RcptView{{Rcpt: env.Rcpts[0], Message: c.Message}, {Rcpt: env.Rcpts[1], Message: c.Message, Index: 1}}}
 	}
 	return c, rec
+}
+
+func (r *rig) instances() int {
+	if r.many {
+		return 0 // the default
+	}
+	return 2
 }
