@@ -205,6 +205,7 @@ func TestCompileIsBounded(t *testing.T) {
 	r := newRig(t, EngineOptions{})
 	for name, code := range map[string]string{
 		"loops in loops": strings.Repeat("loop ", 400) + strings.Repeat("end ", 400) + "i64.const 0",
+		"groups of them": "locals" + strings.Repeat(" i32", 500) + "\n" + strings.Repeat(strings.Repeat("loop local.get 1 local.set 2 ", 49)+strings.Repeat("local.get 3 br_if 0 end ", 49), 40) + "i64.const 0",
 		"many blocks":    strings.Repeat("local.get 0 if end ", 20_000) + "i64.const 0",
 	} {
 		begin := time.Now()

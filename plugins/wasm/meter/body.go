@@ -271,8 +271,9 @@ func (b *bodyWriter) open(op byte, begin int) {
 		r.failAt(at, "there is no block type %d", t)
 	}
 	b.blocks++
-	if op == opLoop {
+	if op == opLoop { // for compilers the more blocks, the deeper it lies
 		b.loops++
+		b.blocks += 4*b.loops - 1
 	}
 	switch lim := &b.w.Limits; {
 	case len(b.frames) > lim.Nesting:
@@ -280,7 +281,7 @@ func (b *bodyWriter) open(op byte, begin int) {
 	case op == opLoop && b.loops > lim.Loops:
 		r.failAt(begin, "loops are nested more than %d deep", lim.Loops)
 	case b.blocks > lim.Blocks:
-		r.failAt(begin, "the function has more than %d blocks, loops and ifs", lim.Blocks)
+		r.failAt(begin, "the function has more than %d blocks and ifs, a loop counting as four, and one in a loop as eight, and so on", lim.Blocks)
 	case b.blocks*b.locals > lim.BlockLocals:
 		r.failAt(begin, "%d blocks and %d locals are too many together; their product is at most %d", b.blocks, b.locals, lim.BlockLocals)
 	}

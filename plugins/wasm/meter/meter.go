@@ -50,8 +50,8 @@ type Limits struct {
 	Stack     int   // units; see the package comment
 	Fuel      int64 // of the start function
 
-	// Compilers take more than linear time for these: blocks, loops and ifs of a function; their number times that of the locals;
-	// loops in loops.
+	// Compilers take more than linear time, and memory, for these: blocks, loops and ifs of a function, where a loop counts as four,
+	// one in a loop as eight, and so on; their number times that of the locals; loops in loops.
 	Blocks, BlockLocals, Loops int
 }
 
@@ -59,7 +59,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{Size: 16 << 20, Types: 10_000, Imports: 200, Functions: 50_000, Tables: 16, Globals: 10_000, Exports: 1_000, Segments: 100_000,
 		Params: 100, Locals: 5_000, Body: 512 << 10, Nesting: 4_000, Pages: 512, Elements: 200_000, Stack: 32_768, Fuel: 10_000_000,
-		Blocks: 8_000, BlockLocals: 1_000_000, Loops: 50}
+		Blocks: 8_000, BlockLocals: 500_000, Loops: 50}
 }
 
 // ValueType is a type of the specification, as it is encoded.
