@@ -15,7 +15,7 @@ var attacks = []struct{ name, imports, hook, want string }{
 	{"S1 endless loop", "", "loop br 0 end i64.const 0", "ran out of instructions"},
 	{"S3 memory.grow without end", "", "loop i32.const 1 memory.grow drop br 0 end i64.const 0", "ran out of instructions"},
 	{"S3 table.grow without end", "table 1", "loop ref.null 112 i32.const 100000 table.grow drop br 0 end i64.const 0", "ran out of instructions"},
-	{"S3 results of services", "", "loop i32.const 2000 i32.const 10 i32.const 2100 i32.const 8 call svc drop br 0 end i64.const 0", "ran out of instructions"},
+	{"S3 results of services", "", "loop i32.const 2000 i32.const 11 i32.const 2100 i32.const 7 call svc drop br 0 end i64.const 0", "16 results are open"},
 	{"S8 recursion", "", "local.get 0 call stagepost_hook", "stack overflow"},
 	{"S9 memory.fill", "", "loop i32.const 0 i32.const 1 i32.const 0x20000 memory.fill br 0 end i64.const 0", "ran out of instructions"},
 	{"S9 call tree", "", "i32.const 40 call tree i64.extend_i32_u\nfunc tree i32 -> i32\nlocal.get 0 i32.eqz if:i32 i32.const 1 else local.get 0 i32.const 1 i32.sub call tree local.get 0 i32.const 1 i32.sub call tree i32.add end", "ran out of instructions"},
@@ -40,11 +40,12 @@ var attacks = []struct{ name, imports, hook, want string }{
 
 // TestAttacks: each call ends in time with what it says, the plugin answers by on_error, and the next call gets a fresh instance.
 func TestAttacks(t *testing.T) {
-	svc := "data 2000 \"json.encode\"\n"
-	line, n := data(t, 2100, []any{strings.Repeat("x", 5)})
-	svc = strings.ReplaceAll(svc, "json.encode", "re.matchxx") + line
+	line, n := data(t, 2100, []any{"xxxxx"})
+	if n != 7 {
+		t.Fatalf("the arguments have %d bytes", n)
+	}
+	svc := "data 2000 \"hash.sha256\"\n" + line
 	bad, m := data(t, 3200, map[string]any{"kind": int64(hooks.Reject), "code": int64(250)})
-	_ = n
 	for _, tt := range attacks {
 		hook := strings.ReplaceAll(tt.hook, "0xc80000000WW", fmt.Sprintf("0x%x", 3200<<32|m))
 		text := svc + bad + "data 2200 \"X-A\"\nexport func stagepost_hook i32 -> i64\n" + hook
