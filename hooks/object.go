@@ -49,6 +49,19 @@ func (r *RcptView) label(detail string) string {
 	return r.name
 }
 
+// FactsOf returns the facts of an object as a handler has it; nil for one that has none.
+func FactsOf(object any) *message.Facts {
+	switch o := object.(type) {
+	case *message.Session:
+		return &o.Facts
+	case *MessageView:
+		return &o.Facts
+	case *RcptView:
+		return &o.Facts
+	}
+	return nil
+}
+
 // DeliveryView is the object delivery: one attempt of recipients that share a plan.
 type DeliveryView struct {
 	Message *MessageView

@@ -1,7 +1,6 @@
 package lua
 
 import (
-	"fmt"
 	"slices"
 
 	glua "github.com/yuin/gopher-lua"
@@ -85,9 +84,9 @@ func bindingOf(L *glua.LState) *binding { return InstanceOf(L).host.(*binding) }
 func (t *types) getter(f hooks.Field) Getter {
 	switch {
 	case f.Type == hooks.TypeFacts:
-		return func(L *glua.LState, o any) glua.LValue { return bindingOf(L).wrap(t.facts, factsOf(o)) }
+		return func(L *glua.LState, o any) glua.LValue { return bindingOf(L).wrap(t.facts, hooks.FactsOf(o)) }
 	case f.Type == hooks.TypeMyFacts:
-		return func(L *glua.LState, o any) glua.LValue { return bindingOf(L).wrap(t.my, factsOf(o)) }
+		return func(L *glua.LState, o any) glua.LValue { return bindingOf(L).wrap(t.my, hooks.FactsOf(o)) }
 	case f.Str != nil:
 		return func(L *glua.LState, o any) glua.LValue {
 			s := f.Str(o)
@@ -130,18 +129,6 @@ func (t *types) getter(f hooks.Field) Getter {
 		}
 		return lv
 	}
-}
-
-func factsOf(o any) *message.Facts {
-	switch o := o.(type) {
-	case *message.Session:
-		return &o.Facts
-	case *hooks.MessageView:
-		return &o.Facts
-	case *hooks.RcptView:
-		return &o.Facts
-	}
-	panic(fmt.Sprintf("%T has no facts", o))
 }
 
 // object wraps the object of a scope.

@@ -163,21 +163,9 @@ func (in *instance) value(f *hooks.Field, o any) (any, error) {
 	return m, nil
 }
 
-func factsIn(o any) *message.Facts {
-	switch o := o.(type) {
-	case *message.Session:
-		return &o.Facts
-	case *hooks.MessageView:
-		return &o.Facts
-	case *hooks.RcptView:
-		return &o.Facts
-	}
-	return nil
-}
-
 // factsOf are the facts of an object whose names begin so, without that, and with those that this call staged.
 func (in *instance) factsOf(o any, prefix string) map[string]any {
-	facts := factsIn(o)
+	facts := hooks.FactsOf(o)
 	m := map[string]any{}
 	for _, f := range facts.All() {
 		if name, ok := strings.CutPrefix(f.Name, prefix); ok {
@@ -301,7 +289,7 @@ func addressOf(v any) (smtp.Address, error) {
 func editFact(in *instance, o any, v any) error {
 	list, _ := v.([]any)
 	name, ok := textAt(list, 0)
-	facts := factsIn(o)
+	facts := hooks.FactsOf(o)
 	if !ok || len(list) != 2 || facts == nil {
 		return fmt.Errorf("fact takes a session, message or rcpt, and [name, value]")
 	}
