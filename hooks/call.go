@@ -203,7 +203,7 @@ func (c *Call) AddRcpt(a smtp.Address, class message.Class) error {
 		return err
 	}
 	if class == Relay && !c.hook.Needs.Relay {
-		return errRelay
+		return c.hook.Needs.Refuse(relaying, "relay")
 	}
 	if class != Local && class != Relay {
 		return fmt.Errorf(`add_rcpt: class is "local" or "relay", not %q`, string(class))
@@ -242,14 +242,14 @@ func (c *Call) Schedule(s Schedule) error {
 	return c.stage(edit{op: opSchedule, sched: s})
 }
 
-var errRelay = fmt.Errorf(`accept "relay" is not granted: ask with needs = { relay = true }`)
+const relaying = `accept "relay"`
 
 func (c *Call) editing(op editOp, part Editing, name string, at ...Stage) error {
 	if err := c.at(op, at...); err != nil {
 		return err
 	}
 	if c.hook.Needs.Edit&part == 0 {
-		return fmt.Errorf("%s is not granted: ask with needs = { edit = {%q} }", editNames[op], name)
+		return c.hook.Needs.Refuse(editNames[op], "edit "+name)
 	}
 	return nil
 }
@@ -282,5 +282,5 @@ func (c *Call) Reading(level Reading) error {
 	if level == ReadBody {
 		word = "body"
 	}
-	return fmt.Errorf("reading the %s is not granted: ask with needs = { read = %q }", word, word)
+	return c.hook.Needs.Refuse("reading the "+word, "read "+word)
 }

@@ -259,8 +259,8 @@ func TestMatchHost(t *testing.T) {
 		{"*", "a.example:25", true}, {"*:25", "a.example:25", true}, {"*:25", "a.example:2525", false}, {"a.example:25", "a.example:25", true},
 		{"*.example:25", "a.example:25", true}, {"*.example:25", "a.other:25", false}, {"a*:2*", "a.example:25", true}, {"a*b*c", "abc", true}, {"a*a", "a", false},
 	} {
-		if got := matchHost(c.pattern, c.host); got != c.want {
-			t.Errorf("matchHost(%q, %q) = %v", c.pattern, c.host, got)
+		if got := Matches(c.pattern, c.host); got != c.want {
+			t.Errorf("Matches(%q, %q) = %v", c.pattern, c.host, got)
 		}
 	}
 }

@@ -171,7 +171,7 @@ func (h *Hook) placed(err error) error { return fmt.Errorf("%s: %w", h.Pos, err)
 func (c *Call) granted(h *Hook, v *Verdict) error {
 	switch {
 	case v.Kind == Accept && c.Stage == Rcpt && v.Class == Relay && !h.Needs.Relay:
-		return errRelay
+		return h.Needs.Refuse(relaying, "relay")
 	case v.Kind == RouteTo:
 		if via := v.Plan.Via; via != "" && via != message.ViaSMTP && via != message.ViaLMTP && via != h.Plugin {
 			return fmt.Errorf("route: via is smtp, lmtp or this plugin (%s), not %q", h.Plugin, via)

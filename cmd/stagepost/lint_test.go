@@ -16,7 +16,7 @@ func TestPluginLint(t *testing.T) {
 
 	s.write("plugins/lazy.lua", "plugin { id = \"lazy\", needs = { dns = true },\n  config = { a = { type = \"int\" } } }\nfunction on.rcpt(r) local b = config.b end\n")
 	r := s.run("plugin", "lint")
-	s.want(r, exitFailed, "plugins/lazy.lua:1: warning: it has no version", "plugins/lazy.lua:1: warning: needs = { dns = true }: nothing asks the DNS",
+	s.want(r, exitFailed, "plugins/lazy.lua:1: warning: it has no version", "plugins/lazy.lua:1: warning: needs = { dns = true }: nothing uses it",
 		"plugins/lazy.lua:2: warning: nothing reads the setting a", "plugins/lazy.lua:3: warning: config.b is always nil",
 		"plugins/lazy.transcript:1: warning: there is no such file, nor another test", "7 warnings", "!error", "!README")
 	s.want(s.run("plugin", "lint", "vip"), 0, "ok: 1 plugin")

@@ -26,6 +26,7 @@ import (
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/lua"
+	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/service"
 	"github.com/stagepost/stagepost/plugins/wasm"
 )
@@ -284,8 +285,8 @@ func difference(old, next *state) string {
 // asksMore says what a new version of a plugin may do and the old one might not: who writes into the folder grants it, but
 // whoever reads the console should know.
 func asksMore(old, next *hooks.Needs) string {
-	had := needWords(old)
-	more := slices.DeleteFunc(needWords(next), func(w string) bool { return slices.Contains(had, w) })
+	had := manifest.Words(old)
+	more := slices.DeleteFunc(manifest.Words(next), func(w string) bool { return slices.Contains(had, w) })
 	if len(more) == 0 {
 		return ""
 	}

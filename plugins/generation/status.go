@@ -6,6 +6,7 @@ import (
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/lua"
+	"github.com/stagepost/stagepost/plugins/manifest"
 )
 
 // PluginStatus is one plugin of the generation in force.
@@ -59,31 +60,7 @@ func statuses(loaded []*shared) []PluginStatus {
 }
 
 // NeedWords says what the plugin was granted, in the words of the manifest.
-func (p *PluginStatus) NeedWords() []string { return needWords(&p.Needs) }
-
-func needWords(n *hooks.Needs) []string {
-	words := []string{}
-	add := func(ok bool, word string) {
-		if ok {
-			words = append(words, word)
-		}
-	}
-	add(n.DNS, "dns")
-	add(n.KV, "kv own")
-	add(n.Read == hooks.ReadHeaders, "read headers")
-	add(n.Read == hooks.ReadBody, "read body")
-	add(n.Edit&hooks.EditHeaders != 0, "edit headers")
-	add(n.Edit&hooks.EditSender != 0, "edit sender")
-	add(n.Edit&hooks.EditRcpts != 0, "edit rcpts")
-	for _, f := range n.Facts {
-		add(true, "fact "+f)
-	}
-	for _, r := range n.Route {
-		add(true, "route "+r)
-	}
-	add(n.Relay, "relay")
-	return words
-}
+func (p *PluginStatus) NeedWords() []string { return manifest.Words(&p.Needs) }
 
 // PluginUse is what the plugins of the generation in force did.
 type PluginUse struct {

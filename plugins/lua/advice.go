@@ -200,11 +200,14 @@ func (a *adviser) needs() {
 	}
 	unused := func(form, why string) { a.about(0, "needs = { %s }: %s", form, why) }
 	n := a.man.Needs
-	if n.DNS && !a.seen.globals["dns"] {
-		unused("dns = true", "nothing asks the DNS")
-	}
-	if n.KV && !a.seen.globals["kv"] {
-		unused(`kv = "own"`, "nothing uses kv")
+	for _, name := range []string{"dns", "kv", "http", "net", "lookup", "secrets", "inject"} { // what services do
+		if n.Refuse("", name) == nil && !a.serves(name) {
+			form, value, _ := strings.Cut(hooks.AskFor(name), " = ")
+			if strings.HasPrefix(value, "{") {
+				value = "..."
+			}
+			unused(form+" = "+value, "nothing uses it")
+		}
 	}
 	if n.Relay && !a.seen.globals[hooks.Accept.String()] && !a.method("edit rcpts") {
 		unused("relay = true", "nothing accepts a recipient")
@@ -221,7 +224,7 @@ func (a *adviser) needs() {
 	for _, e := range []struct {
 		part hooks.Editing
 		name string
-	}{{hooks.EditHeaders, "headers"}, {hooks.EditSender, "sender"}, {hooks.EditRcpts, "rcpts"}} {
+	}{{hooks.EditHeaders, "headers"}, {hooks.EditSender, "sender"}, {hooks.EditRcpts, "rcpts"}, {hooks.EditBody, "body"}} {
 		if n.Edit&e.part != 0 && !a.method("edit "+e.name) {
 			unused(fmt.Sprintf("edit = {%q}", e.name), "nothing changes them")
 		}
@@ -231,6 +234,13 @@ func (a *adviser) needs() {
 			unused(fmt.Sprintf("facts = {%q}", fact), "nothing sets it")
 		}
 	}
+}
+
+// serves tells whether a service is named that needs this.
+func (a *adviser) serves(needs string) bool {
+	return slices.ContainsFunc(service.Services(), func(s service.Service) bool {
+		return a.seen.globals[s.Name] && slices.ContainsFunc(s.Funcs, func(f service.Func) bool { return f.Needs == needs })
+	})
 }
 
 // method tells whether a method is named that needs this.

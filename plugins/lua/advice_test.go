@@ -37,8 +37,8 @@ func TestAdvice(t *testing.T) {
 			"x.lua:1: it has no description, which listings show"}},
 
 		{head + `, needs = { dns = true, kv = "own", relay = true, route = {"mx"}, read = "body", edit = {"headers", "sender", "rcpts"}, facts = {"y.z", "w.*"} } }` + hook, []string{
-			"x.lua:1: needs = { dns = true }: nothing asks the DNS",
-			`x.lua:1: needs = { kv = "own" }: nothing uses kv`,
+			"x.lua:1: needs = { dns = true }: nothing uses it",
+			`x.lua:1: needs = { kv = "own" }: nothing uses it`,
 			"x.lua:1: needs = { relay = true }: nothing accepts a recipient",
 			"x.lua:1: needs = { route = ... }: nothing routes",
 			"x.lua:1: needs = { read = ... }: nothing reads the message",

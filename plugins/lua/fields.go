@@ -266,27 +266,11 @@ func (c *checker) granted(function string, line int) {
 
 // need reports that the plugin does not ask for what it does.
 func (c *checker) need(need, what string, line int, from *variable) {
-	ok, ask := true, ""
-	switch n := c.needs; need {
-	case "dns":
-		ok, ask = n.DNS, `dns = true`
-	case "kv":
-		ok, ask = n.KV, `kv = "own"`
-	case "read":
-		ok, ask = n.Read >= hooks.ReadHeaders, `read = "headers"`
-	case "read body":
-		ok, ask = n.Read >= hooks.ReadBody, `read = "body"`
-	case "edit headers":
-		ok, ask = n.Edit&hooks.EditHeaders != 0, `edit = {"headers"}`
-	case "edit sender":
-		ok, ask = n.Edit&hooks.EditSender != 0, `edit = {"sender"}`
-	case "edit rcpts":
-		ok, ask = n.Edit&hooks.EditRcpts != 0, `edit = {"rcpts"}`
-	case "relay":
-		ok, ask = n.Relay, `relay = true`
+	if need == "" {
+		return
 	}
-	if !ok {
-		c.report(line, from, "%s is not granted: ask with needs = { %s }", what, ask)
+	if err := c.needs.Refuse(what, need); err != nil {
+		c.report(line, from, "%s", err)
 	}
 }
 

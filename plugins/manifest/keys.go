@@ -3,7 +3,6 @@ package manifest
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"time"
 
 	"github.com/stagepost/stagepost/core/message"
@@ -61,8 +60,6 @@ var (
 	readPattern    = regexp.MustCompile(`^[a-z][a-z0-9_-]*(\.[A-Za-z0-9_-]+)+\??$`)
 	// Semantic Versioning 2.0.0, item 2, 9 and 10.
 	versionPattern = regexp.MustCompile(`^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$`)
-	// host:port of a next hop in which * stands for any run of characters.
-	hopPattern = regexp.MustCompile(`^(mx|\*|([a-z0-9._*-]+|\[[0-9a-f:.*]+\]):[0-9*]{1,5})$`)
 )
 
 const (
@@ -181,56 +178,5 @@ func whenKeys(w *hooks.When) []Key {
 				d.boolean(at, n, &v)
 				w.User = &v
 			}},
-	}
-}
-
-// needs decodes the capabilities that package hooks declares.
-func (d *decoder) needs(at string, n *node, into *hooks.Needs) {
-	if !n.isTable() {
-		d.want(at, n, `a table of capabilities, as { kv = "own" }`)
-		return
-	}
-	known := hooks.Capabilities()
-	for _, e := range n.keys {
-		i := slices.IndexFunc(known, func(c hooks.Capability) bool { return c.Name == e.name })
-		if i < 0 {
-			names := make([]string, len(known))
-			for i, c := range known {
-				names[i] = c.Name
-			}
-			d.unknown(e.line, "capability", e.name, in(at), names)
-			continue
-		}
-		d.capability(join(at, e.name), e.node, known[i], into)
-	}
-}
-
-// capability decodes one key of needs. A test holds its cases against hooks.Capabilities.
-func (d *decoder) capability(at string, n *node, c hooks.Capability, into *hooks.Needs) {
-	switch c.Name {
-	case "dns":
-		d.boolean(at, n, &into.DNS)
-	case "relay":
-		d.boolean(at, n, &into.Relay)
-	case "kv":
-		_, into.KV = d.oneOf(at, n, "value", c.Values)
-	case "read":
-		switch word, _ := d.oneOf(at, n, "value", c.Values); word {
-		case "headers":
-			into.Read = hooks.ReadHeaders
-		case "body":
-			into.Read = hooks.ReadBody
-		}
-	case "edit":
-		parts := map[string]hooks.Editing{"headers": hooks.EditHeaders, "sender": hooks.EditSender, "rcpts": hooks.EditRcpts}
-		for _, word := range d.words(at, n, "part", c.Values) {
-			into.Edit |= parts[word]
-		}
-	case "facts":
-		d.names(at, n, factPattern, wantFact, &into.Facts)
-	case "route":
-		d.names(at, n, hopPattern, `"mx" or a lower-case pattern of host:port, as "*:587"`, &into.Route)
-	default:
-		panic("plugins/manifest: capability " + c.Name + " is declared and not decoded")
 	}
 }

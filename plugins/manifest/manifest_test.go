@@ -165,8 +165,43 @@ func TestHeaderTooLarge(t *testing.T) {
 func TestCapabilities(t *testing.T) {
 	for _, c := range hooks.Capabilities() {
 		m := lua(t, `plugin { id = "vip", needs = { `+c.Form+` } }`)
-		if reflect.DeepEqual(*m.Needs, hooks.Needs{}) {
-			t.Errorf("%s grants nothing", c.Form)
+		words := Words(m.Needs)
+		if reflect.DeepEqual(*m.Needs, hooks.Needs{}) || len(words) == 0 || !strings.HasPrefix(words[0], c.Name) {
+			t.Errorf("%s grants %q", c.Form, words)
+		}
+		if err := m.Needs.Refuse("it", c.Name); err != nil {
+			t.Errorf("%s: %v", c.Form, err)
+		}
+		for _, v := range c.Values {
+			asked := lua(t, `plugin { id = "vip", needs = { `+hooks.AskFor(c.Name+" "+v)+` } }`).Needs
+			if err := asked.Refuse("it", c.Name+" "+v); err != nil || !slices.Contains(Words(asked), c.Name+" "+v) {
+				t.Errorf("%s %s: %v; asked is %q", c.Name, v, err, Words(asked))
+			}
+		}
+		if err := new(hooks.Needs).Refuse("it", c.Name); err == nil || err.Error() != "it is not granted: ask with needs = { "+c.Form+" }" {
+			t.Errorf("%s: nothing is asked for, and the refusal is %v", c.Name, err)
+		}
+	}
+}
+
+// TestLists reads what may stand in the lists of needs, and what may not.
+func TestLists(t *testing.T) {
+	for _, c := range []struct{ key, good, bad string }{
+		{"http", `"*", "private", "api.example.org:443", "*.example.org:*", "192.0.2.1:80", "[2001:db8::1]:443"`, `"api.example.org", "API.example.org:443", "mx", "https://a:1", "a:b", "unix:/x"`},
+		{"net", `"*:10040", "private", "unix:/run/policyd.sock"`, `"unix:x", "unix:/a b", "mx", "host"`},
+		{"lookup", `"users", "*", "user-*"`, `"Users", "a b", "", "a.b"`},
+		{"secrets", `"dkim/*", "api_token", "dkim/example.org"`, `"/dkim", "dkim/", "../dkim", "dkim/..", "a//b", ".x"`},
+		{"route", `"mx", "*", "private", "*:587", "[::1]:25"`, `"unix:/x", "host", "a:b"`},
+	} {
+		good, bad := strings.Split(c.good, ", "), strings.Split(c.bad, ", ")
+		m := lua(t, fmt.Sprintf(`plugin { id = "vip", needs = { %s = {%s} } }`, c.key, c.good))
+		if n := len(Words(m.Needs)); n != len(good) {
+			t.Errorf("%s = {%s} is %q", c.key, c.good, Words(m.Needs))
+		}
+		for _, b := range bad {
+			if _, err := read("x.lua", fmt.Appendf(nil, `plugin { id = "vip", needs = { %s = {%s} } }`, c.key, b)); err == nil || !strings.Contains(err.Error(), "needs."+c.key+": "+b+"; want ") {
+				t.Errorf("%s = {%s}: %v", c.key, b, err)
+			}
 		}
 	}
 }

@@ -17,7 +17,6 @@ package service
 import (
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -208,8 +207,10 @@ func (f *Func) do(c *Context, args []any) (any, error) {
 	if c.call == nil && !f.AtLoad {
 		return nil, fmt.Errorf("it does not work while the plugin loads; call it in a handler")
 	}
-	if err := f.granted(c.Needs); err != nil {
-		return nil, err
+	if f.Needs != "" {
+		if err := c.Needs.Refuse("it", f.Needs); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.spend(callSteps, 0); err != nil {
 		return nil, err
@@ -234,23 +235,6 @@ func (f *Func) do(c *Context, args []any) (any, error) {
 		}
 	}
 	return f.Call(c, args)
-}
-
-// granted is the one check of capabilities for all services.
-func (f *Func) granted(n *hooks.Needs) error {
-	ok := true
-	switch f.Needs {
-	case "dns":
-		ok = n != nil && n.DNS
-	case "kv":
-		ok = n != nil && n.KV
-	}
-	if ok {
-		return nil
-	}
-	all := hooks.Capabilities()
-	i := slices.IndexFunc(all, func(c hooks.Capability) bool { return c.Name == f.Needs })
-	return fmt.Errorf("it is not granted: ask with needs = { %s }", all[i].Form)
 }
 
 // accept converts a value to a type of the set, if it can stand for one.

@@ -287,21 +287,11 @@ func needForm(needs string) (string, error) {
 	if needs == "" {
 		return "", nil
 	}
-	name, value, given := strings.Cut(needs, " ")
-	for _, c := range hooks.Capabilities() {
-		if c.Name != name || given && !slices.Contains(c.Values, value) {
-			continue
-		}
-		form := c.Form
-		if given {
-			form = fmt.Sprintf("%s = %q", name, value)
-			if strings.Contains(c.Form, "{") {
-				form = fmt.Sprintf("%s = {%q}", name, value)
-			}
-		}
-		return " Needs `" + form + "`.", nil
+	form := hooks.AskFor(needs)
+	if form == "" {
+		return "", fmt.Errorf("%q is not among hooks.Capabilities", needs)
 	}
-	return "", fmt.Errorf("%q is not among hooks.Capabilities", needs)
+	return " Needs `" + form + "`.", nil
 }
 
 func (w *writer) services() {

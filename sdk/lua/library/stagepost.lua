@@ -14,11 +14,16 @@
 ---@class (exact) stagepost.header.needs
 ---@field dns? boolean look names up
 ---@field kv? "own" keep values of its own between calls
+---@field http? string[] send HTTP requests to these patterns of host:port
+---@field net? string[] open connections to these patterns of host:port, or unix:/path
+---@field lookup? string[] ask these lookups of the operator
+---@field secrets? string[] use these secrets of the operator, without seeing them
 ---@field read? "headers"|"body" read the header, or header and body
----@field edit? ("headers"|"sender"|"rcpts")[] change these parts of a message
+---@field edit? ("headers"|"sender"|"rcpts"|"body")[] change these parts of a message
 ---@field facts? string[] set facts that do not begin with its own name
 ---@field route? string[] send mail to these next hops: mx, or patterns of host:port
 ---@field relay? boolean accept recipients of other systems
+---@field inject? boolean send mail of its own
 
 ---@class (exact) stagepost.header.config
 ---@field type "bool"|"int"|"string"|"duration"|"size"|"list"|"map" What it holds: bool, int, string, duration, size, list or map.

@@ -1,0 +1,151 @@
+package hooks
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/stagepost/stagepost/core/message"
+)
+
+// Needs is what a plugin may do beyond answering: what it asked for, or what of that it was granted. Each field is one of the
+// Capabilities. Of a hook and of a service's Context it is what was granted; engines, Call and services look at nothing else.
+type Needs struct {
+	DNS     bool
+	KV      bool
+	HTTP    []string // patterns of host:port, and Private
+	Net     []string // patterns of host:port, unix:/path, and Private
+	Lookup  []string // names of lookups
+	Secrets []string // names of secrets
+	Read    Reading
+	Edit    Editing
+	Facts   []string // facts outside its own name that it sets: a name, or "prefix.*"
+	Route   []string // next hops: "mx", patterns of host:port as "*:587", and Private
+	Relay   bool     // accept "relay"
+	Inject  bool
+}
+
+// Private in a list of hosts says that its patterns may also mean private addresses and the server's own. Without it only a
+// host that is named without * may be one.
+const Private = "private"
+
+// Reading is how much of a message a plugin reads.
+type Reading uint8
+
+// The levels; each includes those before.
+const (
+	ReadNothing Reading = iota
+	ReadHeaders
+	ReadBody
+)
+
+// Editing is what of a message a plugin changes.
+type Editing uint8
+
+// The parts that can be edited.
+const (
+	EditHeaders Editing = 1 << iota
+	EditSender
+	EditRcpts
+	EditBody
+)
+
+// Capability declares one key of `needs`.
+type Capability struct {
+	Name   string
+	Form   string
+	Values []string // what the list or string may hold; nil = anything. The order is that of Reading and Editing
+	Doc    string
+
+	// Field gives the field of a Needs: a *bool, *Reading, *Editing or *[]string.
+	Field func(*Needs) any
+}
+
+// Capabilities declares the keys of `needs`.
+func Capabilities() []Capability { return slices.Clone(capabilities) }
+
+var capabilities = []Capability{
+	{"dns", `dns = true`, nil, "look names up", func(n *Needs) any { return &n.DNS }},
+	{"kv", `kv = "own"`, []string{"own"}, "keep values of its own between calls", func(n *Needs) any { return &n.KV }},
+	{"http", `http = {"api.example.org:443"}`, nil, "send HTTP requests to these patterns of host:port", func(n *Needs) any { return &n.HTTP }},
+	{"net", `net = {"policy.example.org:10040"}`, nil, "open connections to these patterns of host:port, or unix:/path", func(n *Needs) any { return &n.Net }},
+	{"lookup", `lookup = {"users"}`, nil, "ask these lookups of the operator", func(n *Needs) any { return &n.Lookup }},
+	{"secrets", `secrets = {"dkim/*"}`, nil, "use these secrets of the operator, without seeing them", func(n *Needs) any { return &n.Secrets }},
+	{"read", `read = "headers"`, []string{"headers", "body"}, "read the header, or header and body", func(n *Needs) any { return &n.Read }},
+	{"edit", `edit = {"headers", "sender", "rcpts"}`, []string{"headers", "sender", "rcpts", "body"}, "change these parts of a message", func(n *Needs) any { return &n.Edit }},
+	{"facts", `facts = {"spam.score"}`, nil, "set facts that do not begin with its own name", func(n *Needs) any { return &n.Facts }},
+	{"route", `route = {"mx", "*:587"}`, nil, "send mail to these next hops: mx, or patterns of host:port", func(n *Needs) any { return &n.Route }},
+	{"relay", "relay = true", nil, "accept recipients of other systems", func(n *Needs) any { return &n.Relay }},
+	{"inject", "inject = true", nil, "send mail of its own", func(n *Needs) any { return &n.Inject }},
+}
+
+// Refuse tells why something is not granted, and nil if it is. need is the name of a capability, with one of its Values where
+// it has several: "dns", "edit headers".
+func (n *Needs) Refuse(what, need string) error {
+	name, value, _ := strings.Cut(need, " ")
+	i := slices.IndexFunc(capabilities, func(c Capability) bool { return c.Name == name })
+	at, ok := max(0, slices.Index(capabilities[i].Values, value)), false
+	switch f := capabilities[i].Field(n).(type) {
+	case *bool:
+		ok = *f
+	case *Reading:
+		ok = int(*f) > at
+	case *Editing:
+		ok = *f&(1<<at) != 0
+	case *[]string:
+		ok = len(*f) > 0
+	}
+	if ok {
+		return nil
+	}
+	return fmt.Errorf("%s is not granted: ask with needs = { %s }", what, AskFor(need))
+}
+
+// AskFor is what stands in needs to ask for it; "" if there is no such capability.
+func AskFor(need string) string {
+	name, value, given := strings.Cut(need, " ")
+	i := slices.IndexFunc(capabilities, func(c Capability) bool { return c.Name == name })
+	if i < 0 || given && !slices.Contains(capabilities[i].Values, value) {
+		return ""
+	}
+	switch c := capabilities[i]; {
+	case !given:
+		return c.Form
+	case strings.Contains(c.Form, "{"):
+		return fmt.Sprintf("%s = {%q}", name, value)
+	}
+	return fmt.Sprintf("%s = %q", name, value)
+}
+
+// mayRoute tells whether the plan stays within what the plugin was granted.
+func (n *Needs) mayRoute(p *message.Plan) (what string, ok bool) {
+	if p.MX != "" && !slices.Contains(n.Route, "mx") {
+		return "mx", false
+	}
+	for _, h := range p.Hosts {
+		if !slices.ContainsFunc(n.Route, func(pattern string) bool { return Matches(pattern, h) }) {
+			return h, false
+		}
+	}
+	return "", true
+}
+
+// Matches compares a name in lower case with a pattern of Needs, in which * stands for any run of characters.
+func Matches(pattern, name string) bool {
+	parts := strings.Split(strings.ToLower(pattern), "*")
+	if len(parts) == 1 {
+		return parts[0] == name
+	}
+	if !strings.HasPrefix(name, parts[0]) {
+		return false
+	}
+	name = name[len(parts[0]):]
+	for _, p := range parts[1 : len(parts)-1] {
+		i := strings.Index(name, p)
+		if i < 0 {
+			return false
+		}
+		name = name[i+len(p):]
+	}
+	return strings.HasSuffix(name, parts[len(parts)-1])
+}
