@@ -169,6 +169,7 @@ func TestHandlers(t *testing.T) {
 		{"params and lists", hooks.Mail, `function on.mail(m) return reject(m.params.SIZE .. #m.rcpts .. m.rcpts[2].address.text .. m.session.groups[2]) end`, "reject 550 5.7.1", "102v@example.netb"},
 		{"header", hooks.Data, `function on.data(m) return reject(m:header("subject") .. m:header("X-A", 2) .. #m:headers() .. tostring(m:header("None"))) end`, "reject 550 5.7.1", "one23nil"},
 		{"content", hooks.Data, `function on.data(m) local n = 0 for c in m.content:chunks(7) do n = n + #c end return reject(m.content:read(0, 7) .. n .. m.content.size) end`, "reject 550 5.7.1", "Subject3838"},
+		{"two results", hooks.Rcpt, `function on.rcpt(r) throttle.take("k", "1/1h") local ok, wait = throttle.take("k", "1/1h") return reject(tostring(ok) .. " " .. math.ceil(wait / 3600)) end`, "reject 550 5.7.1", `false 1`},
 		{"services", hooks.Rcpt, `function on.rcpt(r) kv.set("a", {1, 2, x = nil}, 60) local m = re.match("^(\\w+)@", r.address.text) return reject(#kv.get("a") .. m[1] .. json.encode{1, "b"}) end`, "reject 550 5.7.1", `2u[1,"b"]`},
 		{"facts", hooks.Mail, `function on.mail(m) m.my.n = 3 m.facts["p.list"] = {1, 2} if m.my.n == 3 and #m.facts["p.list"] == 2 and m.my.none == nil then return reject "seen" end end`, "reject 550 5.7.1", "seen"},
 		{"own functions and settings", hooks.Rcpt, `local function f(x) return x * 2 end

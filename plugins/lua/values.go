@@ -162,9 +162,15 @@ func serviceFunc(f *service.Func) *glua.LFunction {
 		if f.Result == "" {
 			return 0
 		}
-		lv, err := b.toLua(L, v)
-		must(L, err)
-		L.Push(lv)
-		return 1
+		results, several := v.(service.Several)
+		if !several {
+			results = service.Several{v}
+		}
+		for _, v := range results {
+			lv, err := b.toLua(L, v)
+			must(L, err)
+			L.Push(lv)
+		}
+		return len(results)
 	})
 }

@@ -28,6 +28,9 @@ type KV interface {
 	// there keeps its expiry. Another value is ErrNotNumber.
 	Incr(space, key string, n int64, ttl time.Duration) (int64, error)
 	Delete(space, key string) error
+	// Update puts what do makes of the value that is there, nil for none, in its place, until ttl has passed; nil removes it. do
+	// may be called more than once, and calls nothing that waits.
+	Update(space, key string, do func(old any) (v any, ttl time.Duration)) error
 }
 
 // Errors of a KV.

@@ -6,7 +6,7 @@
 // and converted, the work is charged to the caller's budget, the error gets the function's name.
 //
 // Values are in the types of facts: nil, bool, int64, float64, string, []byte, []any and map[string]any. They are shared, not
-// copied: neither side changes a value that it got. The one result that is none of these is *Captures of re.match.
+// copied: neither side changes a value that it got. The results that are none of these are *Captures of re.match, and Several.
 //
 // "There is none" is nil or an empty list; "it cannot be told" is an error.
 //
@@ -36,7 +36,7 @@ type Service struct {
 type Func struct {
 	Name   string // in full: "kv.get", "now"
 	Args   []Arg
-	Result string // as the manual and the stubs name it; "" = nothing
+	Result string // as the manual and the stubs name it; "" = nothing, "boolean, number" = Several
 	Doc    string
 	Form   string // how it is called, where Args do not say it; "" = as they do
 	Needs  string // name of a hooks.Capability, or ""
@@ -45,6 +45,9 @@ type Func struct {
 	// Call does the work. Do has checked args: there is one for each of Args, nil for an optional one that was left out.
 	Call func(c *Context, args []any) (any, error)
 }
+
+// Several is more than one result: Lua has them one after the other, WebAssembly as a list.
+type Several []any
 
 // Arg declares one argument.
 type Arg struct {
@@ -88,7 +91,7 @@ func (k Kind) String() string {
 
 // Services declares them all, in the order of the manual.
 func Services() []Service {
-	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), {
+	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), throttleService(), {
 		Name: "now", Doc: "The time.",
 		Funcs: []Func{{
 			Name: "now", Result: "number", Doc: "Seconds since 1970, with fractions.",

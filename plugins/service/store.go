@@ -127,7 +127,7 @@ func (s *Store) Close() error {
 
 var (
 	errClosed    = errors.New("kv is closed")
-	spacePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`) // a space names a file
+	spacePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}(` + regexp.QuoteMeta(throttleSpace) + `)?$`) // a space names a file
 )
 
 // space finds a space, or makes it if told so; else it may be nil.
@@ -235,11 +235,25 @@ func (s *Store) Delete(name, key string) error {
 	}
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
-	if e := sp.entries[key]; e != nil {
-		heap.Remove(&sp.due, e.at)
-		sp.remove(e)
-	}
+	sp.drop(sp.entries[key])
 	return nil
+}
+
+// Update implements KV.
+func (s *Store) Update(name, key string, do func(old any) (any, time.Duration)) error {
+	return s.change(name, func(sp *space, now int64) error {
+		e := sp.entries[key]
+		var old any
+		if e != nil {
+			old = e.value
+		}
+		v, ttl := do(old)
+		if v == nil || ttl <= 0 {
+			sp.drop(e)
+			return nil
+		}
+		return sp.put(s, key, v, now+ttl.Milliseconds())
+	})
 }
 
 // put sets a value if the space has room for it.
@@ -277,6 +291,14 @@ func (sp *space) put(s *Store, key string, v any, expires int64) error {
 func (sp *space) expire(now int64) {
 	for len(sp.due) > 0 && sp.due[0].expires <= now {
 		sp.remove(heap.Pop(&sp.due).(*entry))
+	}
+}
+
+// drop removes an entry, if there is one.
+func (sp *space) drop(e *entry) {
+	if e != nil {
+		heap.Remove(&sp.due, e.at)
+		sp.remove(e)
 	}
 }
 

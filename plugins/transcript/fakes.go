@@ -179,6 +179,15 @@ func (k *kept) Delete(space, key string) error {
 	return s.Delete(space, key)
 }
 
+// Update implements service.KV.
+func (k *kept) Update(space, key string, do func(any) (any, time.Duration)) error {
+	s, err := k.use(key, true)
+	if err != nil {
+		return err
+	}
+	return s.Update(space, key, do)
+}
+
 // entries lists the keys that are there.
 func (k *kept) entries(space string) (out []string) {
 	k.mu.Lock()

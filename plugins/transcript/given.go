@@ -53,7 +53,7 @@ func givenLines() []Line {
 	lines := []Line{
 		{"given dns", "given dns NAME TYPE DATA | NAME servfail|refused|timeout|nxdomain [TYPE] | down | up",
 			"The DNS. A name of which nothing is said does not exist; servfail, refused and timeout are a DNS that cannot tell, down is one that cannot tell anything.", parseDNS},
-		{"given kv", "given kv down | up | full | KEY = VALUE [for TTL]", "The values that plugins keep: they cannot be had, they take no more, or one is there already (for a day, unless TTL is given).", parseKV},
+		{"given kv", "given kv down | up | full | KEY = VALUE [for TTL]", "The values that plugins keep: they cannot be had, they take no more, or one is there already (for a day, unless TTL is given). What is said of all of them holds for the buckets of throttle, too.", parseKV},
 		{"given hop", `given hop CODE [ENHANCED] ["TEXT"]`, "What next hops answer to attempts; 250 until something else is given.", parseHop},
 	}
 	lines = append(lines, Line{"given STAGE", "given STAGE next|accept|reject|defer|close|discard|hold|route|error|fact ... [PATTERN]",

@@ -134,8 +134,13 @@ func (in *instance) svc(a []uint64) uint64 {
 		}
 		return in.refuse(ErrFailed, err.Error())
 	}
-	if m, ok := v.(*service.Captures); ok && m != nil {
-		v = m.Plain()
+	switch r := v.(type) {
+	case *service.Captures:
+		if v = nil; r != nil {
+			v = r.Plain()
+		}
+	case service.Several:
+		v = []any(r)
 	}
 	out, err := message.EncodeValue(v)
 	if err != nil {

@@ -560,6 +560,17 @@ function addr.within(ip, networks) end
 ---@return string
 function addr.reverse(ip, zone) end
 
+---Rates that clients, senders or whatever a key stands for keep to. Each key and rate of a plugin is a bucket, full at first, which fills evenly: of "100/1h" a hundred may be taken at once, and another one every 36 seconds. Buckets live in memory as values of `kv` do: through reloads, and through restarts but for the last 10 seconds before a crash. A plugin has at most 200,000 buckets that are not full, and more is an error until some are.
+---@class (exact) stagepost.service.throttle
+throttle = {}
+
+---Takes n, or 1, from the bucket. True and 0 if so much was in it; else nothing is taken, and there are false and the seconds until it is. The rate is a number from 1 to 1,000,000 and a duration from 1s to 366d, as in "100/1h"; the key has 1 to 400 bytes.
+---@param key string
+---@param rate string
+---@param n? integer
+---@return boolean, number
+function throttle.take(key, rate, n) end
+
 ---Seconds since 1970, with fractions.
 ---@return number
 function now() end
