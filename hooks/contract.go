@@ -108,7 +108,7 @@ var stages = [stageCount]StageInfo{
 	{Deferred, "deferred", ScopeRcpt, kinds(Defer, Reject), "before a deferral is recorded; defer{after} sets when, reject ends it", "as it was"},
 	{Bounced, "bounced", ScopeRcpt, kinds(Discard), "before a permanent failure is recorded; discard: nobody is told", "as it was"},
 	{Disconnect, "disconnect", ScopeSession, 0, "the session ended", "-"},
-	{Tick, "tick", ScopeTick, 0, "each interval, in the newest generation", "-"},
+	{Tick, "tick", ScopeTick, 0, "each interval, in the newest generation, one call after the other", "-"},
 }
 
 // Class names in verdicts.

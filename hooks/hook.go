@@ -11,6 +11,12 @@ import (
 // DefaultTimeout is a hook's deadline unless its plugin or the operator sets another.
 const DefaultTimeout = 10 * time.Second
 
+// DefaultEvery is the time between two calls at tick unless its plugin or the operator sets another, and MinEvery the shortest.
+const (
+	DefaultEvery = time.Minute
+	MinEvery     = time.Second
+)
+
 // DefaultOrder is a hook's order unless its plugin or the operator sets another; lower is asked first.
 const DefaultOrder = 50
 
@@ -29,9 +35,10 @@ type Hook struct {
 	Sets    []string
 	OnError Kind // Next, Defer or Reject: the answer when the handler fails
 	Timeout time.Duration
-	Breaker *Breaker // nil: the generation makes one
-	Counts  *Counts  // may be nil
-	Pos     string   // file:line of the handler, for messages
+	Every   time.Duration // between two calls at tick
+	Breaker *Breaker      // nil: the generation makes one
+	Counts  *Counts       // may be nil
+	Pos     string        // file:line of the handler, for messages
 
 	reads  []read
 	setter bool // another hook reads what this plugin sets

@@ -161,6 +161,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	var watch context.Context
 	watch, d.watching = context.WithCancel(context.WithoutCancel(ctx))
 	d.group.Go(func() { d.plugins.Watch(watch) })
+	d.group.Go(func() { generation.NewTicker(current, time.Now).Run(watch) })
 	d.group.Go(func() { d.lately.watch(watch, d.traffic) })
 	return nil
 }

@@ -97,6 +97,7 @@ type Run struct {
 	After     []string // names of plugins
 	OnError   string   // "next", "defer" or "reject"
 	Timeout   time.Duration
+	Every     time.Duration
 	Instances int
 }
 

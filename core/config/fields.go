@@ -226,6 +226,11 @@ func (r *Run) fields() []field {
 			to:  aDuration(&r.Timeout, 10*time.Millisecond, 10*time.Minute),
 		},
 		{
+			name: "every", example: `"5m"`, absent: "as the plugin declares",
+			doc: "The time between two calls of a plugin that is asked at intervals.",
+			to:  aDuration(&r.Every, time.Second, 30*24*time.Hour),
+		},
+		{
 			name: "instances", example: "64", absent: "as the plugin declares",
 			doc: "Calls of this plugin that may run at once.",
 			to:  wholeNumber(&r.Instances, 1, 10_000),

@@ -224,6 +224,10 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 		s.hooks = append(s.hooks, hk)
 	}
 	slices.SortFunc(s.hooks, func(a, b *hooks.Hook) int { return cmp.Compare(a.Stage, b.Stage) })
+	if run.Every > 0 && plugin.Pos(hooks.Tick) == "" {
+		s.release()
+		return nil, b.cfg.Errorf([]string{"run", name, "every"}, "the plugin %s is not asked at intervals: it has no on.tick", name)
+	}
 	for stage, spec := range man.Hooks {
 		if plugin.Pos(stage) == "" {
 			s.release()
@@ -242,7 +246,7 @@ func runKey(r config.Run) string {
 	if r.Order != nil {
 		order = fmt.Sprint(*r.Order)
 	}
-	return fmt.Sprintf("%q %q %q %s %s %q %q %d %d", r.Plugin, r.When.Role, r.When.Listener, user, order, r.After, r.OnError, r.Timeout, r.Instances)
+	return fmt.Sprintf("%q %q %q %s %s %q %q %d %d %d", r.Plugin, r.When.Role, r.When.Listener, user, order, r.After, r.OnError, r.Timeout, r.Every, r.Instances)
 }
 
 // failWait is the least time between two lines about failures of one plugin.

@@ -3,8 +3,10 @@ package manifest
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
+	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
 )
@@ -19,6 +21,7 @@ const (
 	maxOrder       = 10_000
 	minTimeout     = 10 * time.Millisecond
 	maxTimeout     = 10 * time.Minute
+	maxEvery       = 30 * 24 * time.Hour
 )
 
 // Key declares one key of a manifest; the decoder and the manual use the same declaration.
@@ -49,6 +52,7 @@ func Document() []Section {
 		{"config.NAME", new(Setting).keys(&raw{})},
 		{"hook.STAGE", new(HookSpec).keys(hooks.Rcpt)},
 		{"hook.STAGE.when", whenKeys(new(hooks.When))},
+		{"hook.tick", new(HookSpec).keys(hooks.Tick)},
 	}
 }
 
@@ -116,7 +120,7 @@ func (h *HookSpec) keys(stage hooks.Stage) []Key {
 	plugins := func(into *[]string) func(*decoder, string, *node) {
 		return func(d *decoder, at string, n *node) { d.names(at, n, givenName, wantName, into) }
 	}
-	return []Key{
+	keys := []Key{
 		{Name: "when", Form: `when = { role = {"mx"}, user = false }`, Doc: "The mail for which the hook is asked; without it, all.",
 			set: func(d *decoder, at string, n *node) { d.keys(at, n, whenKeys(&h.When)) }},
 		{Name: "order", Form: "order = 50", Doc: fmt.Sprintf("Its place among the hooks of the stage, the lower first, from %d to %d; without it %d.", -maxOrder, maxOrder, hooks.DefaultOrder),
@@ -145,6 +149,14 @@ func (h *HookSpec) keys(stage hooks.Stage) []Key {
 		{Name: "timeout", Form: `timeout = "10s"`, Doc: "The longest time for one call; without it 10s.",
 			set: func(d *decoder, at string, n *node) { d.duration(at, n, minTimeout, maxTimeout, &h.Timeout) }},
 	}
+	if stage != hooks.Tick {
+		return keys
+	}
+	// It comes of no mail, so there is nothing to choose it by, nobody to be asked before or after, and no facts.
+	keys = slices.DeleteFunc(keys, func(k Key) bool { return k.Name != "on_error" && k.Name != "timeout" })
+	return append(keys, Key{Name: "every", Form: `every = "1m"`,
+		Doc: fmt.Sprintf("The time between two calls, at least %s; without it %s.", config.FormatDuration(hooks.MinEvery), config.FormatDuration(hooks.DefaultEvery)),
+		set: func(d *decoder, at string, n *node) { d.duration(at, n, hooks.MinEvery, maxEvery, &h.Every) }})
 }
 
 func onError(word string) hooks.Kind {

@@ -60,8 +60,9 @@ type HookSpec struct {
 	Sets    []string
 	OnError hooks.Kind // Next, Defer or Reject
 	Timeout time.Duration
-	Line    int  // 0 when the manifest does not name the stage
-	Said    bool // OnError is what the manifest says
+	Every   time.Duration // of tick; 0: hooks.DefaultEvery
+	Line    int           // 0 when the manifest does not name the stage
+	Said    bool          // OnError is what the manifest says
 }
 
 // DefaultHook is how a hook is asked of which the manifest says nothing.

@@ -213,6 +213,7 @@ func TestForms(t *testing.T) {
 		"config.NAME":     `plugin { id = "vip", config = { x = { type = "duration", %s } } }`,
 		"hook.STAGE":      `plugin { id = "greylist", hook = { rcpt = { %s } } }`,
 		"hook.STAGE.when": `plugin { id = "vip", hook = { rcpt = { when = { %s } } } }`,
+		"hook.tick":       `plugin { id = "vip", hook = { tick = { %s } } }`,
 	}
 	for _, section := range Document() {
 		for _, k := range section.Keys {
@@ -305,6 +306,17 @@ func TestRun(t *testing.T) {
 		OnError: hooks.Reject, Timeout: time.Minute, Pos: "x.lua:1"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	beat := lua(t, `plugin { id = "vip", hook = { tick = { every = "5m" } } }`)
+	for every, h := range map[time.Duration]*hooks.Hook{
+		time.Minute:     lua(t, `plugin { id = "vip" }`).Hook(hooks.Tick, "vip", config.Run{}),
+		5 * time.Minute: beat.Hook(hooks.Tick, "vip", config.Run{}),
+		time.Hour:       beat.Hook(hooks.Tick, "vip", config.Run{Every: time.Hour}),
+		0:               m.Hook(hooks.Rcpt, "vip", config.Run{}),
+	} {
+		if h.Every != every {
+			t.Errorf("asked every %s, want %s", h.Every, every)
+		}
 	}
 	if same := m.Hooks[hooks.Rcpt].Apply(config.Run{}); !reflect.DeepEqual(same, m.Hooks[hooks.Rcpt]) {
 		t.Errorf("the zero Run changes %+v", same)

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -36,6 +37,9 @@ func (h HookSpec) Apply(run config.Run) HookSpec {
 	if run.Timeout > 0 {
 		h.Timeout = run.Timeout
 	}
+	if run.Every > 0 {
+		h.Every = run.Every
+	}
 	return h
 }
 
@@ -49,12 +53,16 @@ func (m *Manifest) Hook(stage hooks.Stage, name string, run config.Run) *hooks.H
 		spec = DefaultHook()
 	}
 	spec = spec.Apply(run)
-	return &hooks.Hook{
+	h := &hooks.Hook{
 		Plugin: name, Stage: stage, Needs: m.Needs,
 		When: spec.When, Order: spec.Order, After: spec.After, Before: spec.Before,
 		Reads: m.renamed(spec.Reads, name), Sets: m.renamed(spec.Sets, name),
 		OnError: spec.OnError, Timeout: spec.Timeout, Pos: m.Pos(),
 	}
+	if stage == hooks.Tick {
+		h.Every = cmp.Or(spec.Every, hooks.DefaultEvery)
+	}
+	return h
 }
 
 func (m *Manifest) renamed(facts []string, name string) []string {

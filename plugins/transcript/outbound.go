@@ -14,11 +14,13 @@ import (
 	"github.com/stagepost/stagepost/hooks"
 )
 
-// The way out: the message that was kept last is routed and attempted when the transcript says so.
+// What comes of no client: the message that was kept last is routed and attempted, and the plugin is asked at tick, when the
+// transcript says so.
 
 type (
 	routing struct{ who []smtp.Address }
 	attempt struct{ who []smtp.Address }
+	beat    struct{}
 )
 
 func outboundLines() []Line {
@@ -38,6 +40,7 @@ func outboundLines() []Line {
 				}
 				return &attempt{who}
 			}},
+		{"tick", "tick", "Asks the plugin's on.tick, once, whatever its interval. Time that passes asks nobody.", alone(&beat{})},
 	}
 }
 
@@ -164,6 +167,19 @@ func (a *routing) do(r *run) error {
 	defer gen.Release()
 	for _, i := range places {
 		r.route(gen, m, i)
+	}
+	return nil
+}
+
+func (*beat) do(r *run) error {
+	if err := r.begin(); err != nil {
+		return err
+	}
+	gen := r.current.Acquire()
+	defer gen.Release()
+	call := hooks.Call{Stage: hooks.Tick, Tick: &hooks.TickView{Time: r.clock.Now()}, Parent: r.ctx}
+	if _, ok := gen.RunPlugin(&call, r.plugin); !ok {
+		return errors.New("the plugin has no on.tick")
 	}
 	return nil
 }

@@ -126,7 +126,11 @@ func (w *writer) header() {
 	w.begin()
 	w.line("---@class (exact) %ss", sectionClass("hook.STAGE"))
 	for _, s := range hooks.Stages() {
-		w.field(s.Name+"?", sectionClass("hook.STAGE"), "")
+		class := sectionClass("hook." + s.Name)
+		if !known("hook." + s.Name) {
+			class = sectionClass("hook.STAGE")
+		}
+		w.field(s.Name+"?", class, "")
 	}
 	w.begin("The plugin's header: the first statement of its own file, a literal that is read and never run.")
 	w.function("plugin", []param{{"header", sectionClass("")}}, "")

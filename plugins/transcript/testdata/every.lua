@@ -92,3 +92,8 @@ function on.bounced(r)
 end
 
 function on.disconnect(s) log.info("left", { ip = s.ip, errors = s.errors }) end
+
+function on.tick(t)
+  kv.incr("ticks", 1, 60)
+  log.info("tick", { at = t.time - 1767268800 }) -- since the beginning of a case
+end

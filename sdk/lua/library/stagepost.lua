@@ -46,6 +46,11 @@
 ---@field listener? string[] Only mail that came through these listeners.
 ---@field user? boolean Only with (true) or without (false) a user logged in.
 
+---@class (exact) stagepost.header.tick
+---@field on_error? string The answer when the hook fails: next, defer (the default) or reject.
+---@field timeout? string The longest time for one call; without it 10s.
+---@field every? string The time between two calls, at least 1s; without it 1m.
+
 ---@class (exact) stagepost.header.hooks
 ---@field connect? stagepost.header.hook
 ---@field helo? stagepost.header.hook
@@ -60,7 +65,7 @@
 ---@field deferred? stagepost.header.hook
 ---@field bounced? stagepost.header.hook
 ---@field disconnect? stagepost.header.hook
----@field tick? stagepost.header.hook
+---@field tick? stagepost.header.tick
 
 ---The plugin's header: the first statement of its own file, a literal that is read and never run.
 ---@param header stagepost.header
@@ -125,7 +130,7 @@ function require(name) end
 ---@field bounced fun(r: stagepost.rcpt): stagepost.verdict?
 ---the session ended.
 ---@field disconnect fun(s: stagepost.session)
----each interval, in the newest generation.
+---each interval, in the newest generation, one call after the other.
 ---@field tick fun(t: stagepost.tick)
 
 ---@type stagepost.on
