@@ -100,7 +100,7 @@ var stages = [stageCount]StageInfo{
 	{Auth, "auth", ScopeLogin, kinds(Accept, Reject, Defer, Close), "a client gave credentials", "reject"},
 	{Mail, "mail", ScopeMessage, kinds(Reject, Defer, Close, Discard), "MAIL FROM, or mail without a client begins", "go on"},
 	{Rcpt, "rcpt", ScopeRcpt, kinds(Accept, Reject, Defer, Close, Discard), "each recipient", "reject; for role internal: accept \"relay\""},
-	{Data, "data", ScopeMessage, kinds(Reject, Defer, Close, Discard, Hold), "all bytes are here, before the reply", "go on"},
+	{Data, "data", ScopeMessage, kinds(Reject, Defer, Close, Discard, Hold, Each), "all bytes are here, before the reply", "go on"},
 	{Queue, "queue", ScopeMessage, kinds(Reject, Defer, Discard, Hold, RouteTo), "edits are applied, before the commit; route delivers before the reply", "the queue on disk"},
 	{Route, "route", ScopeRcpt, kinds(RouteTo, Reject, Defer, Discard, Hold), "a recipient is due, at each try", "class relay: by MX; class local: defer 4.3.5"},
 	{Deliver, "deliver", ScopeDelivery, kinds(Accept, Reject, Defer, Each), "the plan names this plugin in via; nobody else is asked", "defer"},

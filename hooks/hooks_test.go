@@ -133,7 +133,10 @@ func TestVerdictCheck(t *testing.T) {
 		{Route, &Verdict{Kind: RouteTo}, "no next hop"},
 		{Route, &Verdict{Kind: RouteTo, Plan: &message.Plan{Hosts: []string{"a b"}}}, "hosts:"},
 		{Deliver, &Verdict{Kind: Each, Each: []*Verdict{nil, {Kind: Hold}}}, "each: verdict 2: deliver takes"},
-		{Deliver, &Verdict{Kind: Each, Each: []*Verdict{{Kind: Each}}}, "each itself"},
+		{Deliver, &Verdict{Kind: Each, Each: []*Verdict{{Kind: Each}}}, "each: verdict 1 is each, which is no verdict on one recipient"},
+		{Data, &Verdict{Kind: Each, Each: []*Verdict{{Kind: Close}}}, "each: verdict 1 is close, which is no verdict on one recipient"},
+		{Data, &Verdict{Kind: Each, Each: []*Verdict{{Kind: Accept}}}, "each: verdict 1: data takes"},
+		{Queue, &Verdict{Kind: Each}, "queue takes"},
 		{Deliver, &Verdict{Kind: Each, Each: []*Verdict{nil, {Kind: Reject}}}, "each"},
 		{Rcpt, &Verdict{Kind: 200}, "rcpt takes"},
 	} {

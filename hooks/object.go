@@ -19,8 +19,11 @@ type MessageView struct {
 
 	header     *message.Header
 	asked      []asked
-	added      int // recipients that plugins added
-	addedBytes int // of Added
+	views      []*RcptView            // of Rcpts
+	refused    []*message.Rcpt        // by each, and so no longer in Rcpts; why is in Hold
+	dropped    map[*message.Rcpt]bool // discarded by each, until somebody holds them
+	added      int                    // recipients that plugins added
+	addedBytes int                    // of Added
 }
 
 // HeaderField is a field to be added.

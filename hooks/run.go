@@ -187,6 +187,10 @@ func (c *Call) granted(h *Hook, v *Verdict) error {
 // the next hook.
 func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, start time.Time) time.Time {
 	var words []string
+	var about []*RcptView // those that each is about, before an edit adds some
+	if v != nil && v.Kind == Each {
+		about = c.Rcpts()
+	}
 	if err == nil {
 		if words, err = c.apply(); err != nil {
 			err = h.placed(err)
@@ -229,6 +233,9 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 		if err == nil && v != nil {
 			detail = v.detail()
 		}
+		if v != nil && v.Kind == Each {
+			detail = eachDetail(about, v.Each)
+		}
 		if c.Stage.Scope() == ScopeRcpt {
 			detail = c.Rcpt.label(detail)
 		}
@@ -258,7 +265,13 @@ func (res *Result) take(c *Call, h *Hook, v *Verdict) {
 		}
 	}
 	switch v.Kind {
-	case Reject, Defer, Close, Each:
+	case Each:
+		if c.Stage == Data {
+			c.Message.each(res, v.Each, h.Plugin)
+			return
+		}
+		res.End, res.By = v, h.Plugin
+	case Reject, Defer, Close:
 		res.End, res.By = v, h.Plugin
 	case Accept:
 		first(&res.Accept)

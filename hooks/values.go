@@ -2,6 +2,7 @@ package hooks
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/stagepost/stagepost/core/message"
 )
@@ -30,11 +31,13 @@ func history(s *message.Session) []any {
 }
 
 func (m *MessageView) rcpts() []*RcptView {
-	out := make([]*RcptView, len(m.Rcpts))
-	for i, r := range m.Rcpts {
-		out[i] = &RcptView{Rcpt: r, Message: m, Index: i}
+	if !slices.EqualFunc(m.views, m.Rcpts, func(v *RcptView, r *message.Rcpt) bool { return v.Rcpt == r }) {
+		m.views = make([]*RcptView, len(m.Rcpts))
+		for i, r := range m.Rcpts {
+			m.views[i] = &RcptView{Rcpt: r, Message: m, Index: i}
+		}
 	}
-	return out
+	return m.views
 }
 
 // contentOf returns an untyped nil where there is no content, so that engines see nil.

@@ -44,7 +44,7 @@ var kindTable = [kindCount]KindInfo{
 	{Discard, "discard", `discard "why"`, "say 250 and forget it; later hooks are still asked"},
 	{Hold, "hold", `hold "why"`, "accept into the queue and keep it there until released by hand; later hooks are still asked"},
 	{RouteTo, "route", `route{via, hosts, mx, helo, sender}`, "where it goes; plans merge by field, first setter wins"},
-	{Each, "each", `each(function(r) return verdict end)`, "one verdict for each recipient"},
+	{Each, "each", `each(function(r) return verdict end)`, "one verdict for each recipient; data: reject, defer, discard or hold, nil: no opinion; deliver: accept, reject or defer, nil: delivered"},
 }
 
 // Verdicts declares the kinds, indexed by Kind.
@@ -89,7 +89,7 @@ type Verdict struct {
 	User     string        // accept at auth
 	Groups   []string
 	Plan     *message.Plan // route
-	Each     []*Verdict    // each: one for every recipient of the delivery, in order; nil = accept
+	Each     []*Verdict    // each: one for every recipient (Call.Rcpts), in order; nil: no opinion at data, accept at deliver
 }
 
 // Bounds of verdicts.
@@ -137,8 +137,8 @@ func (v *Verdict) Check(s Stage) error {
 			if e == nil {
 				continue
 			}
-			if e.Kind == Each {
-				return fmt.Errorf("each: verdict %d is an each itself", i+1)
+			if e.Kind == Each || e.Kind == Close {
+				return fmt.Errorf("each: verdict %d is %s, which is no verdict on one recipient", i+1, e.Kind)
 			}
 			if err := e.Check(s); err != nil {
 				return fmt.Errorf("each: verdict %d: %w", i+1, err)

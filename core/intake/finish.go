@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -32,16 +33,17 @@ func (t *Transaction) Finish(ctx context.Context) Answer {
 		return t.Refuse(ctx, reply)
 	}
 
-	given := len(t.env.Rcpts)
+	given := slices.Clone(t.env.Rcpts)
 	res := t.run(ctx, hooks.Data)
 	if res.End != nil {
 		return t.refuse(ctx, res.End, res.By)
 	}
 	t.take(res)
-	added := t.env.Rcpts[given:]
-	t.env.Rcpts = t.env.Rcpts[:given]
-	for _, r := range added {
-		t.add(r)
+	if now := t.env.Rcpts; !slices.Equal(now, given) { // some were added, or refused
+		t.env.Rcpts, t.seen = nil, nil
+		for _, r := range now {
+			t.add(r)
+		}
 	}
 
 	res = t.run(ctx, hooks.Queue)
@@ -49,7 +51,8 @@ func (t *Transaction) Finish(ctx context.Context) Answer {
 		return t.refuse(ctx, res.End, res.By)
 	}
 	t.take(res)
-	if len(t.env.Rcpts) == 0 || t.discard && t.env.Hold == "" {
+	held := t.view.Settle(t.discard && t.env.Hold == "")
+	if len(t.env.Rcpts)+len(held) == 0 {
 		return t.discarded(ctx)
 	}
 
@@ -62,9 +65,10 @@ func (t *Transaction) Finish(ctx context.Context) Answer {
 	t.env.Size = int64(len(t.env.Prefix)) + content.Size() - t.env.Skip
 	t.env.Session = stored(t.env.Session)
 
-	if res.Plan != nil && t.env.Hold == "" {
-		return t.relay(ctx, content, res.Plan)
+	if res.Plan != nil && t.env.Hold == "" && len(t.env.Rcpts) > 0 {
+		return t.relay(ctx, content, res.Plan, held)
 	}
+	t.env.Rcpts = append(t.env.Rcpts, held...)
 	return t.commit(ctx, smtp.Reply{})
 }
 
@@ -159,8 +163,8 @@ func (t *Transaction) about() string {
 }
 
 // relay delivers before the reply, as a plan of the stage queue asks. Once one recipient has the message it is ours: the
-// others are queued, those that were refused too, so that the sender is told by the queue.
-func (t *Transaction) relay(ctx context.Context, content message.Content, plan *message.Plan) Answer {
+// others are queued, those that were refused too, so that the sender is told by the queue; held ones are not delivered.
+func (t *Transaction) relay(ctx context.Context, content message.Content, plan *message.Plan, held []*message.Rcpt) Answer {
 	t.env.Plan = plan
 	outcomes := t.in.Queue.Relay(ctx, t.gen, t.env, content, plan, t)
 	t.env.Plan = nil
@@ -189,14 +193,14 @@ func (t *Transaction) relay(ctx context.Context, content message.Content, plan *
 	}
 	step := observe.Step{Time: t.in.Now(), Stage: stageEnd, Generation: t.gen.Number, Detail: strconv.Itoa(done) + " of " + strconv.Itoa(len(t.env.Rcpts)) + " recipients delivered before the reply"}
 	switch {
-	case len(open) == 0:
+	case len(open)+len(held) == 0:
 		reply := passOn(delivered, 250, "2.0.0", "delivered")
 		step.Verdict = "delivered"
 		t.Observe(step)
 		t.end(ctx, "accepted", reply, t.by)
 		return Answer{Reply: reply}
 	case done > 0:
-		t.env.Rcpts = open
+		t.env.Rcpts = append(open, held...)
 		return t.commit(ctx, passOn(delivered, 250, "2.0.0", "delivered"))
 	}
 	reply := passOn(refused, 550, "5.0.0", "refused by the next hop")

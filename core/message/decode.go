@@ -18,8 +18,8 @@ var ErrRecord = errors.New("damaged envelope record")
 // DecodeRecord reads what AppendRecord wrote, and what a newer version with more fields wrote. Nothing in the envelope
 // refers to b afterwards. It takes memory in proportion to b, whatever the bytes are.
 func DecodeRecord(b []byte) (*Envelope, error) {
-	if len(b) == 0 || b[0] != recordVersion {
-		return nil, fmt.Errorf("%w: it does not start with version %d", ErrRecord, recordVersion)
+	if len(b) == 0 || b[0] != recordVersion && b[0] != recordOwn {
+		return nil, fmt.Errorf("%w: it does not start with version %d or %d", ErrRecord, recordVersion, recordOwn)
 	}
 	e := &Envelope{}
 	err := eachField(b[1:], func(f field) (err error) {
@@ -125,6 +125,8 @@ func decodeRcpt(b []byte, r *Rcpt) error {
 			r.Class = Class(f.bytes)
 		case rcptBy:
 			r.By = string(f.bytes)
+		case rcptHold:
+			r.Hold = string(f.bytes)
 		case rcptFacts:
 			err = decodeFacts(f.bytes, &r.Facts)
 		}

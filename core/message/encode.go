@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -12,9 +13,13 @@ import (
 	"github.com/stagepost/stagepost/core/smtp"
 )
 
-// recordVersion stands first in the record of an envelope. It changes only when a reader of the old form would be wrong;
-// a new field does not change it, since readers skip the fields they do not know.
-const recordVersion = 1
+// A version stands first in the record of an envelope. It is another only when a reader of the old form would be wrong; a new
+// field does not change it, since readers skip the fields they do not know. What recordVersion cannot say without harm, such as
+// that a recipient is held, is written as recordOwn: a server that does not know that leaves the message alone.
+const (
+	recordVersion = 1
+	recordOwn     = 2 // recipients have what is theirs alone
+)
 
 // maxRcpts is what the index of a recipient can name.
 const maxRcpts = 1 << 16
@@ -63,6 +68,7 @@ const (
 	rcptClass
 	rcptBy
 	rcptFacts
+	rcptHold
 )
 
 const (
@@ -83,7 +89,11 @@ func (e *Envelope) AppendRecord(b []byte) ([]byte, error) {
 	if len(e.Rcpts) > maxRcpts {
 		return nil, fmt.Errorf("a message may have %d recipients, not %d", maxRcpts, len(e.Rcpts))
 	}
-	b = append(b, recordVersion)
+	version := byte(recordVersion)
+	if slices.ContainsFunc(e.Rcpts, (*Rcpt).own) {
+		version = recordOwn
+	}
+	b = append(b, version)
 	b = protowire.AppendTag(b, envID, protowire.BytesType)
 	b = protowire.AppendBytes(b, e.ID[:])
 	if e.Session != nil {
@@ -140,6 +150,9 @@ func appendSession(b []byte, s *Session) []byte {
 	return appendSigned(b, sessErrors, int64(s.Errors))
 }
 
+// own tells whether the recipient has what an older reader would miss.
+func (r *Rcpt) own() bool { return r.Hold != "" }
+
 // appendRcpt leaves out the original address where it is the address; a null one then is an empty field.
 func appendRcpt(b []byte, r *Rcpt) ([]byte, error) {
 	b = appendMessage(b, rcptAddress, &r.Address, appendAddress)
@@ -151,6 +164,7 @@ func appendRcpt(b []byte, r *Rcpt) ([]byte, error) {
 	}
 	b = appendString(b, rcptClass, string(r.Class))
 	b = appendString(b, rcptBy, r.By)
+	b = appendString(b, rcptHold, r.Hold)
 	return appendFacts(b, rcptFacts, &r.Facts)
 }
 

@@ -62,6 +62,7 @@ func fullEnvelope(t testing.TB) *Envelope {
 		Original: address("list@example.net"),
 		Params:   []smtp.Param{{Key: "NOTIFY", Value: "NEVER"}, {Key: "FLAG"}},
 		Class:    ClassLocal,
+		Hold:     "refused by p",
 	}
 	set(&long.Facts, "alias.of", "list")
 	e.Rcpts = append(e.Rcpts, long, &Rcpt{Address: address("no-original@example.net")}, &Rcpt{})
@@ -188,11 +189,20 @@ func TestDecodeRecordSkipsUnknownFields(t *testing.T) {
 	}
 }
 
+// A server of before must not deliver what is held, so it must not read the record; all other records it can.
+func TestRecordVersions(t *testing.T) {
+	old, _ := plainEnvelope().AppendRecord(nil)
+	own, _ := fullEnvelope(t).AppendRecord(nil)
+	if old[0] != 1 || own[0] != 2 {
+		t.Errorf("versions are %d and %d", old[0], own[0])
+	}
+}
+
 func TestDecodeRecordRefusesGarbage(t *testing.T) {
 	whole, _ := fullEnvelope(t).AppendRecord(nil)
 	for name, b := range map[string][]byte{
 		"nothing":          nil,
-		"another version":  append([]byte{recordVersion + 1}, whole[1:]...),
+		"another version":  append([]byte{recordOwn + 1}, whole[1:]...),
 		"half an id":       {recordVersion, 1<<3 | 2, 5, 1, 2, 3, 4, 5},
 		"priority of 1000": appendSigned([]byte{recordVersion}, envPriority, 1000),
 		"negative size":    appendSigned([]byte{recordVersion}, envSize, -1),

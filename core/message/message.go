@@ -110,6 +110,7 @@ type Rcpt struct {
 	Params   []smtp.Param // of RCPT TO
 	Class    Class
 	By       string // the plugin that accepted it, for the record
+	Hold     string // why this recipient is held from the start while others are not; empty: it is not
 	Facts    Facts
 }
 

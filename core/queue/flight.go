@@ -62,7 +62,7 @@ func (q *Queue) Active(id store.ID) bool {
 
 // fresh registers a message that is about to be committed.
 func (t *table) fresh(env *message.Envelope) *flight {
-	m := &msg{id: env.ID, env: env, state: &store.State{Rcpts: make([]store.RcptState, len(env.Rcpts))}}
+	m := &msg{id: env.ID, env: env, state: store.Begin(env)}
 	f := &flight{msg: m, entry: store.FirstEntry(env)}
 	m.flights = []*flight{f}
 	s := &t.shards[env.ID[9]&15]

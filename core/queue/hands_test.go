@@ -295,6 +295,40 @@ func TestReleaseOfARecipient(t *testing.T) {
 	})
 }
 
+// Plugins held two of three recipients before the message was queued: they wait, are seen, and outlive a restart.
+func TestRecipientsHeldFromTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.start()
+		id := b.send(func(e *message.Envelope) {
+			e.Rcpts[1].Hold, e.Rcpts[2].Hold = "refused by p: 550 5.7.1 no", "looks odd"
+		}, "u@one.example", "v@two.example", "w@two.example")
+		all := b.send(func(e *message.Envelope) { e.Rcpts[0].Hold = "looks odd" }, "x@two.example")
+		time.Sleep(time.Minute)
+		want := []string{"u@one.example delivered", "v@two.example held", "w@two.example held", "x@two.example held"}
+		expect(t, "store", b.states(), want...)
+		_, state, err := b.store.Load(t.Context(), id)
+		if err != nil || state.Rcpts[1].Last.Text != "refused by p: 550 5.7.1 no" || state.Rcpts[2].Last.Text != "looks odd" {
+			t.Errorf("%v: %+v", err, state)
+		}
+		b.sound()
+		b.stop()
+		b.start()
+		time.Sleep(time.Hour)
+		expect(t, "after a restart", b.states(), want...)
+		b.do("retry", all, "is held; release it first")
+		b.do("release", id)
+		b.do("delete", all)
+		time.Sleep(time.Minute)
+		got := b.remote.got()
+		slices.Sort(got)
+		expect(t, "sent", got, "0s mx:one.example <u@one.example>", "1h1m1s mx:two.example <v@two.example>", "1h1m1s mx:two.example <w@two.example>")
+		expect(t, "store", b.states())
+		b.sound()
+		b.stop()
+	})
+}
+
 func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/smtp"
 )
 
 type (
@@ -132,7 +133,7 @@ type State struct {
 	Held  string      // why the message is held; empty: it is not
 }
 
-// RcptState is one recipient's state. The zero value is fresh: never tried.
+// RcptState is one recipient's state. The zero value is fresh: never tried. One that the envelope holds begins as Held.
 type RcptState struct {
 	Result   message.Result // 0 = fresh
 	Attempts uint16         // those that reached a verdict
@@ -143,6 +144,17 @@ type RcptState struct {
 	Last     message.Last
 	Owed     bool // the sender is still to be told: of the failure, or, while Deferred, of the delay
 	Warned   bool // the sender was told of the delay
+}
+
+// Begin is the state of a message that nobody changed.
+func Begin(env *message.Envelope) *State {
+	st := &State{Held: env.Hold, Rcpts: make([]RcptState, len(env.Rcpts))}
+	for i, r := range env.Rcpts {
+		if r.Hold != "" {
+			st.Rcpts[i] = RcptState{Result: message.Held, Last: message.Outcome{Reply: smtp.NewReply(250, "2.0.0", r.Hold)}.Last()}
+		}
+	}
+	return st
 }
 
 // Open tells whether anything is still to be done for the recipient.

@@ -84,21 +84,19 @@ func (b *binding) fill(L *glua.LState, v *hooks.Verdict) {
 	}
 }
 
-// eachRcpt asks the function for a verdict of each recipient of the delivery.
+// eachRcpt asks the function for a verdict of each recipient.
 func eachRcpt(L *glua.LState, b *binding) []*hooks.Verdict {
 	fn := L.CheckFunction(1)
-	d := b.call.Delivery
-	if d == nil {
-		L.RaiseError("each answers at deliver, not at %s", b.call.Stage)
-	}
-	out := make([]*hooks.Verdict, len(d.Rcpts))
-	for i, r := range d.Rcpts {
+	must(L, (&hooks.Verdict{Kind: hooks.Each}).Check(b.call.Stage))
+	rcpts := b.call.Rcpts()
+	out := make([]*hooks.Verdict, len(rcpts))
+	for i, r := range rcpts {
 		switch v := call1(L, fn, b.object(r)); {
 		case v == glua.LNil:
 		default:
 			o, ok := b.plugin.types.verdict.Of(v)
 			if !ok {
-				L.RaiseError("each: the function returned a %s for <%s>; it returns nothing (delivered) or one verdict", v.Type(), r.Address.Text)
+				L.RaiseError("each: the function returned a %s for <%s>; it returns nothing or one verdict", v.Type(), r.Address.Text)
 			}
 			out[i] = o.(*hooks.Verdict)
 		}

@@ -363,7 +363,7 @@ func (c *checker) call(e *ast.FuncCallExpr) {
 	} else {
 		c.expr(e.Func)
 	}
-	if f, ok := oneOf(e.Args).(*ast.FunctionExpr); ok && c.handler != nil && c.handler.stage == hooks.Deliver && c.calls(e) == hooks.Each.String() {
+	if f, ok := oneOf(e.Args).(*ast.FunctionExpr); ok && c.handler != nil && c.handler.stage.Verdicts().Has(hooks.Each) && c.calls(e) == hooks.Each.String() {
 		c.function(f.ParList.Names, f, value{object: c.objects["rcpt"], from: &c.handler.variable})
 		return
 	}

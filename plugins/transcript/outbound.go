@@ -197,7 +197,7 @@ func (a *attempt) do(r *run) error {
 	if err != nil {
 		return err
 	}
-	places = slices.DeleteFunc(places, func(i int) bool { return len(a.who) == 0 && m.rcpts[i].done() })
+	places = slices.DeleteFunc(places, func(i int) bool { return len(a.who) == 0 && (m.rcpts[i].done() || m.env.Rcpts[i].Hold != "") })
 	gen := r.current.Acquire()
 	defer gen.Release()
 	var groups [][]int // recipients with the same plan travel together

@@ -11,6 +11,7 @@ import (
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/dsn"
 	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/manifest"
 )
@@ -33,10 +34,14 @@ type (
 		name string
 		text *pattern // nil: none
 	}
-	wantContent  struct{ text pattern }
-	wantRcpts    struct{ list []string }
-	wantQueued   struct{ n int }
-	wantHeld     struct{ why pattern }
+	wantContent struct{ text pattern }
+	wantRcpts   struct{ list []string }
+	wantQueued  struct{ n int }
+	wantHeld    struct{ why pattern }
+	wantHold    struct {
+		who smtp.Address
+		why *pattern // nil: none
+	}
 	wantSchedule struct {
 		form  string
 		check []func(*message.Envelope) (got string, ok bool)
@@ -61,6 +66,7 @@ func wantMailLines() []Line {
 		}},
 		{"want schedule", "want schedule [tenant=NAME] [priority=N] [not_before=WHEN] [expires=WHEN]",
 			"When and how the message that was kept last is sent; WHEN is +5m behind its arrival, a time, or none.", parseWantSchedule},
+		{"want hold of", "want hold of RCPT = PATTERN | RCPT none", "Why one recipient of the message that was kept last is held, while others are not.", parseWantHold},
 		{"want held", "want held PATTERN", "Why the message that was kept last is held.", func(p *parser, rest string) action { return &wantHeld{newPattern(unquote(rest))} }},
 	}
 	for _, o := range []struct{ object, example string }{{"session", "helo = client.example"}, {"message", "sender.text = a@a.example"}, {"rcpt", "class = local"}} {
@@ -324,6 +330,41 @@ func (w *wantHeld) do(r *run) error {
 	}
 	if !w.why.match(m.env.Hold) || m.env.Hold == "" {
 		return wanted("held: "+w.why.text, show(m.env.Hold))
+	}
+	return nil
+}
+
+func parseWantHold(p *parser, rest string) action {
+	name, v, none, ok := cutWanted(rest)
+	if !ok {
+		p.fail("write want hold of RCPT = PATTERN, or want hold of RCPT none")
+		return nil
+	}
+	w := &wantHold{}
+	if w.who, ok = p.address(name); !ok {
+		return nil
+	}
+	if !none {
+		why := newPattern(unquote(v))
+		w.why = &why
+	}
+	return w
+}
+
+func (w *wantHold) do(r *run) error {
+	m, err := r.latest()
+	if err != nil {
+		return err
+	}
+	places, err := m.some([]smtp.Address{w.who})
+	if err != nil {
+		return err
+	}
+	switch why := m.env.Rcpts[places[0]].Hold; {
+	case w.why == nil && why != "":
+		return wanted("a recipient that is not held", "held: "+why)
+	case w.why != nil && (why == "" || !w.why.match(why)):
+		return wanted("held: "+w.why.text, show(why))
 	}
 	return nil
 }

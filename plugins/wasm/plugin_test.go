@@ -65,6 +65,9 @@ func TestVerdicts(t *testing.T) {
 		{hooks.Data, map[string]any{"kind": int64(hooks.Accept)}, "error, reject 550 5.3.0"},
 		{hooks.Deliver, map[string]any{"kind": int64(hooks.Each), "verdicts": []any{nil, map[string]any{"kind": int64(hooks.Reject)}}}, "each"},
 		{hooks.Deliver, map[string]any{"kind": int64(hooks.Each), "verdicts": []any{nil}}, "error, defer 451 4.3.0"},
+		{hooks.Data, map[string]any{"kind": int64(hooks.Each), "verdicts": []any{map[string]any{"kind": int64(hooks.Reject)}, nil}}, "each"},
+		{hooks.Data, map[string]any{"kind": int64(hooks.Each), "verdicts": []any{map[string]any{"kind": int64(hooks.Close)}, nil}}, "error, reject 550 5.3.0"},
+		{hooks.Data, map[string]any{"kind": int64(hooks.Each), "verdicts": []any{nil, nil, nil}}, "error, reject 550 5.3.0"},
 		{hooks.Deliver, map[string]any{"kind": int64(hooks.Accept)}, "accept"},
 	} {
 		r := newRig(t, EngineOptions{})

@@ -95,11 +95,11 @@ func (k *keys) plan() *message.Plan {
 	return p
 }
 
-// each reads one verdict for every recipient of the delivery, in order; nil is accept.
+// each reads one verdict for every recipient, in order; nil is none.
 func (k *keys) each(c *hooks.Call) []*hooks.Verdict {
 	list, ok := k.m["verdicts"].([]any)
-	if c.Delivery == nil || !ok || len(list) != len(c.Delivery.Rcpts) {
-		k.fail("verdicts must be a list with one for each recipient of the delivery")
+	if n := len(c.Rcpts()); !ok || len(list) != n {
+		k.fail("verdicts must be a list with one for each recipient, of which there are %d", n)
 		return nil
 	}
 	out := make([]*hooks.Verdict, len(list))

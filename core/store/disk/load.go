@@ -65,7 +65,7 @@ func readEnvelope(id store.ID, value []byte) (*message.Envelope, error) {
 
 // readState reads the state with iterators that may be positioned anywhere.
 func readState(env *message.Envelope, changes, rcpts *pebble.Iterator) (*store.State, error) {
-	st := &store.State{Held: env.Hold, Rcpts: make([]store.RcptState, len(env.Rcpts))}
+	st := store.Begin(env)
 	key := idKey(keyState, env.ID)
 	if !changes.SeekGE(key) || !bytes.Equal(changes.Key(), key) {
 		return st, damaged(env.ID, changes.Error())

@@ -136,12 +136,12 @@ func (r *record) load() (*message.Envelope, *store.State, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", store.ErrDamaged, err)
 	}
-	st := &store.State{Rev: r.rev, Held: env.Hold, Rcpts: make([]store.RcptState, len(env.Rcpts))}
-	if r.held != nil {
+	st := store.Begin(env)
+	if st.Rev = r.rev; r.held != nil {
 		st.Held = *r.held
 	}
-	for i := range st.Rcpts {
-		st.Rcpts[i] = r.rcpts[uint16(i)]
+	for i, rc := range r.rcpts {
+		st.Rcpts[i] = rc
 	}
 	return env, st, nil
 }

@@ -52,6 +52,12 @@ function on.data(m)
   m.my.size = m.content.size
   if m:header("Subject") == "hold" then return hold "it asks for it" end
   if m:header("Subject") == "error" then error("it asks for it") end
+  if m:header("Subject") == "each" then
+    return each(function(r)
+      local says = { none = reject "nobody", busy = defer "busy", odd = hold "odd", void = discard "void" }
+      return says[r.address.mailbox]
+    end)
+  end
 end
 
 function on.queue(m)

@@ -103,7 +103,7 @@ function require(name) end
 ---When no plugin answers: reject; for role internal: accept "relay".
 ---@field rcpt fun(r: stagepost.rcpt): stagepost.verdict?
 ---all bytes are here, before the reply.
----May answer reject, defer, close, discard, hold.
+---May answer reject, defer, close, discard, hold, each.
 ---When no plugin answers: go on.
 ---@field data fun(m: stagepost.message): stagepost.verdict?
 ---edits are applied, before the commit; route delivers before the reply.
@@ -224,7 +224,7 @@ function hold(answer) end
 ---@return stagepost.verdict
 function route(answer) end
 
----one verdict for each recipient.
+---one verdict for each recipient; data: reject, defer, discard or hold, nil: no opinion; deliver: accept, reject or defer, nil: delivered.
 ---
 ---`each(function(r) return verdict end)`
 ---@param answer fun(r: stagepost.rcpt): stagepost.verdict?
