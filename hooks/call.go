@@ -137,6 +137,9 @@ func (c *Call) SetFact(facts *message.Facts, name string, v any) error {
 		return fmt.Errorf("facts cannot be set at %s: the message is stored", c.Stage)
 	}
 	if !c.hook.maySet(name) {
+		if asked := c.hook.Needs.Asked; asked != nil && (&Hook{Plugin: c.hook.Plugin, Needs: asked}).maySet(name) {
+			return withheld(fmt.Sprintf("setting the fact %q", name), "", true)
+		}
 		return fmt.Errorf("fact %q is not this plugin's: its own begin with %q, others are listed in needs.facts", name, c.hook.Plugin+".")
 	}
 	if _, err := message.SizeOf(v); err != nil {

@@ -73,11 +73,16 @@ func (h *Hook) maySet(fact string) bool {
 	if own, ok := strings.CutPrefix(fact, h.Plugin); ok && strings.HasPrefix(own, ".") {
 		return true
 	}
-	return slices.ContainsFunc(h.Needs.Facts, func(f string) bool { return coversFact(f, fact) })
+	for n := h.Needs; n != nil; n = n.Given {
+		if !slices.ContainsFunc(n.Facts, func(f string) bool { return CoversFact(f, fact) }) {
+			return false
+		}
+	}
+	return true
 }
 
-// coversFact tells whether a declared name ("spam.score", "spam" or "spam.*") covers a fact.
-func coversFact(declared, fact string) bool {
+// CoversFact tells whether a declared name ("spam.score", "spam" or "spam.*") covers a fact.
+func CoversFact(declared, fact string) bool {
 	declared = strings.TrimSuffix(declared, ".*")
 	return fact == declared || strings.HasPrefix(fact, declared+".")
 }

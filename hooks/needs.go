@@ -23,6 +23,10 @@ type Needs struct {
 	Route   []string // next hops: "mx", patterns of host:port as "*:587", and Private
 	Relay   bool     // accept "relay"
 	Inject  bool
+
+	// Where the operator decided what is granted: the fields above hold what is left of what was asked for, except that of lists
+	// only those go that nothing is granted of; what they allow must be allowed by those of Given, too.
+	Asked, Given *Needs
 }
 
 // Private in a list of hosts says that its patterns may also mean private addresses and the server's own. Without it only a
@@ -80,7 +84,7 @@ var capabilities = []Capability{
 }
 
 // Refuse tells why something is not granted, and nil if it is. need is the name of a capability, with one of its Values where
-// it has several: "dns", "edit headers".
+// it has several: "dns", "edit headers". Without a value any will do.
 func (n *Needs) Refuse(what, need string) error {
 	name, value, _ := strings.Cut(need, " ")
 	i := slices.IndexFunc(capabilities, func(c Capability) bool { return c.Name == name })
@@ -91,14 +95,22 @@ func (n *Needs) Refuse(what, need string) error {
 	case *Reading:
 		ok = int(*f) > at
 	case *Editing:
-		ok = *f&(1<<at) != 0
+		ok = *f&(1<<at) != 0 || value == "" && *f != 0
 	case *[]string:
 		ok = len(*f) > 0
 	}
 	if ok {
 		return nil
 	}
-	return fmt.Errorf("%s is not granted: ask with needs = { %s }", what, AskFor(need))
+	return withheld(what, AskFor(need), n.Asked != nil && n.Asked.Refuse(what, need) == nil)
+}
+
+// withheld says who can change that something is not granted: the plugin's author, or the operator.
+func withheld(what, form string, asked bool) error {
+	if asked {
+		return fmt.Errorf("%s is not granted: the plugin asks for it, and the operator's grant leaves it out", what)
+	}
+	return fmt.Errorf("%s is not granted: ask with needs = { %s }", what, form)
 }
 
 // AskFor is what stands in needs to ask for it; "" if there is no such capability.
@@ -117,17 +129,30 @@ func AskFor(need string) string {
 	return fmt.Sprintf("%s = %q", name, value)
 }
 
-// mayRoute tells whether the plan stays within what the plugin was granted.
-func (n *Needs) mayRoute(p *message.Plan) (what string, ok bool) {
-	if p.MX != "" && !slices.Contains(n.Route, "mx") {
-		return "mx", false
-	}
-	for _, h := range p.Hosts {
-		if !slices.ContainsFunc(n.Route, func(pattern string) bool { return Matches(pattern, h) }) {
-			return h, false
+// Allow tells whether a name in lower case matches the list of a capability.
+func (n *Needs) Allow(list func(*Needs) []string, name string) bool {
+	for ; n != nil; n = n.Given {
+		if !slices.ContainsFunc(list(n), func(pattern string) bool { return Matches(pattern, name) }) {
+			return false
 		}
 	}
-	return "", true
+	return true
+}
+
+func routes(n *Needs) []string { return n.Route }
+
+// mayRoute tells why a plan is more than the plugin was granted, and nil if it is not.
+func (n *Needs) mayRoute(p *message.Plan) error {
+	hops := p.Hosts
+	if p.MX != "" {
+		hops = []string{"mx"}
+	}
+	for _, hop := range hops {
+		if !n.Allow(routes, hop) {
+			return withheld("route to "+hop, fmt.Sprintf("route = {%q}", hop), n.Asked != nil && n.Asked.Allow(routes, hop))
+		}
+	}
+	return nil
 }
 
 // Matches compares a name in lower case with a pattern of Needs, in which * stands for any run of characters.

@@ -77,9 +77,9 @@ func (h *Hook) resolve(same, others []*Hook) error {
 // sets tells whether this hook is the one that sets the fact: it says so, or says nothing and the fact bears its name.
 func (h *Hook) sets(fact string) bool {
 	if len(h.Sets) > 0 {
-		return slices.ContainsFunc(h.Sets, func(s string) bool { return coversFact(s, fact) })
+		return slices.ContainsFunc(h.Sets, func(s string) bool { return CoversFact(s, fact) })
 	}
-	return coversFact(h.Plugin, fact)
+	return CoversFact(h.Plugin, fact)
 }
 
 func circle(sorted []*Hook, done map[*Hook]bool, first map[*Hook][]*Hook) error {

@@ -176,9 +176,7 @@ func (c *Call) granted(h *Hook, v *Verdict) error {
 		if via := v.Plan.Via; via != "" && via != message.ViaSMTP && via != message.ViaLMTP && via != h.Plugin {
 			return fmt.Errorf("route: via is smtp, lmtp or this plugin (%s), not %q", h.Plugin, via)
 		}
-		if what, ok := h.Needs.mayRoute(v.Plan); !ok {
-			return fmt.Errorf("route to %s is not granted: ask with needs = { route = {%q} }", what, what)
-		}
+		return h.Needs.mayRoute(v.Plan)
 	}
 	return nil
 }

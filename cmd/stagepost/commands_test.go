@@ -370,10 +370,14 @@ func TestCheck(t *testing.T) {
 }
 
 func TestPluginListAndOrder(t *testing.T) {
-	s := newSite(t, minimal+"\n[plugins]\nfolder = \"plugins\"\nenable = [\"domains\"]\n\n[run.domains]\nwhen = { role = [\"mx\"], user = false }\n")
+	conf := minimal + "\n[plugins]\nfolder = \"plugins\"\nenable = [\"domains\"]\n\n[run.domains]\nwhen = { role = [\"mx\"], user = false }\n"
+	s := newSite(t, conf)
 	s.write("plugins/a.lua", `plugin { id = "a", needs = { read = "body", edit = { "headers" } } }`+"\nfunction on.rcpt(r) end\nfunction on.data(m) end\n")
 	s.want(s.run("plugin", "list"), 0, "no server is running; this is what it would load", "domains", "plugins/a.lua", "rcpt data")
-	s.want(s.run("plugin", "list", "--json"), 0, `"needs":["read body","edit headers"]`, "!no server")
+	s.want(s.run("plugin", "list", "--json"), 0, `"needs":["read body","edit headers"]`, `"granted":["read body","edit headers"]`, "!withheld", "!no server")
+	s.write("stagepost.toml", conf+"[run.a]\ngrant = { read = \"headers\" }\n")
+	s.want(s.run("plugin", "list", "--json"), 0, `"granted":["read headers","edit headers"],"withheld":["read body"]`)
+	s.want(s.run("plugin", "list"), 0, "MAY", "read headers, edit headers; not: read body")
 	s.want(s.run("plugin", "order"), 0, "plugins/a.lua:2", "plugins/a.lua:3", "when role mx; no user")
 	s.want(s.run("plugin", "order", "data"), 0, "plugins/a.lua:3", "!plugins/a.lua:2")
 	s.want(s.run("plugin", "order", "helo"), 0, "no plugin is asked")

@@ -14,7 +14,7 @@ func pluginsOf(status []generation.PluginStatus) []admin.Plugin {
 	for i, p := range status {
 		plugins[i] = admin.Plugin{
 			Name: p.Name, Version: p.Version, State: "live", Calls: p.Calls, Errors: p.Errors, Source: p.Source,
-			Description: p.Description, Stages: append([]string{}, p.Stages...), Needs: p.NeedWords(),
+			Description: p.Description, Stages: append([]string{}, p.Stages...), Needs: p.Asked, Granted: p.Granted, Withheld: p.Withheld,
 		}
 		describeCalls(&plugins[i], p.Hooks)
 	}

@@ -160,14 +160,23 @@ func showPlugins(out output, plugins []admin.Plugin) {
 		out.printf("no plugin is loaded, so every recipient is refused; enable some in [plugins]\n")
 		return
 	}
-	t := newTable(out, "PLUGIN", "VERSION", "STATE", "CALLS", "ERRORS", "STAGES", "SOURCE")
+	t := newTable(out, "PLUGIN", "VERSION", "STATE", "CALLS", "ERRORS", "STAGES", "SOURCE", "MAY")
 	for _, p := range plugins {
 		errors := text(strconv.FormatUint(p.Errors, 10))
 		if p.Errors > 0 {
 			errors.paint = red
 		}
 		t.add(text(p.Name), text(p.Version), cell{p.State, verdictPaint(p.State)}, text(strconv.FormatUint(p.Calls, 10)), errors,
-			text(strings.Join(p.Stages, " ")), text(p.Source))
+			text(strings.Join(p.Stages, " ")), text(p.Source), mayWords(&p))
 	}
 	t.flush()
+}
+
+// mayWords says what a plugin may do, and what it asked for and may not.
+func mayWords(p *admin.Plugin) cell {
+	may := strings.Join(p.Granted, ", ")
+	if len(p.Withheld) == 0 {
+		return text(may)
+	}
+	return cell{strings.TrimPrefix(may+"; not: "+strings.Join(p.Withheld, ", "), "; "), yellow}
 }

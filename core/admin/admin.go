@@ -141,7 +141,9 @@ type Plugin struct {
 	Source      string   `json:"source"` // bundled, or the path
 	Description string   `json:"description,omitempty"`
 	Stages      []string `json:"stages"`
-	Needs       []string `json:"needs"` // as granted, in the words of the manifest
+	Needs       []string `json:"needs"`   // what it asks for, in the words of the manifest
+	Granted     []string `json:"granted"` // what of that it may do
+	Withheld    []string `json:"withheld,omitempty"`
 	Hooks       []Calls  `json:"hooks"`
 }
 

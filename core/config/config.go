@@ -84,8 +84,9 @@ type Queue struct {
 
 // Plugins says which plugins are loaded.
 type Plugins struct {
-	Folder string   // watched folder; empty: none
-	Enable []string // bundled and installed plugins, in order
+	Folder      string   // watched folder; empty: none
+	TrustFolder bool     // what plugins in it ask for is granted
+	Enable      []string // bundled and installed plugins, in order
 }
 
 // Run is one [run.NAME]: what the operator decides about a plugin's calls. Nil, empty and zero leave what the plugin
@@ -99,6 +100,7 @@ type Run struct {
 	Timeout   time.Duration
 	Every     time.Duration
 	Instances int
+	Grant     map[string]any // values as in Settings; nil: the file says nothing
 }
 
 // When restricts the sessions for which a plugin is asked. Empty lists and nil restrict nothing.

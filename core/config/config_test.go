@@ -89,6 +89,7 @@ func TestDefaults(t *testing.T) {
 			Retry:  []time.Duration{5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour},
 			Expire: 5 * day, Concurrency: 20,
 		},
+		Plugins:  Plugins{TrustFolder: true},
 		Settings: map[string]map[string]any{},
 		Runs:     map[string]Run{},
 		Trace:    Trace{Keep: 7 * day, Size: 256_000_000},
@@ -120,6 +121,7 @@ when.user = false
 [run.second]
 plugin = "relay"
 timeout = "1m30s"
+grant = { dns = true, route = ["*:587"] }
 `)
 	user, order := false, -1
 	for _, tt := range []struct{ name, got, want any }{
@@ -138,7 +140,7 @@ timeout = "1m30s"
 		}},
 		{"runs", c.Runs, map[string]Run{
 			"relay":  {Plugin: "relay", Order: &order, When: When{User: &user}},
-			"second": {Plugin: "relay", Timeout: 90 * time.Second},
+			"second": {Plugin: "relay", Timeout: 90 * time.Second, Grant: map[string]any{"dns": true, "route": []any{"*:587"}}},
 		}},
 	} {
 		if !reflect.DeepEqual(tt.got, tt.want) {

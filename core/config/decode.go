@@ -236,6 +236,16 @@ func free(into *map[string]map[string]any) target {
 		}}
 }
 
+// freeTable is the target for one table whose content somebody else knows.
+func freeTable(into *map[string]any) target {
+	return target{kind: "a table", into: into, set: func(d *decoder, _ *field, at []string, v any) {
+		if values, ok := d.asTable(at, v); ok {
+			d.plain(at, values)
+			*into = values
+		}
+	}}
+}
+
 // eachName calls do for each [table.NAME] below at.
 func (d *decoder) eachName(at []string, v any, do func(name string, at []string, values map[string]any)) {
 	tables, ok := d.asTable(at, v)

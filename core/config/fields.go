@@ -109,6 +109,11 @@ func (c *Config) fields() []field {
 					to:  one(&c.Plugins.Folder, "a path", text),
 				},
 				{
+					name: "trust_folder", value: "true",
+					doc: "Whether plugins in the folder are granted what their `needs` ask for. With false, each is loaded only if `grant` in its [run.NAME] decides about all of it.",
+					to:  one(&c.Plugins.TrustFolder, "true or false", boolean),
+				},
+				{
 					name: "enable", example: `["relay", "route"]`, absent: "none",
 					doc: "Bundled and installed plugins to load, by name. Their place here decides their order where nothing else does.",
 					to:  list(&c.Plugins.Enable, 1000, "a list of plugin names", identifier),
@@ -234,6 +239,12 @@ func (r *Run) fields() []field {
 			name: "instances", example: "64", absent: "as the plugin declares",
 			doc: "Calls of this plugin that may run at once.",
 			to:  wholeNumber(&r.Instances, 1, 10_000),
+		},
+		{
+			name: "grant", example: `{ kv = "own", http = ["api.example.org:443"] }`, absent: "all that the plugin asks for, if it is trusted",
+			doc: "What the plugin may do beyond answering, with the keys of `needs`. Of a key that stands here it may do what it asks for and this grants; " +
+				"`false` grants nothing of it. Keys that do not stand here are granted as asked for to plugins that come with the program and to those of a trusted folder.",
+			to: freeTable(&r.Grant),
 		},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -192,7 +193,7 @@ func keys(m map[string]*Source) []string {
 // load shares the plugin with the old generation if nothing of it changed, or loads it.
 func (b *builder) load(name string, src *Source, run config.Run) (*shared, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\x00%x\x00%#v\x00%s", src.Label, src.Hash, b.cfg.Settings[name], runKey(run))
+	fmt.Fprintf(h, "%s\x00%x\x00%#v\x00%s\x00%t", src.Label, src.Hash, b.cfg.Settings[name], runKey(run), b.cfg.Plugins.TrustFolder)
 	key := [32]byte(h.Sum(nil))
 	for _, o := range b.old {
 		if o.name == name && o.key == key {
@@ -206,6 +207,13 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	}
 	if man.ID != src.Name {
 		return nil, fmt.Errorf("%s: the plugin calls itself %q but lies in a file or folder named %q; the two must be the same", man.Pos(), man.ID, src.Name)
+	}
+	place := func(key string) config.Error {
+		return b.cfg.Errorf(append([]string{"run", name, "grant"}, strings.Fields(key)...), "")
+	}
+	man, err = man.Grant(manifest.Grant{Name: name, Table: run.Grant, Trusted: src.From != "folder" || b.cfg.Plugins.TrustFolder, Place: place})
+	if err != nil {
+		return nil, err
 	}
 	settings, err := man.Configure(b.cfg.Settings[name], func(key string) string { return b.cfg.Where("plugin", name, key) })
 	if err != nil {
@@ -246,7 +254,7 @@ func runKey(r config.Run) string {
 	if r.Order != nil {
 		order = fmt.Sprint(*r.Order)
 	}
-	return fmt.Sprintf("%q %q %q %s %s %q %q %d %d %d", r.Plugin, r.When.Role, r.When.Listener, user, order, r.After, r.OnError, r.Timeout, r.Every, r.Instances)
+	return fmt.Sprintf("%q %q %q %s %s %q %q %d %d %d %#v", r.Plugin, r.When.Role, r.When.Listener, user, order, r.After, r.OnError, r.Timeout, r.Every, r.Instances, r.Grant)
 }
 
 // failWait is the least time between two lines about failures of one plugin.

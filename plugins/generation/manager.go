@@ -267,7 +267,7 @@ func difference(old, next *state) string {
 		case o == nil:
 			words = append(words, "+"+s.name)
 		case o != s:
-			words = append(words, s.name+asksMore(o.manifest.Needs, s.manifest.Needs))
+			words = append(words, s.name+mayMore(o.manifest, s.manifest))
 		}
 		delete(was, s.name)
 	}
@@ -282,11 +282,12 @@ func difference(old, next *state) string {
 	return strings.Join(words, ", ")
 }
 
-// asksMore says what a new version of a plugin may do and the old one might not: who writes into the folder grants it, but
+// mayMore says what a new version of a plugin may do and the old one might not: who writes into the folder grants it, but
 // whoever reads the console should know.
-func asksMore(old, next *hooks.Needs) string {
-	had := manifest.Words(old)
-	more := slices.DeleteFunc(manifest.Words(next), func(w string) bool { return slices.Contains(had, w) })
+func mayMore(old, next *manifest.Manifest) string {
+	had, _ := old.GrantedWords()
+	more, _ := next.GrantedWords()
+	more = slices.DeleteFunc(more, func(w string) bool { return slices.Contains(had, w) })
 	if len(more) == 0 {
 		return ""
 	}

@@ -229,6 +229,48 @@ func TestMoreIsTold(t *testing.T) {
 	}
 }
 
+// TestDistrusted: a plugin of a folder that is not trusted loads when the operator decided about all that it asks for, and may do
+// what both say (Z11).
+func TestDistrusted(t *testing.T) {
+	s := newSite(t)
+	distrust := strings.Replace(base, "[plugins]", "[plugins]\ntrust_folder = false\nenable = [\"relay\"]", 1)
+	s.write("stagepost.toml", distrust)
+	s.write("plugins/vip.lua", code("vip", "one"))
+	s.mustOpen()
+	asks := "plugin { id = \"vip\", needs = { relay = true, kv = \"own\", edit = { \"headers\" } } }\nfunction on.rcpt(r)\n  kv.get(\"x\")\n  return accept \"relay\"\nend\n"
+	s.write("plugins/vip.lua", asks)
+	c := s.reload()
+	want := "plugins/vip.lua:1: nobody granted what the plugin asks for (kv own, edit headers, relay); to grant it, write\n[run.vip]\n"
+	if c.Err == nil || !strings.HasPrefix(c.Err.Error(), want) {
+		t.Fatalf("the error is %v", c.Err)
+	}
+	if s.says() != "one" {
+		t.Error("the old generation does not stay")
+	}
+	_, lines, _ := strings.Cut(c.Err.Error(), "write\n")
+	s.write("stagepost.toml", distrust+lines+"\n")
+	if c := s.reload(); c.Err != nil {
+		t.Fatalf("with the lines that it told: %v", c.Err)
+	}
+	if got := s.says(); got != "relay" {
+		t.Errorf("with all granted it answers %q", got)
+	}
+	s.write("stagepost.toml", distrust+strings.Replace(lines, `kv = "own"`, "kv = false", 1)+"\n")
+	if c := s.reload(); c.Err != nil {
+		t.Fatal(c.Err)
+	}
+	if got := s.says(); got != "a policy check failed, try again later" {
+		t.Errorf("without kv it answers %q", got)
+	}
+	if p := s.m.Status().Plugins; len(p) != 2 || strings.Join(p[1].Withheld, " ") != "kv own" || strings.Join(p[1].Granted, ", ") != "edit headers, relay" {
+		t.Errorf("the status is %+v", p)
+	}
+	s.write("stagepost.toml", distrust+"[run.vip]\ngrant = { kvv = true }\n")
+	if c := s.reload(); c.Err == nil || !strings.HasPrefix(c.Err.Error(), s.dir+"/stagepost.toml:12: unknown capability \"kvv\" in run.vip.grant; did you mean \"kv\"?") {
+		t.Errorf("the error is %v", c.Err)
+	}
+}
+
 // TestSlowestLoad (Z15): what takes longest to compile and to run at load is bounded.
 func TestSlowestLoad(t *testing.T) {
 	s := newSite(t)

@@ -17,7 +17,9 @@ type PluginStatus struct {
 	Description string
 	Source      string // "plugins/vip.lua", "bundled/relay"
 	Stages      []string
-	Needs       hooks.Needs
+	Asked       []string // what its needs ask for, in the words of the manifest
+	Granted     []string // what of that it may do
+	Withheld    []string // what it asks for and may not do, or not all of it
 	Calls       uint64
 	Errors      uint64
 	Hooks       []HookStatus // in the order of the stages
@@ -47,7 +49,8 @@ func statuses(loaded []*shared) []PluginStatus {
 	out := make([]PluginStatus, 0, len(loaded))
 	for _, s := range loaded {
 		p := PluginStatus{Name: s.name, ID: s.manifest.ID, Version: s.manifest.Version, Description: s.manifest.Description, Source: s.source.Label,
-			Needs: *s.manifest.Needs}
+			Asked: manifest.Words(s.manifest.Needs)}
+		p.Granted, p.Withheld = s.manifest.GrantedWords()
 		for _, h := range s.hooks {
 			st := HookStatus{h.Stage.String(), h.Breaker.State()}
 			p.Stages, p.Hooks = append(p.Stages, st.Stage), append(p.Hooks, st)
@@ -58,9 +61,6 @@ func statuses(loaded []*shared) []PluginStatus {
 	}
 	return out
 }
-
-// NeedWords says what the plugin was granted, in the words of the manifest.
-func (p *PluginStatus) NeedWords() []string { return manifest.Words(&p.Needs) }
 
 // PluginUse is what the plugins of the generation in force did.
 type PluginUse struct {

@@ -138,19 +138,13 @@ func (a *adviser) full(fact string) string {
 // foreign tells whether another plugin sets the fact.
 func (a *adviser) foreign(fact string) bool {
 	own := append([]string{"my", a.man.ID}, a.man.Needs.Facts...)
-	return !slices.ContainsFunc(own, func(o string) bool { return covers(o, fact) })
-}
-
-// covers tells whether a declared name, as "spam" or "spam.*", covers a fact.
-func covers(declared, fact string) bool {
-	declared = strings.TrimSuffix(declared, ".*")
-	return fact == declared || strings.HasPrefix(fact, declared+".")
+	return !slices.ContainsFunc(own, func(o string) bool { return hooks.CoversFact(o, fact) })
 }
 
 // listed tells whether a list of any hook covers the fact.
 func (a *adviser) listed(fact string, list func(manifest.HookSpec) []string) bool {
 	for _, h := range a.man.Hooks {
-		if slices.ContainsFunc(list(h), func(d string) bool { return covers(strings.TrimSuffix(d, "?"), fact) }) {
+		if slices.ContainsFunc(list(h), func(d string) bool { return hooks.CoversFact(strings.TrimSuffix(d, "?"), fact) }) {
 			return true
 		}
 	}
@@ -230,7 +224,7 @@ func (a *adviser) needs() {
 		}
 	}
 	for _, fact := range n.Facts {
-		if !a.seen.anyFact && !slices.ContainsFunc(a.seen.sets, func(m Mention) bool { return covers(fact, a.full(m.Name)) }) {
+		if !a.seen.anyFact && !slices.ContainsFunc(a.seen.sets, func(m Mention) bool { return hooks.CoversFact(fact, a.full(m.Name)) }) {
 			unused(fmt.Sprintf("facts = {%q}", fact), "nothing sets it")
 		}
 	}
@@ -276,7 +270,7 @@ func (a *adviser) facts() {
 	for _, s := range hooks.Stages() {
 		h := a.man.Hooks[s.Stage]
 		for _, fact := range h.Sets {
-			if !slices.ContainsFunc(a.seen.sets, func(m Mention) bool { return covers(fact, a.full(m.Name)) }) {
+			if !slices.ContainsFunc(a.seen.sets, func(m Mention) bool { return hooks.CoversFact(fact, a.full(m.Name)) }) {
 				a.about(h.Line, "hook.%s.sets: nothing sets the fact %q", s.Name, fact)
 			}
 		}

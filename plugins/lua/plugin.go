@@ -189,7 +189,7 @@ type binding struct {
 // bind puts the host's globals into a new instance.
 func (p *Plugin) bind(in *Instance) error {
 	b := &binding{plugin: p, in: in, waits: in.budget.endTurn}
-	b.services = p.Host.Context(p.Name, p.Manifest.Needs, in.budget.spend)
+	b.services = p.Host.Context(p.Name, p.Manifest.Granted, in.budget.spend)
 	in.host = b
 	L := in.State()
 	b.on = in.NewTable(L, 0, 4)
@@ -250,7 +250,7 @@ func (b *binding) handle(c *hooks.Call, s hooks.Stage) (*hooks.Verdict, error) {
 	timeout := c.Hook().Timeout
 	b.call, b.read = c, 0
 	b.limits = Limits{Start: c.Deadline().Add(-timeout), Time: timeout}
-	if m := c.Message; m != nil && m.Content != nil && b.plugin.Manifest.Needs.Read == hooks.ReadBody {
+	if m := c.Message; m != nil && m.Content != nil && b.plugin.Manifest.Granted.Read == hooks.ReadBody {
 		b.limits.Extra = perByte * m.Content.Size()
 	}
 	c.Waits = b.waits

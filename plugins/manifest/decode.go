@@ -52,6 +52,7 @@ func (d *decoder) manifest(root *node) (*Manifest, error) {
 	if len(d.errs) > 0 {
 		return nil, d.errors()
 	}
+	m.Granted = m.Needs
 	slices.SortFunc(m.Config, func(a, b Setting) int { return cmp.Compare(a.Name, b.Name) })
 	return m, nil
 }
@@ -63,10 +64,7 @@ func (d *decoder) ownFacts(m *Manifest) {
 		for _, fact := range spec.Sets {
 			name := strings.TrimSuffix(fact, ".*")
 			own := name == m.ID || strings.HasPrefix(name, m.ID+".")
-			if !own && !slices.ContainsFunc(m.Needs.Facts, func(f string) bool {
-				f = strings.TrimSuffix(f, ".*")
-				return name == f || strings.HasPrefix(name, f+".")
-			}) {
+			if !own && !slices.ContainsFunc(m.Needs.Facts, func(f string) bool { return hooks.CoversFact(f, name) }) {
 				d.report(spec.Line, "hook.%s.sets: the fact %q is not this plugin's own; list it in needs.facts too", s.Name, fact)
 			}
 		}

@@ -7,8 +7,8 @@
 // that tree with the tables in keys.go; so a mistake is reported in the same words, with file and line, however the manifest
 // is written. The capabilities under needs and the stages under hook are those that package hooks declares.
 //
-// Configure then checks what the operator wrote under [plugin.NAME] against the settings, and Hook merges what stands under
-// [run.NAME] into what the manifest asks for.
+// Configure then checks what the operator wrote under [plugin.NAME] against the settings, Grant works out
+// what of its needs the plugin may do, and Hook merges what stands under [run.NAME] into how the manifest wants to be asked.
 package manifest
 
 import (
@@ -35,7 +35,8 @@ type Manifest struct {
 	Version     string // semantic version; "0.0.0" when the manifest has none
 	API         int
 	Description string
-	Needs       *hooks.Needs // never nil
+	Needs       *hooks.Needs // what it asks for; never nil
+	Granted     *hooks.Needs // what of that it may do; as asked for until Grant says otherwise
 	Config      []Setting    // in order of name
 	Hooks       map[hooks.Stage]HookSpec
 }

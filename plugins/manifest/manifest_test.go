@@ -125,7 +125,7 @@ func TestGood(t *testing.T) {
 
 func TestMinimal(t *testing.T) {
 	m := lua(t, `plugin { id = "vip" }`)
-	want := &Manifest{File: "x.lua", Line: 1, ID: "vip", Version: "0.0.0", Needs: &hooks.Needs{}, Hooks: map[hooks.Stage]HookSpec{}}
+	want := &Manifest{File: "x.lua", Line: 1, ID: "vip", Version: "0.0.0", Needs: &hooks.Needs{}, Granted: &hooks.Needs{}, Hooks: map[hooks.Stage]HookSpec{}}
 	if !reflect.DeepEqual(m, want) {
 		t.Errorf("got %+v", m)
 	}
@@ -340,7 +340,7 @@ func checkAny(t *testing.T, m *Manifest, err error) {
 		}
 		return
 	}
-	if !idPattern.MatchString(m.ID) || m.Needs == nil {
+	if !idPattern.MatchString(m.ID) || m.Needs == nil || m.Granted != m.Needs {
 		t.Fatalf("%+v", m)
 	}
 	for _, s := range m.Config {

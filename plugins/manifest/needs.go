@@ -75,38 +75,38 @@ func (d *decoder) capability(at string, n *node, c hooks.Capability, into *hooks
 
 // Words says what the plugin needs in the words of the manifest: "kv own", "edit headers".
 func Words(n *hooks.Needs) []string {
-	words := []string{}
-	add := func(c hooks.Capability, word string) {
-		if word != "" {
-			word = " " + word
-		}
-		words = append(words, c.Name+word)
-	}
+	all := []string{}
 	for _, c := range hooks.Capabilities() {
-		switch f := c.Field(n).(type) {
-		case *bool:
-			if *f && c.Values != nil {
-				add(c, c.Values[0])
-			} else if *f {
-				add(c, "")
-			}
-		case *hooks.Reading:
-			if *f > 0 {
-				add(c, c.Values[*f-1])
-			}
-		case *hooks.Editing:
-			for i, v := range c.Values {
-				if *f&(1<<i) != 0 {
-					add(c, v)
-				}
-			}
-		case *[]string:
-			for _, v := range *f {
-				add(c, v)
-			}
-		default:
-			panic(fmt.Sprintf("plugins/manifest: needs.%s is a %T, which is not decoded", c.Name, f))
+		all = append(all, words(c, n)...)
+	}
+	return all
+}
+
+func words(c hooks.Capability, n *hooks.Needs) (words []string) {
+	switch f := c.Field(n).(type) {
+	case *bool:
+		switch {
+		case *f && c.Values != nil:
+			words = append(words, c.Name+" "+c.Values[0])
+		case *f:
+			words = append(words, c.Name)
 		}
+	case *hooks.Reading:
+		if *f > 0 {
+			words = append(words, c.Name+" "+c.Values[*f-1])
+		}
+	case *hooks.Editing:
+		for i, v := range c.Values {
+			if *f&(1<<i) != 0 {
+				words = append(words, c.Name+" "+v)
+			}
+		}
+	case *[]string:
+		for _, v := range *f {
+			words = append(words, c.Name+" "+v)
+		}
+	default:
+		panic(fmt.Sprintf("plugins/manifest: needs.%s is a %T, which is not decoded", c.Name, f))
 	}
 	return words
 }

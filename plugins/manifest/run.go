@@ -54,7 +54,7 @@ func (m *Manifest) Hook(stage hooks.Stage, name string, run config.Run) *hooks.H
 	}
 	spec = spec.Apply(run)
 	h := &hooks.Hook{
-		Plugin: name, Stage: stage, Needs: m.Needs,
+		Plugin: name, Stage: stage, Needs: m.Granted,
 		When: spec.When, Order: spec.Order, After: spec.After, Before: spec.Before,
 		Reads: m.renamed(spec.Reads, name), Sets: m.renamed(spec.Sets, name),
 		OnError: spec.OnError, Timeout: spec.Timeout, Pos: m.Pos(),

@@ -77,7 +77,7 @@ type instanceKey struct{}
 // newInstance makes an instance and lets it begin, which must end in time.
 func newInstance(p *Plugin, before time.Time) (in *instance, err error) {
 	in = &instance{plugin: p}
-	in.services = p.Host.Context(p.Name, p.Manifest.Needs, in.spend)
+	in.services = p.Host.Context(p.Name, p.Manifest.Granted, in.spend)
 	in.ctx = context.WithValue(context.Background(), instanceKey{}, in)
 	in.limit(loadFuel, before) // a start function, which runs before the globals are known, has the fuel of the module itself
 	if in.mod, err = p.module.instantiate(in.ctx); err != nil {

@@ -1,0 +1,116 @@
+package manifest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/hooks"
+)
+
+// TestGrant: what a plugin may do is what it asks for and the operator grants.
+func TestGrant(t *testing.T) {
+	const all = `dns = true, kv = "own", read = "body", edit = {"headers", "rcpts"}, route = {"mx", "*:587"}, facts = {"spam"}, relay = true`
+	for _, c := range []struct {
+		name, needs, grant string // grant in TOML; "" is none
+		distrusted         bool
+		granted            string // joined by "; "; or the error, after "!"
+		withheld           string
+	}{
+		{"no grant", all, "", false, "dns; kv own; read body; edit headers; edit rcpts; facts spam; route mx; route *:587; relay", ""},
+		{"some keys", all, `{ dns = false, read = "headers" }`, false,
+			"kv own; read headers; edit headers; edit rcpts; facts spam; route mx; route *:587; relay", "dns; read body"},
+		{"lists", all, `{ edit = ["headers", "sender"], route = ["smtp.example.org:*"], facts = ["spam.score", "virus"], kv = false, relay = false }`, false,
+			"dns; read body; edit headers; facts spam.score; route *:587 within smtp.example.org:*", "kv own; edit rcpts; facts spam; route mx; route *:587; relay"},
+		{"narrower", `http = {"*:443", "a.example:80"}`, `{ http = ["api.example.org:443", "*:80"] }`, false, "http api.example.org:443; http *:443 within *:80; http a.example:80", "http *:443"},
+		{"more than asked", `dns = true`, `{ dns = true, kv = "own", http = ["*:443"] }`, false, "dns", ""},
+		{"empty", all, `{ }`, false, "dns; kv own; read body; edit headers; edit rcpts; facts spam; route mx; route *:587; relay", ""},
+		{"nothing asked", "", "", true, "", ""},
+		{"distrusted", `dns = true, route = {"mx"}`, "", true,
+			"!p.lua:1: nobody granted what the plugin asks for (dns, route mx); to grant it, write\n[run.vip]\ngrant = { dns = true, route = [\"mx\"] }", ""},
+		{"distrusted, half decided", `dns = true, kv = "own", read = "body", edit = {"rcpts"}`, `{ kv = false, read = "headers" }`, true,
+			"!p.lua:1: nobody granted what the plugin asks for (dns, edit rcpts); to grant it, write\n[run.vip]\ngrant = { dns = true, kv = false, read = \"headers\", edit = [\"rcpts\"] }", ""},
+		{"distrusted, decided", `dns = true, kv = "own"`, `{ dns = true, kv = false }`, true, "dns", "kv own"},
+		{"unknown", "dns = true", `{ dsn = true }`, false, `!stagepost.toml:7: unknown capability "dsn" in run.vip.grant; did you mean "dns"?`, ""},
+		{"wrong", "dns = true", `{ dns = 1, route = ["host"] }`, false, "!stagepost.toml:7: run.vip.grant.dns: 1; want true or false\nstagepost.toml:7: run.vip.grant.route: \"host\"; want ", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, err := read("p.lua", []byte(`plugin { id = "vip", needs = { `+c.needs+` } }`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err = m.Grant(Grant{Name: "vip", Table: tomlTable(t, c.grant), Trusted: !c.distrusted, Place: func(string) config.Error { return config.Error{File: "stagepost.toml", Line: 7} }})
+			if want, bad := strings.CutPrefix(c.granted, "!"); bad {
+				if err == nil || !strings.HasPrefix(err.Error(), want) {
+					t.Fatalf("the error is %v, not %s", err, want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			granted, withheld := m.GrantedWords()
+			if g, w := strings.Join(granted, "; "), strings.Join(withheld, "; "); g != c.granted || w != c.withheld {
+				t.Errorf("granted %s\nwithheld %s", g, w)
+			}
+		})
+	}
+}
+
+// TestGrantLine: what the operator is told to write grants all that was asked for.
+func TestGrantLine(t *testing.T) {
+	for _, c := range hooks.Capabilities() {
+		m := lua(t, `plugin { id = "vip", needs = { `+c.Form+` } }`)
+		_, err := m.Grant(Grant{Name: "vip"})
+		if err == nil {
+			t.Fatalf("%s is granted by nobody", c.Name)
+		}
+		_, line, _ := strings.Cut(err.Error(), "grant = ")
+		m, err = m.Grant(Grant{Name: "vip", Table: tomlTable(t, line), Place: func(string) config.Error { return config.Error{} }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if granted, withheld := m.GrantedWords(); !slices.Equal(granted, Words(m.Needs)) || withheld != nil {
+			t.Errorf("%s grants %q and withholds %q", line, granted, withheld)
+		}
+	}
+}
+
+// TestGranted: both lists are asked, and a refusal says who can change it.
+func TestGranted(t *testing.T) {
+	m := lua(t, `plugin { id = "vip", needs = { http = {"*:443"}, dns = true, edit = {"headers", "sender"} } }`)
+	m, err := m.Grant(Grant{Name: "vip", Trusted: true, Table: tomlTable(t, `{ http = ["*.example.org:*"], dns = false, edit = ["sender"] }`), Place: func(string) config.Error { return config.Error{} }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	http := func(n *hooks.Needs) []string { return n.HTTP }
+	for host, want := range map[string]bool{"a.example.org:443": true, "a.example.org:80": false, "a.example.com:443": false} {
+		if got := m.Granted.Allow(http, host); got != want {
+			t.Errorf("%s: %v", host, got)
+		}
+	}
+	for need, want := range map[string]string{
+		"http": "", "edit sender": "",
+		"dns":          "it is not granted: the plugin asks for it, and the operator's grant leaves it out",
+		"edit headers": "it is not granted: the plugin asks for it, and the operator's grant leaves it out",
+		"edit rcpts":   `it is not granted: ask with needs = { edit = {"rcpts"} }`,
+	} {
+		if err := m.Granted.Refuse("it", need); err == nil && want != "" || err != nil && err.Error() != want {
+			t.Errorf("%s: %v", need, err)
+		}
+	}
+}
+
+func tomlTable(t *testing.T, text string) map[string]any {
+	t.Helper()
+	var v struct{ V map[string]any }
+	if text != "" {
+		if err := toml.Unmarshal([]byte("V = "+text), &v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return v.V
+}
