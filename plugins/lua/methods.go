@@ -2,28 +2,20 @@ package lua
 
 import (
 	"io"
-	"time"
 
 	glua "github.com/yuin/gopher-lua"
 
 	"github.com/stagepost/stagepost/core/message"
-	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/api"
 )
 
-// objectMethods are the methods that package hooks declares, by object and name. Arguments begin at register 2.
-var objectMethods = map[string]func(L *glua.LState, b *binding, o any) int{
-	"message.header":        messageHeader,
-	"message.headers":       messageHeaders,
-	"message.add_header":    headerEdit((*hooks.Call).AddHeader),
-	"message.set_header":    headerEdit((*hooks.Call).SetHeader),
-	"message.remove_header": messageRemoveHeader,
-	"message.set_sender":    messageSetSender,
-	"message.add_rcpt":      messageAddRcpt,
-	"message.schedule":      messageSchedule,
-	"rcpt.rename":           rcptRename,
-	"content.read":          contentRead,
-	"content.chunks":        contentChunks,
+// reading are the methods that read, by object and name. Arguments begin at register 2.
+var reading = map[string]func(L *glua.LState, b *binding, o any) int{
+	"message.header":  messageHeader,
+	"message.headers": messageHeaders,
+	"content.read":    contentRead,
+	"content.chunks":  contentChunks,
 }
 
 func method(fn func(L *glua.LState, b *binding, o any) int) Method {
@@ -76,67 +68,22 @@ func messageHeaders(L *glua.LState, b *binding, o any) int {
 	return 1
 }
 
-func headerEdit(edit func(c *hooks.Call, name, text string) error) func(L *glua.LState, b *binding, o any) int {
-	return func(L *glua.LState, b *binding, _ any) int {
-		must(L, edit(b.call, L.CheckString(2), L.CheckString(3)))
+// edit makes the method of an edit: package api reads its arguments.
+func edit(m *api.Method) Method {
+	return func(L *glua.LState, o any) int {
+		b := bindingOf(L)
+		var buf [4]any
+		args := buf[:0]
+		for i := 2; i <= L.GetTop(); i++ {
+			v, err := b.argument(L, L.Get(i))
+			if err != nil {
+				L.RaiseError("%s: %s", m.Name, err)
+			}
+			args = append(args, v)
+		}
+		must(L, m.Do(b.call, o, args))
 		return 0
 	}
-}
-
-func messageRemoveHeader(L *glua.LState, b *binding, _ any) int {
-	must(L, b.call.RemoveHeader(L.CheckString(2), L.OptInt(3, 0)))
-	return 0
-}
-
-func messageSetSender(L *glua.LState, b *binding, _ any) int {
-	must(L, b.call.SetSender(addressArg(L, b, L.Get(2))))
-	return 0
-}
-
-func messageAddRcpt(L *glua.LState, b *binding, _ any) int {
-	must(L, b.call.AddRcpt(addressArg(L, b, L.Get(2)), message.Class(L.CheckString(3))))
-	return 0
-}
-
-func messageSchedule(L *glua.LState, b *binding, _ any) int {
-	args := newArgs(L, b, "schedule", 2, "tenant", "priority", "not_before", "expires")
-	var s hooks.Schedule
-	if v, ok := args.text("tenant"); ok {
-		s.Tenant = &v
-	}
-	if v, ok := args.number("priority"); ok {
-		n := int(v)
-		s.Priority = &n
-	}
-	if v, ok := args.number("not_before"); ok {
-		s.NotBefore = seconds(v)
-	}
-	if v, ok := args.number("expires"); ok {
-		s.Expires = seconds(v)
-	}
-	must(L, b.call.Schedule(s))
-	return 0
-}
-
-func seconds(v float64) *time.Time {
-	t := time.UnixMicro(int64(max(0, min(v, 1<<32)) * 1e6))
-	return &t
-}
-
-func rcptRename(L *glua.LState, b *binding, o any) int {
-	if asked := b.call.Rcpt; asked != nil && o.(*hooks.RcptView).Rcpt != asked.Rcpt {
-		L.RaiseError("rename works on the recipient that the handler got, not on another one of the message")
-	}
-	var to []smtp.Address
-	if list, ok := L.Get(2).(*glua.LTable); ok {
-		for i := 1; i <= min(list.Len(), hooks.MaxRenames+1); i++ {
-			to = append(to, addressArg(L, b, list.RawGetInt(i)))
-		}
-	} else {
-		to = append(to, addressArg(L, b, L.Get(2)))
-	}
-	must(L, b.call.Rename(to...))
-	return 0
 }
 
 // Bounds of reading content.

@@ -6,8 +6,8 @@ import (
 	glua "github.com/yuin/gopher-lua"
 
 	"github.com/stagepost/stagepost/core/message"
-	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/api"
 	"github.com/stagepost/stagepost/plugins/service"
 )
 
@@ -48,7 +48,7 @@ type listKey struct {
 	field string
 }
 
-func newTypes() *types {
+func newTypes(a *api.API) *types {
 	t := &types{objects: map[string]*Type{}, globals: map[string]glua.LValue{}}
 	for _, o := range hooks.Objects() {
 		fields, setters := map[string]Getter{}, map[string]Setter{}
@@ -57,7 +57,11 @@ func newTypes() *types {
 		}
 		methods := map[string]Method{}
 		for _, m := range o.Methods {
-			methods[m.Name] = method(objectMethods[o.Name+"."+m.Name])
+			if m := a.Method(o.Name, m.Name); m.Edits() {
+				methods[m.Name] = edit(m)
+			} else {
+				methods[m.Name] = method(reading[o.Name+"."+m.Name])
+			}
 		}
 		t.objects[o.Name] = NewType(o.Name, fields, methods, setters)
 	}
@@ -69,7 +73,7 @@ func newTypes() *types {
 	t.verdict = NewType("verdict", nil, nil, nil)
 	for _, k := range hooks.Verdicts() {
 		if k.Kind != hooks.Next {
-			t.globals[k.Name] = Function(verdictFunc(k.Kind))
+			t.globals[k.Name] = Function(verdictFunc(a.Form(k.Kind)))
 		}
 	}
 	for _, s := range service.Services() {
@@ -248,31 +252,4 @@ func factsType(name string, full func(*binding, string) string) *Type {
 		return 0
 	}))
 	return t
-}
-
-// addressArg reads an address: text, or an address object.
-func addressArg(L *glua.LState, b *binding, v glua.LValue) smtp.Address {
-	if o, ok := b.plugin.types.objects["address"].Of(v); ok {
-		return *o.(*smtp.Address)
-	}
-	s, ok := v.(glua.LString)
-	if !ok {
-		L.RaiseError("an address is text or an address of the message, not a %s", v.Type())
-	}
-	if s == "" {
-		return smtp.Address{}
-	}
-	a, err := smtp.ParseAddress(string(s))
-	if err != nil {
-		L.RaiseError("%q is not an address: %s", string(s), reason(err))
-	}
-	return a
-}
-
-// reason is the text of an error that may be a reply.
-func reason(err error) string {
-	if r, ok := err.(smtp.Reply); ok && len(r.Text) > 0 {
-		return r.Text[0]
-	}
-	return err.Error()
 }

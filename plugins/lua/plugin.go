@@ -10,6 +10,7 @@ import (
 
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/api"
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/service"
 )
@@ -86,7 +87,11 @@ type Plugin struct {
 
 // Load runs the plugin's main chunk once, as a trial, and finds its handlers. Errors have file and line.
 func Load(o PluginOptions) (*Plugin, error) {
-	p := &Plugin{PluginOptions: o, types: newTypes(), places: map[hooks.Stage]string{}}
+	read, err := api.New()
+	if err != nil {
+		return nil, err
+	}
+	p := &Plugin{PluginOptions: o, types: newTypes(read), places: map[hooks.Stage]string{}}
 	var errs []error
 	for _, h := range o.Image.Main().Handlers {
 		stage, ok := hooks.StageByName(h.Name)

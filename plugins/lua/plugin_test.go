@@ -137,7 +137,7 @@ func TestEveryFieldAndMethodIsBound(t *testing.T) {
 			t.Errorf("%s: %+v", o.Name, rec.steps)
 		}
 	}
-	for name := range objectMethods {
+	for name := range reading {
 		if !slices.Contains(methods, name) {
 			t.Errorf("the method %s is bound but not declared", name)
 		}

@@ -66,9 +66,14 @@ func (b *binding) toLua(L *glua.LState, v any) (glua.LValue, error) {
 
 // fromLua converts a value of the plugin into the types of facts: a table with items 1 to n is a list, with string keys a
 // map, with none of them an empty map.
-func (b *binding) fromLua(L *glua.LState, v glua.LValue) (any, error) { return b.value(L, v, 0) }
+func (b *binding) fromLua(L *glua.LState, v glua.LValue) (any, error) { return b.value(L, v, 0, nil) }
 
-func (b *binding) value(L *glua.LState, v glua.LValue, depth int) (any, error) {
+// argument is fromLua for what package api reads, which takes addresses of the message, too.
+func (b *binding) argument(L *glua.LState, v glua.LValue) (any, error) {
+	return b.value(L, v, 0, b.plugin.types.objects["address"])
+}
+
+func (b *binding) value(L *glua.LState, v glua.LValue, depth int, also *Type) (any, error) {
 	if depth > maxValueDepth {
 		return nil, fmt.Errorf("the value is nested more than %d deep, or holds itself", maxValueDepth)
 	}
@@ -85,19 +90,25 @@ func (b *binding) value(L *glua.LState, v glua.LValue, depth int) (any, error) {
 	case glua.LString:
 		return string(v), nil
 	case *glua.LTable:
-		return b.table(L, v, depth)
+		return b.table(L, v, depth, also)
+	case *glua.LUserData:
+		if also != nil {
+			if o, ok := also.Of(v); ok {
+				return o, nil
+			}
+		}
 	}
 	return nil, fmt.Errorf("a %s cannot be kept: a value is nil, a boolean, a number, a string, or a table of these", v.Type())
 }
 
-func (b *binding) table(L *glua.LState, t *glua.LTable, depth int) (any, error) {
+func (b *binding) table(L *glua.LState, t *glua.LTable, depth int, also *Type) (any, error) {
 	n := t.Len()
 	b.in.budget.Alloc(L, tableBytes+n*itemBytes)
 	if n > 0 {
 		list := make([]any, n)
 		for i := range list {
 			b.in.budget.Step(L, 1)
-			e, err := b.value(L, t.RawGetInt(i+1), depth+1)
+			e, err := b.value(L, t.RawGetInt(i+1), depth+1, also)
 			if err != nil {
 				return nil, err
 			}
@@ -118,7 +129,7 @@ func (b *binding) table(L *glua.LState, t *glua.LTable, depth int) (any, error) 
 			failed = fmt.Errorf("the table has the key %v: keys are strings, or 1, 2, 3 and so on", k)
 			return
 		}
-		e, err := b.value(L, v, depth+1)
+		e, err := b.value(L, v, depth+1, also)
 		if err != nil {
 			failed = fmt.Errorf("%s: %w", string(name), err)
 			return

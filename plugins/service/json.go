@@ -111,7 +111,7 @@ func (e *jsonEncoder) value(v any, depth int) error {
 		}
 		e.out = append(e.out, '}')
 	default:
-		return fmt.Errorf("%s has no form in JSON", typeName(v))
+		return fmt.Errorf("%s has no form in JSON", TypeName(v))
 	}
 	return e.fits(0)
 }

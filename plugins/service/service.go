@@ -234,7 +234,7 @@ func (f *Func) do(c *Context, args []any) (any, error) {
 		case args[i] == nil:
 			return nil, fmt.Errorf("%s is missing or nil; call it as %s", a.Name, f.Usage())
 		default:
-			return nil, fmt.Errorf("%s is %s; it must be of type %s", a.Name, typeName(args[i]), a.Kind)
+			return nil, fmt.Errorf("%s is %s; it must be of type %s", a.Name, TypeName(args[i]), a.Kind)
 		}
 	}
 	return f.Call(c, args)
@@ -293,7 +293,8 @@ func whole(f float64) (int64, bool) {
 	return i, float64(i) == f
 }
 
-func typeName(v any) string {
+// TypeName says in an error what a value is.
+func TypeName(v any) string {
 	switch v.(type) {
 	case nil:
 		return "nil"

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
@@ -222,9 +221,3 @@ func (in *instance) say(level, text string) {
 }
 
 func (in *instance) now([]uint64) uint64 { return uint64(in.plugin.Host.Now().UnixNano()) }
-
-// seconds reads a time as now() of the services gives it.
-func seconds(v float64) *time.Time {
-	t := time.UnixMicro(int64(max(0, min(v, 1<<32)) * 1e6))
-	return &t
-}

@@ -174,13 +174,22 @@ func (in *instance) handle(c *hooks.Call) (*hooks.Verdict, error) {
 		if !ok || len(raw) > maxValue {
 			return nil, &Error{File: in.plugin.File, Message: fmt.Sprintf("the verdict of %d bytes at %d does not lie in the memory, or is longer than %d", uint32(r), uint32(r>>32), maxValue)}
 		}
-		v, err := readVerdict(raw, c)
+		v, err := in.verdict(raw)
 		if err != nil {
 			return nil, &Error{File: in.plugin.File, Message: fmt.Sprintf("%s answered what is no verdict: %s", c.Stage, err)}
 		}
 		in.spent = false
 		return v, nil
 	}
+}
+
+// verdict reads what a handler answered and checks it.
+func (in *instance) verdict(raw []byte) (*hooks.Verdict, error) {
+	value, err := message.DecodeValue(append([]byte(nil), raw...))
+	if err != nil {
+		return nil, err
+	}
+	return in.plugin.tables.api.Verdict(in.call, value)
 }
 
 // endCall forgets the call.

@@ -2,30 +2,32 @@ package wasm
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/stagepost/stagepost/core/message"
-	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/api"
+	"github.com/stagepost/stagepost/plugins/service"
 )
 
 // tables are what the functions of the ABI look numbers up in. They are made from the declarations once and never change.
 type tables struct {
 	objects []hooks.Object
 	byName  map[string]*hooks.Object
-	edits   []func(in *instance, o any, v any) error // by number
+	edits   []string // by number
+	api     *api.API
 }
 
-func newTables() *tables {
-	t := &tables{objects: hooks.Objects(), byName: map[string]*hooks.Object{}}
+func newTables() (*tables, error) {
+	read, err := api.New()
+	if err != nil {
+		return nil, err
+	}
+	t := &tables{objects: hooks.Objects(), byName: map[string]*hooks.Object{}, edits: hooks.Edits(), api: read}
 	for i := range t.objects {
 		t.byName[t.objects[i].Name] = &t.objects[i]
 	}
-	for _, name := range hooks.Edits() {
-		t.edits = append(t.edits, editFuncs[name])
-	}
-	return t
+	return t, nil
 }
 
 // object is what the number and index of an object stand for in this call; nil where it is not there. Index 0 of rcpt is the
@@ -185,7 +187,7 @@ func (in *instance) edit(a []uint64) uint64 {
 	op := uint32(a[0])
 	raw := in.bytesAt("an edit", a[3], a[4], maxValue)
 	edits := in.plugin.tables.edits
-	if op >= uint32(len(edits)) || edits[op] == nil {
+	if op >= uint32(len(edits)) {
 		return in.refuse(ErrAbsent, fmt.Sprintf("edit: this server has no edit %d", op))
 	}
 	o, v := in.object(a[1], a[2])
@@ -199,228 +201,38 @@ func (in *instance) edit(a []uint64) uint64 {
 	if err != nil {
 		return in.refuse(ErrInvalid, fmt.Sprintf("edit: what is given is no CBOR: %s", err))
 	}
-	if err := edits[op](in, v, arg); err != nil {
+	if op == editFact {
+		err = in.fact(v, arg)
+	} else if m := in.plugin.tables.api.Method(o.Name, edits[op]); m != nil && m.Edits() {
+		args, ok := arg.([]any)
+		if !ok || len(m.Shape) == 1 { // where a method takes one argument, that is all there is
+			args = []any{arg}
+		}
+		err = m.Do(in.call, v, args)
+	} else {
+		return in.refuse(ErrRefused, fmt.Sprintf("edit: %s has no %s", o.Name, edits[op]))
+	}
+	if err != nil {
 		return in.refuse(ErrRefused, err.Error())
 	}
 	return 0
 }
 
-// editFuncs are the edits that package hooks declares, by name. What they take is written in the manual.
-var editFuncs = map[string]func(in *instance, o any, v any) error{
-	"fact":       editFact,
-	"add_header": headerEdit("add_header", (*hooks.Call).AddHeader),
-	"set_header": headerEdit("set_header", (*hooks.Call).SetHeader),
-	"remove_header": func(in *instance, o any, v any) error {
-		list, _ := v.([]any)
-		name, ok := textAt(list, 0)
-		n := int64(0)
-		if len(list) > 1 {
-			n, ok = list[1].(int64)
-		}
-		if !ok || len(list) > 2 || n < 0 || n > 1<<20 || !isMessage(o) {
-			return fmt.Errorf("remove_header takes a message and [name] or [name, n], n from 1")
-		}
-		return in.call.RemoveHeader(name, int(n))
-	},
-	"set_sender": func(in *instance, o any, v any) error {
-		a, err := addressOf(v)
-		if !isMessage(o) {
-			return fmt.Errorf("set_sender takes a message and an address")
-		}
-		if err != nil {
-			return fmt.Errorf("set_sender: %w", err)
-		}
-		return in.call.SetSender(a)
-	},
-	"add_rcpt": func(in *instance, o any, v any) error {
-		list, _ := v.([]any)
-		class, ok := textAt(list, 1)
-		if !ok || len(list) != 2 || !isMessage(o) {
-			return fmt.Errorf("add_rcpt takes a message and [address, class]")
-		}
-		a, err := addressOf(list[0])
-		if err != nil {
-			return fmt.Errorf("add_rcpt: %w", err)
-		}
-		return in.call.AddRcpt(a, message.Class(class))
-	},
-	"rename":   editRename,
-	"schedule": editSchedule,
-}
+// editFact is the number of the one edit that is no method.
+const editFact = 0
 
-func isMessage(o any) bool {
-	_, ok := o.(*hooks.MessageView)
-	return ok
-}
-
-func textAt(list []any, i int) (string, bool) {
-	if i >= len(list) {
-		return "", false
+func (in *instance) fact(o any, arg any) error {
+	list, _ := arg.([]any)
+	if len(list) != 2 {
+		return fmt.Errorf("fact takes [name, value]")
 	}
-	return textOf(list[i])
-}
-
-// textOf is a string, which may be written as bytes.
-func textOf(v any) (string, bool) {
-	switch v := v.(type) {
-	case string:
-		return v, true
-	case []byte:
-		return string(v), true
-	}
-	return "", false
-}
-
-func addressOf(v any) (smtp.Address, error) {
-	s, ok := textOf(v)
+	name, ok := list[0].(string)
 	if !ok {
-		return smtp.Address{}, fmt.Errorf("an address is text")
+		return fmt.Errorf("fact: the name is %s; it must be a string", service.TypeName(list[0]))
 	}
-	if s == "" {
-		return smtp.Address{}, nil
-	}
-	a, err := smtp.ParseAddress(s)
-	if err != nil {
-		return a, fmt.Errorf("%q is not an address", s[:min(len(s), 320)])
-	}
-	return a, nil
-}
-
-func editFact(in *instance, o any, v any) error {
-	list, _ := v.([]any)
-	name, ok := textAt(list, 0)
-	facts := hooks.FactsOf(o)
-	if !ok || len(list) != 2 || facts == nil {
-		return fmt.Errorf("fact takes a session, message or rcpt, and [name, value]")
-	}
-	if err := in.call.SetFact(facts, name, list[1]); err != nil {
+	if err := api.Fact(in.call, o, name, list[1]); err != nil {
 		return err
 	}
-	in.facts = append(in.facts, stagedFact{facts, name, list[1]})
+	in.facts = append(in.facts, stagedFact{hooks.FactsOf(o), name, list[1]})
 	return nil
-}
-
-func headerEdit(what string, edit func(c *hooks.Call, name, text string) error) func(in *instance, o any, v any) error {
-	return func(in *instance, o any, v any) error {
-		list, _ := v.([]any)
-		name, ok := textAt(list, 0)
-		text, ok2 := textAt(list, 1)
-		if !ok || !ok2 || len(list) != 2 || !isMessage(o) {
-			return fmt.Errorf("%s takes a message and [name, text]", what)
-		}
-		return edit(in.call, name, text)
-	}
-}
-
-func editRename(in *instance, o any, v any) error {
-	r, ok := o.(*hooks.RcptView)
-	if !ok || in.call.Rcpt == nil || r.Rcpt != in.call.Rcpt.Rcpt {
-		return fmt.Errorf("rename works on the recipient that is asked about")
-	}
-	list, ok := v.([]any)
-	if !ok {
-		list = []any{v}
-	}
-	var to []smtp.Address
-	for _, e := range list[:min(len(list), hooks.MaxRenames+1)] {
-		a, err := addressOf(e)
-		if err != nil {
-			return fmt.Errorf("rename: %w", err)
-		}
-		to = append(to, a)
-	}
-	return in.call.Rename(to...)
-}
-
-func editSchedule(in *instance, o any, v any) error {
-	m, ok := v.(map[string]any)
-	if !ok || !isMessage(o) {
-		return fmt.Errorf("schedule takes a message and a map")
-	}
-	k := keys{what: "schedule", m: m}
-	k.known([]string{"tenant", "priority", "not_before", "expires"})
-	var s hooks.Schedule
-	if v, ok := k.text("tenant"); ok {
-		s.Tenant = &v
-	}
-	if v, ok := k.number("priority"); ok {
-		n := int(v)
-		s.Priority = &n
-	}
-	if v, ok := k.number("not_before"); ok {
-		s.NotBefore = seconds(v)
-	}
-	if v, ok := k.number("expires"); ok {
-		s.Expires = seconds(v)
-	}
-	if k.err != nil {
-		return k.err
-	}
-	return in.call.Schedule(s)
-}
-
-// keys reads a map of named values; unknown names and wrong types are errors, of which the first is kept.
-type keys struct {
-	what string
-	m    map[string]any
-	err  error
-}
-
-func (k *keys) fail(format string, args ...any) {
-	if k.err == nil {
-		k.err = fmt.Errorf("%s: %s", k.what, fmt.Sprintf(format, args...))
-	}
-}
-
-func (k *keys) known(names []string) {
-	for name := range k.m {
-		if !slices.Contains(names, name) {
-			k.fail("there is no %q; it may have %s", name[:min(len(name), 64)], strings.Join(names, ", "))
-		}
-	}
-}
-
-func (k *keys) text(name string) (string, bool) {
-	v := k.m[name]
-	if v == nil {
-		return "", false
-	}
-	s, ok := textOf(v)
-	if !ok {
-		k.fail("%s must be a string", name)
-	}
-	return s, ok
-}
-
-func (k *keys) number(name string) (float64, bool) {
-	switch v := k.m[name].(type) {
-	case nil:
-	case int64:
-		return float64(v), true
-	case float64:
-		return v, true
-	default:
-		k.fail("%s must be a number", name)
-	}
-	return 0, false
-}
-
-func (k *keys) texts(name string) (out []string) {
-	v := k.m[name]
-	if s, ok := textOf(v); ok {
-		return []string{s}
-	}
-	list, ok := v.([]any)
-	if v != nil && !ok || len(list) > 1000 {
-		k.fail("%s must be a list of strings", name)
-		return nil
-	}
-	for _, e := range list {
-		s, ok := textOf(e)
-		if !ok {
-			k.fail("%s must be a list of strings", name)
-		}
-		out = append(out, s)
-	}
-	return out
 }

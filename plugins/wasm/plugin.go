@@ -41,7 +41,11 @@ type Plugin struct {
 
 // Load compiles the module and lets one instance begin, as a trial. A stage is asked when the manifest has hook.STAGE.
 func Load(o PluginOptions) (*Plugin, error) {
-	p := &Plugin{PluginOptions: o, tables: newTables(), funcs: funcs(), begun: time.Now()}
+	tables, err := newTables()
+	if err != nil {
+		return nil, err
+	}
+	p := &Plugin{PluginOptions: o, tables: tables, funcs: funcs(), begun: time.Now()}
 	if len(o.Manifest.Hooks) == 0 {
 		return nil, fmt.Errorf("%s: the plugin has no hooks; name each stage that it handles, as in [hook.rcpt]", o.Manifest.Pos())
 	}
@@ -52,7 +56,6 @@ func Load(o PluginOptions) (*Plugin, error) {
 		}
 		p.Engine, p.own = own, own
 	}
-	var err error
 	if p.module, err = p.Engine.open(o.Wasm); err != nil {
 		p.closeEngine()
 		return nil, &Error{File: o.File, Message: err.Error()}

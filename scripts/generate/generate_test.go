@@ -15,6 +15,7 @@ import (
 	"github.com/yuin/gopher-lua/parse"
 
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/api"
 	"github.com/stagepost/stagepost/plugins/lua"
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/service"
@@ -273,12 +274,20 @@ func TestLuacheck(t *testing.T) {
 func TestStrict(t *testing.T) {
 	translate := func(text string) (string, error) { return objectWords().luaType(text) }
 	arguments := func(args string) (string, error) {
-		p, err := objectWords().params(args, "stagepost.args.x")
+		var p []param
+		shape, err := api.Args(args)
+		if err == nil {
+			p, err = params(shape, "stagepost.args.x")
+		}
 		return fmt.Sprint(p), err
 	}
 	verdict := func(form string) (string, error) {
-		p, keys, err := verdictParam(hooks.KindInfo{Name: "v", Form: form})
-		return fmt.Sprint(p, keys), err
+		f, err := api.FormOf(hooks.KindInfo{Kind: hooks.Accept, Name: "v", Form: form})
+		if err != nil {
+			return "", err
+		}
+		p, err := verdictParam(f, "v")
+		return fmt.Sprint(p, f.Table), err
 	}
 	form := func(text string) (string, error) { return formType(text, nil) }
 	chosen := func(text string) (string, error) { return formType(text, []string{"a", "b"}) }
@@ -296,15 +305,15 @@ func TestStrict(t *testing.T) {
 		{translate, "bytes", `!the word "bytes"`},
 		{translate, "", "!no type"},
 		{arguments, "name: string, n?: integer", "[{name string} {n? integer}]"},
-		{arguments, "at: {a: string, b: any}, n: integer", "[{at {a: string, b: any}} {n integer}]"},
 		{arguments, "address: string | string[]", "[{address stagepost.addresslike|stagepost.addresslike[]}]"},
-		{arguments, "{a?, b?}", "[{fields stagepost.args.x}]"},
+		{arguments, "{tenant?, expires?}", "[{fields stagepost.args.x}]"},
 		{arguments, "", "[]"},
 		{arguments, "name", "!no type"},
-		{arguments, "name: text", `!the word "text"`},
-		{verdict, `v "local" | v()`, `{answer? "local"} []`},
+		{arguments, "name: text", `!the new type "text"`},
+		{arguments, "{tenant?, new?}", `!"new" is new`},
+		{verdict, `v "local" | v()`, `{answer? "local"|"relay"} []`},
 		{verdict, `v "why"`, `{answer string} []`},
-		{verdict, `v{a, b}`, `{answer stagepost.args.v} [a b]`},
+		{verdict, `v{text, code}`, `{answer stagepost.args.v} [text code]`},
 		{verdict, `v "never"`, "!of no known kind"},
 		{verdict, `w "why"`, "!begin with its name"},
 		{form, "a = true", "boolean"},

@@ -18,6 +18,7 @@ import (
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/api"
 	"github.com/stagepost/stagepost/plugins/lua"
 	"github.com/stagepost/stagepost/plugins/service"
 )
@@ -90,12 +91,12 @@ func TestArguments(t *testing.T) {
 		{hooks.RouteTo, hooks.Route, map[string]string{"via": `"smtp"`, "mx": "nil", "helo": `"a.example"`}},
 	} {
 		info := hooks.Verdicts()[tt.kind]
-		_, keys, err := verdictParam(info)
-		if err != nil || len(keys) == 0 {
-			t.Fatalf("%s: keys %q, %v", tt.kind, keys, err)
+		f, err := api.FormOf(info)
+		if err != nil || f.Table == nil {
+			t.Fatalf("%s: %+v, %v", tt.kind, f, err)
 		}
 		user := map[hooks.Stage]string{hooks.Auth: "nil", hooks.Mail: "x.sender", hooks.Route: "x.message.sender"}[tt.stage]
-		res := ask(t, tt.stage, fmt.Sprintf("function on.%s(x) local user = %s return %s%s end", tt.stage, user, info.Name, table(t, keys, values, tt.set)))
+		res := ask(t, tt.stage, fmt.Sprintf("function on.%s(x) local user = %s return %s%s end", tt.stage, user, info.Name, table(t, f.Table, values, tt.set)))
 		if res.End == nil && res.Accept == nil && res.Plan == nil {
 			t.Errorf("%s: no answer: %+v", tt.kind, res)
 		}
@@ -103,7 +104,7 @@ func TestArguments(t *testing.T) {
 	for _, o := range hooks.Objects() {
 		for _, m := range o.Methods {
 			if strings.HasPrefix(m.Args, "{") {
-				ask(t, m.Stages[0], fmt.Sprintf("function on.%s(x) x:%s%s end", m.Stages[0], m.Name, table(t, splitTop(strings.Trim(m.Args, "{}")), values, nil)))
+				ask(t, m.Stages[0], fmt.Sprintf("function on.%s(x) x:%s%s end", m.Stages[0], m.Name, table(t, api.Split(strings.Trim(m.Args, "{}")), values, nil)))
 			}
 		}
 	}
@@ -115,7 +116,14 @@ func table(t *testing.T, keys []string, values, set map[string]string) string {
 		key = strings.TrimSuffix(key, "?")
 		v := set[key]
 		if v == "" {
-			v = values[arguments()[key].typ]
+			a, err := api.Key(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v, err = argType(a); err != nil {
+				t.Fatal(err)
+			}
+			v = values[v]
 		}
 		if v == "" {
 			t.Fatalf("no value for %s", key)

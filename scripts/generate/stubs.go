@@ -6,15 +6,19 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/api"
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/service"
 )
 
 // stubs are the declarations for lua-language-server, in LuaCATS annotations.
 func stubs() (string, error) {
-	var w writer
+	read, err := api.New()
+	if err != nil {
+		return "", err
+	}
+	w := writer{api: read}
 	w.line("-- " + notice)
 	w.line("-- What plugins are written against, for lua-language-server. Nothing here runs.")
 	w.line("---@meta _")
@@ -28,6 +32,7 @@ func stubs() (string, error) {
 
 // writer gathers the text, and what in the declarations it cannot translate.
 type writer struct {
+	api  *api.API
 	b    strings.Builder
 	errs []error
 }
@@ -178,65 +183,50 @@ func (w *writer) verdicts() {
 		if k.Kind == hooks.Next {
 			continue
 		}
-		p, keys, err := verdictParam(k)
+		f := w.api.Form(k.Kind)
+		p, err := verdictParam(f, k.Name)
 		w.must("the verdict "+k.Name, "", err)
-		if keys != nil {
-			w.namedArguments(k.Name, keys)
+		if f.Table != nil {
+			w.namedArguments(k.Name, slices.DeleteFunc(slices.Clone(f.Keys), func(a api.Arg) bool { return !slices.Contains(f.Table, a.Name) }))
 		}
 		w.begin(k.Doc+".", "", "`"+k.Form+"`")
 		w.function(k.Name, []param{p}, "stagepost.verdict")
 	}
 }
 
-// verdictParam reads the parameter of a verdict out of its form: the types of all alternatives, and the keys of the one that
-// is a table.
-func verdictParam(k hooks.KindInfo) (p param, keys []string, err error) {
-	p.name = "answer"
+// verdictParam is the parameter of a verdict: the types of all alternatives.
+func verdictParam(f *api.Form, name string) (param, error) {
+	p := param{name: "answer"}
+	if f.Bare {
+		p.name = "answer?"
+	}
 	var types []string
-	for form := range strings.SplitSeq(k.Form, " | ") {
-		arg, ok := strings.CutPrefix(form, k.Name)
-		if !ok {
-			return p, nil, fmt.Errorf("the form %q does not begin with its name", form)
-		}
-		arg = strings.TrimSpace(arg)
-		switch {
-		case arg == "()":
-			p.name = "answer?"
-		case arg == "(function(r) return verdict end)":
-			types = append(types, "fun(r: stagepost.rcpt): stagepost.verdict?")
-		case slices.Contains(placeholders, arg):
-			types = append(types, "string")
-		case arg == oneOf(message.ClassLocal) || arg == oneOf(message.ClassRelay):
-			types = append(types, arg)
-		case strings.HasPrefix(arg, "{") && strings.HasSuffix(arg, "}"):
-			types = append(types, "stagepost.args."+k.Name)
-			keys = splitTop(arg[1 : len(arg)-1])
-		default:
-			return p, nil, fmt.Errorf("the form %q is of no known kind", form)
+	for _, a := range f.Keys {
+		if a.Name == f.Word {
+			typ, err := argType(a)
+			if err != nil {
+				return p, err
+			}
+			types = append(types, typ)
 		}
 	}
+	if f.Table != nil {
+		types = append(types, "stagepost.args."+name)
+	}
+	if f.Each {
+		types = append(types, "fun(r: stagepost.rcpt): stagepost.verdict?")
+	}
 	p.typ = strings.Join(types, "|")
-	return p, keys, nil
+	return p, nil
 }
 
 // namedArguments writes the class of a table of arguments. All of them are optional.
-func (w *writer) namedArguments(of string, keys []string) {
-	objects := hooks.Objects()
-	plan := objects[slices.IndexFunc(objects, func(o hooks.Object) bool { return o.Name == "plan" })]
+func (w *writer) namedArguments(of string, args []api.Arg) {
 	w.begin()
 	w.line("---@class (exact) stagepost.args.%s", of)
-	for _, key := range keys {
-		key = strings.TrimSuffix(key, "?")
-		a, ok := arguments()[key]
-		if !ok {
-			w.must(of, "", fmt.Errorf("the argument %q is new; add it to arguments in scripts/generate", key))
-		}
-		for _, f := range plan.Fields {
-			if a.doc == "" && f.Name == key {
-				a.doc = f.Doc
-			}
-		}
-		w.field(key+"?", a.typ, a.doc)
+	for _, a := range args {
+		typ, err := argType(a)
+		w.field(a.Name+"?", w.must(of, typ, err), a.Doc)
 	}
 }
 
@@ -266,10 +256,13 @@ func (w *writer) objects() {
 
 func (w *writer) method(object string, m hooks.Method) {
 	name := object + "." + m.Name
-	params, err := objectWords().params(m.Args, "stagepost.args."+m.Name)
+	shape := w.api.Method(object, m.Name).Shape
+	params, err := params(shape, "stagepost.args."+m.Name)
 	w.must(name, "", err)
-	if len(params) == 1 && params[0].typ == "stagepost.args."+m.Name {
-		w.namedArguments(m.Name, splitTop(strings.Trim(m.Args, "{}")))
+	for _, a := range shape {
+		if a.Type == api.Named {
+			w.namedArguments(m.Name, a.Of)
+		}
 	}
 	result := ""
 	if m.Result != "" {

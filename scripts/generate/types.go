@@ -10,6 +10,7 @@ import (
 
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/api"
 	"github.com/stagepost/stagepost/plugins/manifest"
 )
 
@@ -45,17 +46,6 @@ func serviceWords() words {
 	return w
 }
 
-// with gives the words with one meaning changed.
-func (w words) with(word, meaning string) words {
-	out := words{word: meaning}
-	for k, v := range w {
-		if k != word {
-			out[k] = v
-		}
-	}
-	return out
-}
-
 // typeToken is a text in quotes, a name before a colon, a word, or any other character.
 var typeToken = regexp.MustCompile(`"[^"]*"|[A-Za-z_]\w*\??:|[A-Za-z_]\w*|.`)
 
@@ -84,51 +74,47 @@ type param struct{ name, typ string } // an optional one has a ? behind its name
 
 func (p param) bare() string { return strings.TrimSuffix(p.name, "?") }
 
-// params reads the arguments of a method: "name: string, n?: integer", or "{tenant?, expires?}" for a table of named ones,
-// which gets the class table.
-func (w words) params(args, table string) ([]param, error) {
-	if strings.HasPrefix(args, "{") && !strings.Contains(args, ":") {
-		return []param{{"fields", table}}, nil
+// argType is the type of an argument of a method or verdict.
+func argType(a api.Arg) (string, error) {
+	switch a.Type {
+	case api.Text:
+		if a.Words != nil {
+			return oneOf(a.Words...), nil
+		}
+		return "string", nil
+	case api.Int:
+		return "integer", nil
+	case api.Number, api.Seconds, api.Time:
+		return "number", nil
+	case api.Bool:
+		return "boolean", nil
+	case api.Texts:
+		return "string|string[]", nil
+	case api.Address:
+		return addressLike, nil
+	case api.Addresses:
+		return addressLike + "|" + addressLike + "[]", nil
 	}
-	var out []param
-	for _, arg := range splitTop(args) {
-		name, typ, ok := strings.Cut(arg, ":")
-		if !ok {
-			return nil, fmt.Errorf("the argument %q has no type", arg)
-		}
-		w := w
-		if name == "address" { // the engines take an address of the message, too
-			w = w.with("string", addressLike)
-		}
-		typ, err := w.luaType(strings.TrimSpace(typ))
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, param{name, typ})
-	}
-	return out, nil
+	return "", fmt.Errorf("the argument %q, %s, has no LuaCATS type; give it one in scripts/generate", a.Name, a.Type)
 }
 
-// splitTop splits at the commas that are in no bracket.
-func splitTop(text string) (parts []string) {
-	depth, from := 0, 0
-	for i, r := range text {
-		switch r {
-		case '(', '{', '[':
-			depth++
-		case ')', '}', ']':
-			depth--
-		case ',':
-			if depth == 0 {
-				parts = append(parts, strings.TrimSpace(text[from:i]))
-				from = i + 1
+// params are the parameters of a method; table is the class of those that are a table of named arguments.
+func params(shape []api.Arg, table string) ([]param, error) {
+	var out []param
+	for _, a := range shape {
+		p := param{a.Name, table}
+		if a.Optional {
+			p.name += "?"
+		}
+		if a.Type != api.Named {
+			var err error
+			if p.typ, err = argType(a); err != nil {
+				return nil, err
 			}
 		}
+		out = append(out, p)
 	}
-	if last := strings.TrimSpace(text[from:]); last != "" {
-		parts = append(parts, last)
-	}
-	return parts
+	return out, nil
 }
 
 // contents says what lists and maps of an object hold, where the declaration does not name an object.
@@ -161,34 +147,6 @@ func fieldType(object string, f hooks.Field) (string, error) {
 	}
 	return luaWords().luaType(string(f.Type))
 }
-
-// argument is one named argument of a verdict or method. Without doc the field of that name in a plan has it.
-type argument struct{ typ, doc string }
-
-func arguments() map[string]argument {
-	return map[string]argument{
-		"text":       {"string", "the reply's text, for the client"},
-		"code":       {"integer", "the reply's SMTP code"},
-		"enhanced":   {"string", "the reply's enhanced status code"},
-		"reason":     {"string", "a word for the record"},
-		"delay":      {"number", fmt.Sprintf("seconds before the reply, at most %.0f", hooks.MaxDelay.Seconds())},
-		"after":      {"number", "seconds until the next try"},
-		"user":       {"string", "who logged in"},
-		"groups":     {"string|string[]", "groups of the user"},
-		"via":        {"string", ""},
-		"hosts":      {"string|string[]", ""},
-		"mx":         {"string", ""},
-		"helo":       {"string", ""},
-		"sender":     {addressLike, ""},
-		"tenant":     {"string", "on whose behalf it is sent"},
-		"priority":   {"integer", "from -9 to 9, the higher first"},
-		"not_before": {"number", "not sent before that time, as now() gives it"},
-		"expires":    {"number", "given up at that time, as now() gives it"},
-	}
-}
-
-// placeholders are the texts in the forms of verdicts that stand for any.
-var placeholders = []string{`"text"`, `"why"`}
 
 // headerTypes has the types of a header's keys that the example in the declaration does not tell; a test holds the words
 // against what the decoder takes.
