@@ -17,6 +17,10 @@ func pluginsOf(status []generation.PluginStatus) []admin.Plugin {
 			Description: p.Description, Stages: append([]string{}, p.Stages...), Needs: p.Asked, Granted: p.Granted, Withheld: p.Withheld,
 		}
 		describeCalls(&plugins[i], p.Hooks)
+		plugins[i].Events = make(map[string]uint64, len(p.Events))
+		for _, e := range p.Events {
+			plugins[i].Events[e.Name] = e.Count
+		}
 	}
 	return plugins
 }

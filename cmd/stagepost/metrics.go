@@ -152,6 +152,12 @@ func (d *daemon) pluginMetrics() []metrics.Family {
 			Read: each(func(p generation.PluginUse, s *metrics.Samples) { s.Add(float64(p.Pool.Dropped), p.Name) })},
 		{Name: "stagepost_plugin_busy_total", Kind: metrics.Counter, Help: "Calls that found no instance in time.", Labels: []metrics.Label{plugin},
 			Read: each(func(p generation.PluginUse, s *metrics.Samples) { s.Add(float64(p.Pool.Busy), p.Name) })},
+		{Name: "stagepost_plugin_events_total", Kind: metrics.Counter, Help: "What plugins counted with `metric.count`.", Labels: []metrics.Label{plugin, {Name: "name", Of: "names that the plugin gave, at most 100"}},
+			Read: each(func(p generation.PluginUse, s *metrics.Samples) {
+				for _, e := range p.Events {
+					s.Add(float64(e.Count), p.Name, e.Name)
+				}
+			})},
 		{Name: "stagepost_generation", Kind: metrics.Gauge, Help: "The number of the generation in force.",
 			Read: func(s *metrics.Samples) { s.Add(float64(d.plugins.Status().Generation)) }},
 		{Name: "stagepost_generation_live_timestamp_seconds", Kind: metrics.Gauge, Help: "When the generation in force became live.",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -28,6 +29,15 @@ func watchedDemo(t *testing.T) *daemon {
 	}
 	file := filepath.Join(dir, localConfig)
 	edit(t, file, "[queue]\n", "[admin]\naddress = \"127.0.0.1:0\"\n\n[queue]\n")
+	counting := filepath.Join(dir, "plugins", "counting.lua")
+	if err := os.WriteFile(counting, []byte(`plugin { id = "counting", version = "1.0.0", needs = { read = "headers" }, hook = { data = { order = -100 } } }
+function on.data(m)
+  metric.count("seen")
+  if not m:header("Date") then metric.count("undated") end
+end
+`), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	world, err := openInternet()
 	if err != nil {
 		t.Fatal(err)
@@ -133,6 +143,8 @@ func TestMetrics(t *testing.T) {
 		{"stagepost_hook_seconds", "plugin=headers stage=data", many + 1},
 		{"stagepost_breaker_open", "plugin=headers stage=data", 0},
 		{"stagepost_plugin_instances", "plugin=headers state=in_use", 0},
+		{"stagepost_plugin_events_total", "plugin=counting name=seen", many + 1},
+		{"stagepost_plugin_events_total", "plugin=counting name=undated", 1},
 		{"stagepost_generation", "", 1},
 		{"stagepost_change_refused", "", 0},
 		{"stagepost_attempts_total", "result=delivered", many},
@@ -167,7 +179,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is declared, and not shown", f.Name)
 		}
 	}
-	names := map[string]bool{"mx": true, version(): true}
+	names := map[string]bool{"mx": true, version(): true, "seen": true, "undated": true}
 	for _, p := range d.plugins.Status().Plugins {
 		names[p.Name] = true
 	}

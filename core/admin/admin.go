@@ -133,18 +133,19 @@ type States struct {
 
 // Plugin is one plugin of the generation in force.
 type Plugin struct {
-	Name        string   `json:"name"` // in this server, as [run.NAME] gives it
-	Version     string   `json:"version"`
-	State       string   `json:"state"` // live; or "open at rcpt": the breaker of that hook keeps it from being asked
-	Calls       uint64   `json:"calls"`
-	Errors      uint64   `json:"errors"`
-	Source      string   `json:"source"` // bundled, or the path
-	Description string   `json:"description,omitempty"`
-	Stages      []string `json:"stages"`
-	Needs       []string `json:"needs"`   // what it asks for, in the words of the manifest
-	Granted     []string `json:"granted"` // what of that it may do
-	Withheld    []string `json:"withheld,omitempty"`
-	Hooks       []Calls  `json:"hooks"`
+	Name        string            `json:"name"` // in this server, as [run.NAME] gives it
+	Version     string            `json:"version"`
+	State       string            `json:"state"` // live; or "open at rcpt": the breaker of that hook keeps it from being asked
+	Calls       uint64            `json:"calls"`
+	Errors      uint64            `json:"errors"`
+	Source      string            `json:"source"` // bundled, or the path
+	Description string            `json:"description,omitempty"`
+	Stages      []string          `json:"stages"`
+	Needs       []string          `json:"needs"`   // what it asks for, in the words of the manifest
+	Granted     []string          `json:"granted"` // what of that it may do
+	Withheld    []string          `json:"withheld,omitempty"`
+	Hooks       []Calls           `json:"hooks"`
+	Events      map[string]uint64 `json:"events"` // that the plugin counted, by name
 }
 
 // Calls is what became of the calls of one hook since its plugin was last changed.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -327,5 +328,30 @@ func TestFailuresAreToldWithTheirPlace(t *testing.T) {
 	}
 	if p := s.m.Status().Plugins[0]; p.Calls != 5 || p.Errors != 5 {
 		t.Errorf("%d calls, %d errors", p.Calls, p.Errors)
+	}
+}
+
+// TestEvents: what a plugin counts goes on in its next version, and is gone when the plugin is.
+func TestEvents(t *testing.T) {
+	counts := func(text string) string {
+		return "plugin { id = \"vip\", version = \"1.0.0\" }\nfunction on.rcpt(r) metric.count(\"asked\") return reject \"" + text + "\" end\n"
+	}
+	s := newSite(t)
+	s.write("plugins/vip.lua", counts("one"))
+	s.mustOpen()
+	s.says()
+	s.write("plugins/vip.lua", counts("two"))
+	s.m.Reload(t.Context())
+	s.says()
+	want := []service.Event{{Name: "asked", Count: 2}}
+	if got, use := s.m.Status().Plugins[0].Events, s.m.Use()[0].Events; !slices.Equal(got, want) || !slices.Equal(use, want) {
+		t.Errorf("after a reload: %v, %v", got, use)
+	}
+	s.remove("plugins/vip.lua")
+	s.m.Reload(t.Context())
+	s.write("plugins/vip.lua", counts("three"))
+	s.m.Reload(t.Context())
+	if got := s.m.Status().Plugins[0].Events; len(got) != 0 {
+		t.Errorf("a plugin that is new has counted %v", got)
 	}
 }

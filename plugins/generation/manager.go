@@ -230,6 +230,11 @@ func (m *Manager) swap(old *state, r reading) error {
 	}
 	m.state.Store(&state{cfg: cfg, hash: r.hash, loaded: loaded, number: gen.Number, since: time.Now()})
 	m.current.Swap(gen)
+	names := make([]string, len(loaded))
+	for i, s := range loaded {
+		names[i] = s.name
+	}
+	m.opts.Host.Keep(names)
 	commit()
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/lua"
 	"github.com/stagepost/stagepost/plugins/manifest"
+	"github.com/stagepost/stagepost/plugins/service"
 )
 
 // PluginStatus is one plugin of the generation in force.
@@ -22,7 +23,8 @@ type PluginStatus struct {
 	Withheld    []string // what it asks for and may not do, or not all of it
 	Calls       uint64
 	Errors      uint64
-	Hooks       []HookStatus // in the order of the stages
+	Hooks       []HookStatus    // in the order of the stages
+	Events      []service.Event // that it counted
 }
 
 // HookStatus is what became of the calls of one hook, as long as its plugin is not changed.
@@ -42,14 +44,14 @@ type Status struct {
 // Status tells what is in force.
 func (m *Manager) Status() Status {
 	st := m.state.Load()
-	return Status{Generation: st.number, Since: st.since, Error: st.failure, Plugins: statuses(st.loaded)}
+	return Status{Generation: st.number, Since: st.since, Error: st.failure, Plugins: m.statuses(st.loaded)}
 }
 
-func statuses(loaded []*shared) []PluginStatus {
+func (m *Manager) statuses(loaded []*shared) []PluginStatus {
 	out := make([]PluginStatus, 0, len(loaded))
 	for _, s := range loaded {
 		p := PluginStatus{Name: s.name, ID: s.manifest.ID, Version: s.manifest.Version, Description: s.manifest.Description, Source: s.source.Label,
-			Asked: manifest.Words(s.manifest.Needs)}
+			Asked: manifest.Words(s.manifest.Needs), Events: m.opts.Host.Events(s.name)}
 		p.Granted, p.Withheld = s.manifest.GrantedWords()
 		for _, h := range s.hooks {
 			st := HookStatus{h.Stage.String(), h.Breaker.State()}
@@ -64,9 +66,10 @@ func statuses(loaded []*shared) []PluginStatus {
 
 // PluginUse is what the plugins of the generation in force did.
 type PluginUse struct {
-	Name  string
-	Hooks []*hooks.Hook // with their Counts
-	Pool  lua.Stats
+	Name   string
+	Hooks  []*hooks.Hook // with their Counts
+	Pool   lua.Stats
+	Events []service.Event
 }
 
 // Use tells what the plugins did.
@@ -74,7 +77,7 @@ func (m *Manager) Use() []PluginUse {
 	st := m.state.Load()
 	out := make([]PluginUse, 0, len(st.loaded))
 	for _, s := range st.loaded {
-		out = append(out, PluginUse{s.name, s.hooks, s.plugin.Stats()})
+		out = append(out, PluginUse{s.name, s.hooks, s.plugin.Stats(), m.opts.Host.Events(s.name)})
 	}
 	return out
 }

@@ -91,7 +91,7 @@ func (k Kind) String() string {
 
 // Services declares them all, in the order of the manual.
 func Services() []Service {
-	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), throttleService(), {
+	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), {
 		Name: "now", Doc: "The time.",
 		Funcs: []Func{{
 			Name: "now", Result: "number", Doc: "Seconds since 1970, with fractions.",
@@ -144,6 +144,7 @@ type Host struct {
 type state struct {
 	regexps regexps
 	log     limiter
+	events  events
 }
 
 // NewHost makes a Host.

@@ -78,6 +78,8 @@ func TestFailures(t *testing.T) {
 		{sent + "attempt\nwant log none", "nothing in the log", "info delivered"},
 		{sent + "want kv count = 1", "kv count = 1", "none"},
 		{sent + "want kv entries 1", "1 entries in kv", "0"},
+		{sent + "disconnect\nwant metric left = 2", "metric left = 2", "1"},
+		{sent + "want metric left = 1", "metric left = 1", "0"},
 		{sent + "want route mx:example.net", "<u@example.org> to mx:example.net", "it was not routed"},
 		{sent + "route\nwant route mx:example.net for v@example.net", "<v@example.net> to mx:example.net", "smtp:a.example:25,b.example:26"},
 		{sent + "route\nwant route … helo=x.example for v@example.net", "helo=x.example", "helo=me.example"},

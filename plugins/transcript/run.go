@@ -104,6 +104,8 @@ type world struct {
 	dns     zone
 	kv      kept
 	log     logbook
+	host    *service.Host
+	events  []service.Event // that were counted before this run
 
 	mu      sync.Mutex
 	run     *run            // that is told of answers
@@ -117,6 +119,7 @@ type world struct {
 func (w *world) reset() error {
 	w.clock.set(start())
 	w.log.clear()
+	w.events = w.host.Events(w.plugin)
 	w.mu.Lock()
 	w.valid, w.client, w.hop = map[*given]bool{}, nil, smtp.NewReply(250, "2.0.0", "ok")
 	w.mu.Unlock()
@@ -129,14 +132,29 @@ func (w *world) load(src *generation.Source) error {
 	if err != nil {
 		return err
 	}
-	host := service.NewHost(service.Options{Resolver: &w.dns, KV: &w.kv, Now: w.clock.Now, Log: slog.New(&w.log)})
-	gen, err := generation.Alone(cfg, src, host, slog.New(slog.DiscardHandler), w.otherHooks()...)
+	w.host = service.NewHost(service.Options{Resolver: &w.dns, KV: &w.kv, Now: w.clock.Now, Log: slog.New(&w.log)})
+	gen, err := generation.Alone(cfg, src, w.host, slog.New(slog.DiscardHandler), w.otherHooks()...)
 	if err != nil {
 		return err
 	}
 	gen.Answered = w.watch
 	w.current = hooks.NewCurrent(gen)
 	return nil
+}
+
+// counted is what the plugin counted under a name in this run.
+func (w *world) counted(name string) (n uint64) {
+	for _, e := range w.host.Events(w.plugin) {
+		if e.Name == name {
+			n = e.Count
+		}
+	}
+	for _, e := range w.events {
+		if e.Name == name {
+			n -= e.Count
+		}
+	}
+	return n
 }
 
 func (w *world) close() {

@@ -35,6 +35,10 @@ type (
 		value   any // nil: none
 		entries int // -1: not asked for
 	}
+	wantMetric struct {
+		name string
+		n    uint64
+	}
 	wantRoute struct {
 		lane   pattern
 		helo   string
@@ -69,6 +73,7 @@ func wantLines() []Line {
 			return &wantLog{&line}
 		}},
 		{"want kv", "want kv KEY = VALUE | KEY none | entries N", "What the plugin keeps.", parseWantKV},
+		{"want metric", "want metric NAME = N", "What the plugin counted under a name with metric.count since the case began; 0 where it counted nothing.", parseWantMetric},
 		{"want route", "want route HOP [helo=NAME] [sender=ADDRESS] [for RCPT]", "Where a recipient goes, all routes together: mx:DOMAIN, smtp:HOST:PORT, lmtp:HOST:PORT, plugin:NAME.", parseWantRoute},
 		{"want outcome", "want outcome delivered|deferred|failed|held|discarded [for RCPT][: PATTERN]", "What the latest attempt of the recipients came to; PATTERN is held against the reply.", parseWantOutcome},
 		{"want after", "want after 1h", "When a plugin wants the deferred recipients to be tried again.", func(p *parser, rest string) action {
@@ -311,6 +316,23 @@ func (w *wantKV) do(r *run) error {
 		return err
 	}
 	return compare("kv "+w.key, w.value, got)
+}
+
+func parseWantMetric(p *parser, rest string) action {
+	name, v, _ := cutAssignment(rest)
+	n, err := strconv.ParseUint(v, 10, 64)
+	if name == "" || err != nil {
+		p.fail("write want metric NAME = N, as listed = 1")
+		return nil
+	}
+	return &wantMetric{name, n}
+}
+
+func (w *wantMetric) do(r *run) error {
+	if got := r.counted(w.name); got != w.n {
+		return wanted(fmt.Sprintf("metric %s = %d", w.name, w.n), fmt.Sprint(got))
+	}
+	return nil
 }
 
 // compare holds a value against the wanted one; nil is none.

@@ -323,6 +323,7 @@ func TestServices(t *testing.T) {
 			{"hash.sha256", []any{[]byte("a")}, "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"},
 			{"json.decode", []any{`{"a":[1,2.5,null]}`}, map[string]any{"a": []any{int64(1), 2.5, nil}}},
 			{"throttle.take", []any{"k", "1/1h"}, []any{true, 0.0}},
+			{"metric.count", []any{"asked", int64(2)}, nil},
 			{"kv.get", nil, ErrFailed},
 			{"dns.get", []any{"example.org", "A"}, ErrFailed}, // not granted
 			{"no.such", nil, ErrAbsent},

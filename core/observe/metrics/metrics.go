@@ -5,8 +5,9 @@
 // function that reads its samples when somebody asks. So counting costs an atomic addition and no label is looked up on a
 // message's way. The collector, the manual page (Document) and the tests walk the same declarations.
 //
-// What a label may hold is part of its declaration: fixed words, or names that the operator gave (listeners, plugins). Nothing
-// that a client sends ever becomes one, and a family has at most maxSamples samples whatever happens.
+// What a label may hold is part of its declaration: fixed words, or names that the operator gave (listeners, plugins) or a plugin
+// (its counters, at most a hundred). Nothing that a client sends ever becomes one by the server's doing, and a family has at most
+// maxSamples samples whatever happens.
 //
 // Each server has a registry of its own; nothing is registered with the library's global one.
 package metrics

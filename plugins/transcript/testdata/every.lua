@@ -97,7 +97,11 @@ function on.bounced(r)
   if r.address.mailbox == "quiet" then return discard "nobody cares" end
 end
 
-function on.disconnect(s) log.info("left", { ip = s.ip, errors = s.errors }) end
+function on.disconnect(s)
+  metric.count("left")
+  metric.count("errors", s.errors)
+  log.info("left", { ip = s.ip, errors = s.errors })
+end
 
 function on.tick(t)
   kv.incr("ticks", 1, 60)

@@ -576,6 +576,15 @@ throttle = {}
 ---@return boolean, number
 function throttle.take(key, rate, n) end
 
+---Counts what happens, for the server's metrics: `stagepost_plugin_events_total` with the labels `plugin` and `name`. A plugin has at most 100 names, which stand in its code, and never hold what a client sent: such are words by which to count, not to find a message. Counts go on through reloads, begin anew at a restart, and go when the plugin goes.
+---@class (exact) stagepost.service.metric
+metric = {}
+
+---Adds n, or 1, to the counter of that name: lower-case letters, digits and _, a letter first. To add 0 shows it. Works while the plugin loads, too.
+---@param name string
+---@param n? integer
+function metric.count(name, n) end
+
 ---Seconds since 1970, with fractions.
 ---@return number
 function now() end
