@@ -24,12 +24,20 @@ const (
 	ErrFailed  = -5 // it cannot be told, now
 )
 
-// errnoTable declares them, for the manual.
-var errnoTable = []struct {
-	code int
-	name string
-	doc  string
-}{
+// Errno declares one of them.
+type Errno struct {
+	Code int
+	Name string
+	Doc  string
+}
+
+// Errnos declares them all, for the manual and the SDKs.
+func Errnos() []Errno { return slices.Clone(errnoTable) }
+
+// Levels are the names of the levels of the log, by number.
+func Levels() []string { return slices.Clone(logLevels) }
+
+var errnoTable = []Errno{
 	{ErrNone, "none", "there is no such thing: the optional field, the header field, the end"},
 	{ErrInvalid, "invalid", "a number or an encoding makes no sense"},
 	{ErrAbsent, "absent", "this server does not have it"},
@@ -159,7 +167,7 @@ func Numbers() string {
 		line("level", i, name)
 	}
 	for _, e := range errnoTable {
-		line("errno", e.code, e.name)
+		line("errno", e.Code, e.Name)
 	}
 	for i, o := range hooks.Objects() {
 		line("object", i, o.Name)
@@ -193,7 +201,7 @@ func Manual() string {
 	row("edits", edits)
 	row("levels of the log", levels)
 	for _, e := range errnoTable {
-		fmt.Fprintf(&b, "- %d %s: %s\n", e.code, e.name, e.doc)
+		fmt.Fprintf(&b, "- %d %s: %s\n", e.Code, e.Name, e.Doc)
 	}
 	for i, o := range hooks.Objects() {
 		var fields []string

@@ -134,8 +134,7 @@ func (in *instance) value(f *hooks.Field, o any) (any, error) {
 		}
 		return nil, nil
 	}
-	switch f.Of {
-	case "session", "login", "message", "rcpt", "delivery", "content", "tick":
+	if !Inline(f.Of) {
 		if f.Type != hooks.TypeList {
 			return nil, fmt.Errorf("it is an object; ask for its fields by its own number")
 		}
@@ -163,6 +162,15 @@ func (in *instance) value(f *hooks.Field, o any) (any, error) {
 		}
 	}
 	return m, nil
+}
+
+// Inline tells whether fields yield the object, by its name, as a map of its fields. A guest asks for the fields of others by their own number.
+func Inline(object string) bool {
+	switch object {
+	case "session", "login", "message", "rcpt", "delivery", "content", "tick":
+		return false
+	}
+	return true
 }
 
 // factsOf are the facts of an object whose names begin so, without that, and with those that this call staged.
