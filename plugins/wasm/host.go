@@ -209,10 +209,10 @@ func (in *instance) log(a []uint64) uint64 {
 	return 0
 }
 
-// say writes to the log. While the plugin loads, an error is also why it does not.
+// say writes to the log. An error is also why the plugin does not load, or gives up.
 func (in *instance) say(level, text string) {
 	text = strings.ToValidUTF8(text, "\uFFFD")
-	if in.call == nil && level == "error" {
+	if level == "error" {
 		in.told = text[:min(len(text), maxMessage)]
 	}
 	if _, err := in.plugin.funcs["log."+level].Do(in.services, []any{text}); err != nil {

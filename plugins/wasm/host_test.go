@@ -253,6 +253,7 @@ func TestEdits(t *testing.T) {
 		}{
 			{"fact", "message", []any{"p.seen", map[string]any{"n": int64(1)}}, 0},
 			{"fact", "session", []any{"p.who", []byte{1, 2}}, 0},
+			{"fact", "message", []any{".own", true}, 0},
 			{"fact", "message", []any{"other.fact", true}, ErrRefused},
 			{"fact", "message", []any{"p.seen"}, ErrRefused},
 			{"fact", "content", []any{"p.seen", true}, ErrRefused},
@@ -275,7 +276,7 @@ func TestEdits(t *testing.T) {
 				t.Errorf("%s %s %v: %d (%s), want %d", tt.name, tt.object, tt.v, got, g.in.told, tt.want)
 			}
 		}
-		if got := g.field("message.my", 0); !reflect.DeepEqual(got, map[string]any{"seen": map[string]any{"n": int64(1)}}) {
+		if got := g.field("message.my", 0); !reflect.DeepEqual(got, map[string]any{"seen": map[string]any{"n": int64(1)}, "own": true}) {
 			t.Errorf("what was staged is not seen: %v", got)
 		}
 		if got := int32(g.in.edit([]uint64{99, 2, 0, 0, 1})); got != ErrAbsent {

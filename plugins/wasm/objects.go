@@ -238,6 +238,9 @@ func (in *instance) fact(o any, arg any) error {
 	if !ok {
 		return fmt.Errorf("fact: the name is %s; it must be a string", service.TypeName(list[0]))
 	}
+	if strings.HasPrefix(name, ".") { // one of its own: what it is called here, the code cannot know
+		name = in.plugin.Name + name
+	}
 	if err := api.Fact(in.call, o, name, list[1]); err != nil {
 		return err
 	}
