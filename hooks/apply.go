@@ -29,7 +29,7 @@ func (c *Call) apply() ([]string, error) {
 // tryEdits finds what would fail half-way: facts over their bounds, too many recipients, a header that cannot be read.
 func (c *Call) tryEdits() error {
 	added, bytes, facts := 0, 0, 0 // facts are counted over all their owners, which errs on the safe side
-	fields, fieldBytes := 0, 0
+	fields, fieldBytes, own := 0, 0, 0
 	c.header = nil
 	for i := range c.edits {
 		switch e := &c.edits[i]; e.op {
@@ -45,6 +45,12 @@ func (c *Call) tryEdits() error {
 		case opRename:
 			added += len(e.addrs) - 1
 		case opAddHeader, opSetHeader, opRemoveHeader:
+			if e.rcpt != nil {
+				if own += len(e.text); c.Message.ownBytes+own > message.DefaultHeaderLimits.Bytes {
+					return fmt.Errorf("add_header: the recipients of a message may have %d bytes of fields of their own, together", message.DefaultHeaderLimits.Bytes)
+				}
+				continue
+			}
 			if c.Stage >= Data {
 				if err := c.editHeader(e); err != nil {
 					return err
@@ -95,6 +101,11 @@ func (c *Call) do(e *edit) string {
 		e.facts.Set(e.name, e.value) // checked by tryEdits
 		return "fact " + e.name
 	case opAddHeader:
+		if e.rcpt != nil {
+			e.rcpt.Prefix = append(e.rcpt.Prefix, e.text...)
+			m.ownBytes += len(e.text)
+			return "add_header " + e.name + " for <" + e.rcpt.Address.Text + ">"
+		}
 		if c.Stage < Data {
 			m.Added = append(m.Added, HeaderField{e.name, e.text})
 			m.addedBytes += fieldSize(e.name, e.text)

@@ -103,6 +103,7 @@ func Edits() []string { return slices.Clone(editNames[:]) }
 
 type edit struct {
 	op    editOp
+	rcpt  *message.Rcpt // add_header: only to this one's copy, text being the whole field
 	facts *message.Facts
 	name  string
 	text  string
@@ -168,6 +169,18 @@ func (c *Call) AddHeader(name, text string) error {
 		return fmt.Errorf("add_header: %w", err)
 	}
 	return c.stage(edit{op: opAddHeader, name: name, text: text})
+}
+
+// AddRcptHeader stages a field on top of one recipient's copy.
+func (c *Call) AddRcptHeader(r *RcptView, name, text string) error {
+	if err := c.editing(opAddHeader, EditHeaders, "headers", Data); err != nil {
+		return err
+	}
+	field, err := message.ComposeField(name, text)
+	if err != nil {
+		return fmt.Errorf("add_header: %w", err)
+	}
+	return c.stage(edit{op: opAddHeader, rcpt: r.Rcpt, name: name, text: string(field)})
 }
 
 // SetHeader stages the replacement of a field.

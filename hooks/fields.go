@@ -102,6 +102,7 @@ func rcptObject() Object {
 			return nil
 		}, Doc: "the latest outcome"},
 	}, Methods: []Method{
+		{"add_header", "name: string, text: string", "", []Stage{Data}, "edit headers", "put a field on top of this recipient's copy alone, above our Received"},
 		{"rename", "address: string | string[]", "", []Stage{Rcpt}, "edit rcpts", "deliver to another address, or to several"},
 	}}
 }

@@ -24,6 +24,7 @@ type MessageView struct {
 	dropped    map[*message.Rcpt]bool // discarded by each, until somebody holds them
 	added      int                    // recipients that plugins added
 	addedBytes int                    // of Added
+	ownBytes   int                    // of fields that are one recipient\'s own
 }
 
 // HeaderField is a field to be added.

@@ -122,9 +122,17 @@ func (s *Sender) Close() { s.idle.close() }
 type Job struct {
 	Env     *message.Envelope
 	Content message.Content // as the client sent it; Env.Prefix and Env.Skip are applied here
-	Rcpts   []int           // indexes into Env.Rcpts, each once
+	Rcpts   []int           // indexes into Env.Rcpts, each once; all of them get the same copy (Envelope.SameCopy)
 	Plan    *message.Plan   // with Hosts or MX; MX may be an address literal, such as "[192.0.2.1]"
 	Record  func(observe.Step)
+}
+
+// own are the fields that stand in the copy of these recipients alone.
+func (j *Job) own() []byte {
+	if len(j.Rcpts) == 0 {
+		return nil
+	}
+	return j.Env.Rcpts[j.Rcpts[0]].Prefix
 }
 
 // Send attempts a job and returns one outcome for each of Job.Rcpts, in their order: Delivered, Deferred or Failed. Record,
@@ -139,7 +147,7 @@ func (s *Sender) Send(ctx context.Context, job *Job) []message.Outcome {
 		job:      job,
 		helo:     cmp.Or(job.Plan.Helo, s.hostname()),
 		lmtp:     job.Plan.Via == message.ViaLMTP,
-		size:     int64(len(job.Env.Prefix)) + job.Content.Size() - job.Env.Skip,
+		size:     int64(len(job.own())+len(job.Env.Prefix)) + job.Content.Size() - job.Env.Skip,
 		outcomes: make([]message.Outcome, len(job.Rcpts)),
 		open:     len(job.Rcpts),
 	}

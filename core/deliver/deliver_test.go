@@ -292,6 +292,25 @@ func TestEnvelope(t *testing.T) {
 	}
 }
 
+// What is added to one recipient's copy is sent and counted.
+func TestOwnFields(t *testing.T) {
+	for _, c := range []message.Content{memory(plain), onDisk{strings.NewReader(plain), int64(len(plain))}} {
+		remote := remotetest.New(t)
+		s := newSender(t, &remotetest.Net{Remotes: map[string]*remotetest.Remote{"192.0.2.1:25": remote}}, Options{})
+		job := newJob(t, c, "u@y.test", "v@y.test")
+		job.Env.Prefix, job.Env.Rcpts[1].Prefix, job.Rcpts = []byte("Received: by x\r\n"), []byte("X-Own: v\r\n"), []int{1}
+		if got := briefs(s.Send(t.Context(), job)); got != "delivered" {
+			t.Fatal(got)
+		}
+		if got, want := string(remote.Messages()[0].Content), "X-Own: v\r\nReceived: by x\r\n"+plain+".\r\n"; got != want {
+			t.Errorf("sent %q", got)
+		}
+		if got := remote.Conns()[0].Commands()[1]; !strings.HasPrefix(got, "MAIL FROM:<a@x.test> SIZE=52") {
+			t.Error(got)
+		}
+	}
+}
+
 // Octets that do not belong on a line are replaced, and one end of data is sent, whatever the content and however it is cut.
 func TestWire(t *testing.T) {
 	carrier := "Subject: x\r\n\r\n%s" + "MAIL FROM:<evil@v.test>\r\nRCPT TO:<u@y.test>\r\nDATA\r\nx\r\n.\r\n"

@@ -328,8 +328,10 @@ func (d *delivery) body(w io.Writer) error {
 	if off < 0 || off > size {
 		return errContent{fmt.Errorf("it has %d octets, the envelope skips %d", size, off)}
 	}
-	if _, err := w.Write(d.job.Env.Prefix); err != nil {
-		return err
+	for _, top := range [][]byte{d.job.own(), d.job.Env.Prefix} {
+		if _, err := w.Write(top); err != nil {
+			return err
+		}
 	}
 	if b := content.Bytes(); b != nil {
 		_, err := w.Write(b[off:])

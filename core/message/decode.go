@@ -125,6 +125,8 @@ func decodeRcpt(b []byte, r *Rcpt) error {
 			r.Class = Class(f.bytes)
 		case rcptBy:
 			r.By = string(f.bytes)
+		case rcptPrefix:
+			r.Prefix = slices.Clone(f.bytes)
 		case rcptHold:
 			r.Hold = string(f.bytes)
 		case rcptFacts:

@@ -69,6 +69,7 @@ const (
 	rcptBy
 	rcptFacts
 	rcptHold
+	rcptPrefix
 )
 
 const (
@@ -151,7 +152,7 @@ func appendSession(b []byte, s *Session) []byte {
 }
 
 // own tells whether the recipient has what an older reader would miss.
-func (r *Rcpt) own() bool { return r.Hold != "" }
+func (r *Rcpt) own() bool { return r.Hold != "" || len(r.Prefix) > 0 }
 
 // appendRcpt leaves out the original address where it is the address; a null one then is an empty field.
 func appendRcpt(b []byte, r *Rcpt) ([]byte, error) {
@@ -165,6 +166,7 @@ func appendRcpt(b []byte, r *Rcpt) ([]byte, error) {
 	b = appendString(b, rcptClass, string(r.Class))
 	b = appendString(b, rcptBy, r.By)
 	b = appendString(b, rcptHold, r.Hold)
+	b = appendString(b, rcptPrefix, string(r.Prefix))
 	return appendFacts(b, rcptFacts, &r.Facts)
 }
 

@@ -63,6 +63,7 @@ func fullEnvelope(t testing.TB) *Envelope {
 		Params:   []smtp.Param{{Key: "NOTIFY", Value: "NEVER"}, {Key: "FLAG"}},
 		Class:    ClassLocal,
 		Hold:     "refused by p",
+		Prefix:   []byte("X-Own: 1\r\n"),
 	}
 	set(&long.Facts, "alias.of", "list")
 	e.Rcpts = append(e.Rcpts, long, &Rcpt{Address: address("no-original@example.net")}, &Rcpt{})

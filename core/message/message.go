@@ -6,7 +6,8 @@
 // A message is one immutable envelope and one immutable content. Header edits never copy the content: the envelope's
 // Prefix stands in place of its first Skip bytes, so what is sent is always Prefix followed by content[Skip:]. With
 // nothing but added fields Skip is 0 and Prefix holds only those; a changed or removed field moves the whole header block
-// into Prefix.
+// into Prefix. A recipient may have a Prefix of its own, which stands before that of the envelope; recipients whose copies
+// differ are never sent in one transaction.
 package message
 
 import (
@@ -110,6 +111,7 @@ type Rcpt struct {
 	Params   []smtp.Param // of RCPT TO
 	Class    Class
 	By       string // the plugin that accepted it, for the record
+	Prefix   []byte // header fields that stand above all others in this recipient's copy alone
 	Hold     string // why this recipient is held from the start while others are not; empty: it is not
 	Facts    Facts
 }

@@ -1,14 +1,30 @@
 package message
 
-import "io"
+import (
+	"bytes"
+	"io"
+	"slices"
+)
 
-// Sent is what the next hop gets: the envelope's Prefix followed by c[Skip:].
-func (e *Envelope) Sent(c Content) Content {
-	if len(e.Prefix) == 0 && e.Skip == 0 {
+// Sent is what the next hop gets: the envelope's Prefix followed by c[Skip:], without what is a recipient's own.
+func (e *Envelope) Sent(c Content) Content { return e.sent(c, nil) }
+
+// SentTo is the copy of one recipient, by its place in Rcpts.
+func (e *Envelope) SentTo(c Content, rcpt int) Content { return e.sent(c, e.Rcpts[rcpt].Prefix) }
+
+func (e *Envelope) sent(c Content, own []byte) Content {
+	prefix := e.Prefix
+	if len(own) > 0 {
+		prefix = slices.Concat(own, prefix)
+	}
+	if len(prefix) == 0 && e.Skip == 0 {
 		return c
 	}
-	return &sent{prefix: e.Prefix, skip: e.Skip, rest: c}
+	return &sent{prefix: prefix, skip: e.Skip, rest: c}
 }
+
+// SameCopy tells whether two recipients, by their places in Rcpts, get the same bytes and so may share a transaction.
+func (e *Envelope) SameCopy(a, b int) bool { return bytes.Equal(e.Rcpts[a].Prefix, e.Rcpts[b].Prefix) }
 
 type sent struct {
 	prefix []byte
@@ -35,7 +51,12 @@ func (s *sent) ReadAt(p []byte, off int64) (n int, err error) {
 
 // CheckField tells why name and value cannot be a header field; see Header.Add.
 func CheckField(name, value string) error {
-	h := Header{limits: DefaultHeaderLimits}
-	_, err := h.compose(name, value)
+	_, err := ComposeField(name, value)
 	return err
+}
+
+// ComposeField makes a header field, with its line end; see Header.Add.
+func ComposeField(name, value string) ([]byte, error) {
+	f, err := new(Header).compose(name, value)
+	return f.raw, err
 }

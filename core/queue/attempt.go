@@ -40,12 +40,12 @@ func (q *Queue) attempt(j *job) {
 	q.finish(gen, j, outcomes)
 }
 
-// send attempts a job by its plan: the plugin that via names, or the sender.
+// send attempts a job by its plan: the plugin that via names, or the sender. The view is this attempt's own.
 func (q *Queue) send(ctx context.Context, gen *hooks.Generation, view *hooks.MessageView, content message.Content, j *job) []message.Outcome {
 	if !ByPlugin(j.plan) {
 		return q.Sender.Send(ctx, &deliver.Job{Env: view.Envelope, Content: content, Rcpts: j.rcpts, Plan: j.plan, Record: j.steps.Observe})
 	}
-	view.Content = view.Sent(content)
+	view.Content = view.SentTo(content, j.rcpts[0])
 	d := &hooks.DeliveryView{Message: view, Plan: j.plan, Number: 1}
 	for _, i := range j.rcpts {
 		r := &hooks.RcptView{Rcpt: view.Rcpts[i], Message: view, Index: i}
@@ -71,7 +71,7 @@ func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.E
 			continue
 		}
 		k := 0
-		for k < len(jobs) && !jobs[k].plan.Equal(&p) {
+		for k < len(jobs) && !(jobs[k].plan.Equal(&p) && env.SameCopy(jobs[k].rcpts[0], i)) {
 			k++
 		}
 		if k == len(jobs) {
@@ -79,9 +79,8 @@ func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.E
 		}
 		jobs[k].rcpts = append(jobs[k].rcpts, i)
 	}
-	view := &hooks.MessageView{Envelope: env}
 	for _, j := range jobs {
-		for k, o := range q.send(ctx, gen, view, content, j) {
+		for k, o := range q.send(ctx, gen, &hooks.MessageView{Envelope: env}, content, j) {
 			out[j.rcpts[k]] = o
 		}
 		for _, s := range j.steps.steps {

@@ -25,6 +25,7 @@ type remote struct {
 	mu     sync.Mutex
 	answer map[string][]message.Outcome // by domain, one after the other; the last repeats
 	sent   []string                     // "time lane id <rcpt>"
+	copies []string                     // "<rcpt> <rcpt>: own fields" of each attempt
 	start  time.Time
 	block  chan struct{} // when set, Send waits for it
 	most   int
@@ -51,6 +52,11 @@ func (r *remote) Send(ctx context.Context, j *deliver.Job) []message.Outcome {
 	defer r.mu.Unlock()
 	r.now--
 	var out []message.Outcome
+	var whose []string
+	for _, i := range j.Rcpts {
+		whose = append(whose, "<"+j.Env.Rcpts[i].Address.Text+">")
+	}
+	r.copies = append(r.copies, fmt.Sprintf("%s: %s", strings.Join(whose, " "), j.Env.Rcpts[j.Rcpts[0]].Prefix))
 	for _, i := range j.Rcpts {
 		a := j.Env.Rcpts[i].Address
 		r.sent = append(r.sent, fmt.Sprintf("%v %s <%s>", time.Since(r.start).Round(time.Second), j.Plan.Lane(), a.Text))
@@ -175,6 +181,15 @@ func (b *bench) send(change func(*message.Envelope), rcpts ...string) store.ID {
 	}
 	w.Abort()
 	return env.ID
+}
+
+// memoryContent is a content that lies in memory.
+type memoryContent string
+
+func (m memoryContent) Size() int64   { return int64(len(m)) }
+func (m memoryContent) Bytes() []byte { return []byte(m) }
+func (m memoryContent) ReadAt(p []byte, off int64) (int, error) {
+	return strings.NewReader(string(m)).ReadAt(p, off)
 }
 
 func parse(t testing.TB, s string) smtp.Address {

@@ -122,7 +122,7 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *de
 		rec.Observe(observe.Step{Time: time.Now(), Stage: "route", Generation: gen.Number, Verdict: "route", Detail: "<" + m.env.Rcpts[i].Address.Text + "> to " + lane})
 		own = nil
 		for _, j := range jobs {
-			if j.lane == lane && j.plan.Equal(plan) {
+			if j.lane == lane && j.plan.Equal(plan) && m.env.SameCopy(j.rcpts[0], i) {
 				own = j
 				break
 			}

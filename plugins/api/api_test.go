@@ -92,6 +92,8 @@ func TestEdits(t *testing.T) {
 		{"message.add_header", hooks.Mail, []any{"X-A"}, "add_header: text is missing or nil; call it as add_header(name: string, text: string)"},
 		{"message.add_header", hooks.Mail, []any{int64(5), "b"}, "add_header: name is a number; it must be a string"},
 		{"message.add_header", hooks.Mail, []any{"X-A", "b", "c"}, "add_header: 3 arguments are too many; call it as add_header(name: string, text: string)"},
+		{"rcpt.add_header", hooks.Data, []any{"X-A", "b"}, ""},
+		{"rcpt.add_header", hooks.Mail, []any{"X-A", "b"}, "add_header works at data, not at mail"},
 		{"message.remove_header", hooks.Data, []any{"X-A", 1.5}, "remove_header: n is a number; it must be an integer"},
 		{"message.remove_header", hooks.Data, []any{"X-A", int64(0)}, "remove_header: n is 0; fields are counted from 1"},
 		{"message.set_sender", hooks.Data, []any{""}, ""},
@@ -117,7 +119,9 @@ func TestEdits(t *testing.T) {
 			m := a.Method(object, name)
 			var o any = c.Message
 			if object == "rcpt" {
-				o = c.Rcpt
+				if o = c.Rcpt; c.Rcpt == nil {
+					o = &hooks.RcptView{Rcpt: c.Message.Rcpts[0], Message: c.Message}
+				}
 			}
 			return nil, m.Do(c, o, tt.args)
 		})

@@ -35,7 +35,12 @@ func (m *Method) Usage() string {
 // edits are what methods do with their arguments, which were checked: there is one for each of the shape, nil for an optional one that
 // was left out.
 var edits = map[string]func(c *hooks.Call, o any, a []any) error{
-	"add_header": func(c *hooks.Call, _ any, a []any) error { return c.AddHeader(a[0].(string), a[1].(string)) },
+	"add_header": func(c *hooks.Call, o any, a []any) error {
+		if r, ok := o.(*hooks.RcptView); ok {
+			return c.AddRcptHeader(r, a[0].(string), a[1].(string))
+		}
+		return c.AddHeader(a[0].(string), a[1].(string))
+	},
 	"set_header": func(c *hooks.Call, _ any, a []any) error { return c.SetHeader(a[0].(string), a[1].(string)) },
 	"remove_header": func(c *hooks.Call, _ any, a []any) error {
 		n, given := a[1].(int64)

@@ -167,6 +167,8 @@ func TestHandlers(t *testing.T) {
 		{"each with nothing of use", hooks.Data, `function on.data(m) return each(function(r) return true end) end`, "error, defer 451 4.3.0", "plugins/p.lua:3: each: the function returned a boolean for <u@example.org>"},
 		{"each that closes", hooks.Data, `local function f() return close "bye" end function on.data(m) return each(f) end`, "error, defer 451 4.3.0", "plugins/p.lua:3: each: verdict 1 is close"},
 		{"each where there is none", hooks.Queue, `local function f(m) return each(function() end) end function on.queue(m) return f(m) end`, "error, defer 451 4.3.0", "plugins/p.lua:3: queue takes"},
+		{"own field", hooks.Data, `function on.data(m) m.rcpts[2]:add_header("X-Own", "v") end`, "next", ""},
+		{"own field elsewhere", hooks.Rcpt, `local function f(r) r:add_header("X-Own", "v") end function on.rcpt(r) f(r) end`, "error, defer 451 4.3.0", "plugins/p.lua:3: add_header works at data, not at rcpt"},
 		{"sender", hooks.Mail, `function on.mail(m) return reject(m.sender.text .. " " .. m.sender.mailbox .. " " .. m.sender.domain) end`, "reject 550 5.7.1", "User@A.Example User a.example"},
 		{"nil fields", hooks.Rcpt, `function on.rcpt(r) if not r.class and not r.message.session.user and r.last == nil then return reject "nil" end end`, "reject 550 5.7.1", "nil"},
 		{"same object", hooks.Rcpt, `function on.rcpt(r) if r.message == r.message and r.message.session == r.message.session then return reject "same" end end`, "reject 550 5.7.1", "same"},

@@ -207,7 +207,7 @@ func (a *attempt) do(r *run) error {
 		if plan == nil {
 			continue
 		}
-		k := slices.IndexFunc(groups, func(g []int) bool { return m.rcpts[g[0]].plan.Equal(plan) })
+		k := slices.IndexFunc(groups, func(g []int) bool { return m.rcpts[g[0]].plan.Equal(plan) && m.env.SameCopy(g[0], i) })
 		if k < 0 {
 			k, groups = len(groups), append(groups, nil)
 		}
@@ -228,6 +228,7 @@ func (a *attempt) do(r *run) error {
 func (r *run) try(ctx context.Context, gen *hooks.Generation, m *mail, places []int, plan *message.Plan) []message.Outcome {
 	if queue.ByPlugin(plan) {
 		view := m.view()
+		view.Content = m.env.SentTo(m.content, places[0])
 		d := &hooks.DeliveryView{Message: view, Plan: plan, Number: 1}
 		for _, i := range places {
 			d.Number = max(d.Number, m.rcpts[i].attempts+1)

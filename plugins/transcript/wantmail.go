@@ -31,6 +31,7 @@ type (
 		value  any // nil: none
 	}
 	wantHeader struct {
+		who  *smtp.Address // nil: what all have
 		name string
 		text *pattern // nil: none
 	}
@@ -51,6 +52,7 @@ type (
 func wantMailLines() []Line {
 	lines := []Line{
 		{"want fact", "want fact session|message|rcpt NAME = VALUE | NAME none", "A fact, seen from the latest question; `my.NAME` is the plugin's own.", parseWantFact},
+		{"want header of", "want header of RCPT NAME = PATTERN | RCPT NAME none", "A field of the copy that one recipient gets.", parseWantHeaderOf},
 		{"want header", "want header NAME = PATTERN | NAME none", "A field of the message that was kept last, as it goes out.", parseWantHeader},
 		{"want content", "want content PATTERN", `The whole of it, lines divided by \n: …\n\nhello\n`, func(p *parser, rest string) action {
 			return &wantContent{newPattern(strings.ReplaceAll(rest, `\n`, "\n"))}
@@ -247,7 +249,7 @@ func parseWantHeader(p *parser, rest string) action {
 	if !ok {
 		if name, found := strings.CutSuffix(rest, "="); found { // an empty field
 			text := newPattern("")
-			return &wantHeader{strings.TrimSpace(name), &text}
+			return &wantHeader{name: strings.TrimSpace(name), text: &text}
 		}
 		p.fail("write want header NAME = PATTERN, or want header NAME none")
 		return nil
@@ -256,7 +258,21 @@ func parseWantHeader(p *parser, rest string) action {
 		return &wantHeader{name: name}
 	}
 	text := newPattern(unquote(v))
-	return &wantHeader{name, &text}
+	return &wantHeader{name: name, text: &text}
+}
+
+func parseWantHeaderOf(p *parser, rest string) action {
+	who, rest, _ := strings.Cut(rest, " ")
+	a, ok := p.address(who)
+	if !ok {
+		return nil
+	}
+	w, ok := parseWantHeader(p, strings.TrimSpace(rest)).(*wantHeader)
+	if !ok {
+		return nil
+	}
+	w.who = &a
+	return w
 }
 
 func (w *wantHeader) do(r *run) error {
@@ -264,7 +280,15 @@ func (w *wantHeader) do(r *run) error {
 	if err != nil {
 		return err
 	}
-	h, err := message.ReadHeader(m.env.Sent(m.content), message.DefaultHeaderLimits)
+	sent := m.env.Sent(m.content)
+	if w.who != nil {
+		places, err := m.some([]smtp.Address{*w.who})
+		if err != nil {
+			return err
+		}
+		sent = m.env.SentTo(m.content, places[0])
+	}
+	h, err := message.ReadHeader(sent, message.DefaultHeaderLimits)
 	if err != nil {
 		return err
 	}

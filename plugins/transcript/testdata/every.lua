@@ -54,6 +54,7 @@ function on.data(m)
   if m:header("Subject") == "error" then error("it asks for it") end
   if m:header("Subject") == "each" then
     return each(function(r)
+      r:add_header("X-For", r.address.mailbox)
       local says = { none = reject "nobody", busy = defer "busy", odd = hold "odd", void = discard "void" }
       return says[r.address.mailbox]
     end)

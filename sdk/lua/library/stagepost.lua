@@ -355,6 +355,13 @@ function message:schedule(fields) end
 ---@field last? stagepost.last the latest outcome
 local rcpt = {}
 
+---put a field on top of this recipient's copy alone, above our Received.
+---
+---Works at data. Needs `edit = {"headers"}`.
+---@param name string
+---@param text string
+function rcpt:add_header(name, text) end
+
 ---deliver to another address, or to several.
 ---
 ---Works at rcpt. Needs `edit = {"rcpts"}`.
