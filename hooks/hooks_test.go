@@ -254,6 +254,36 @@ func TestGrants(t *testing.T) {
 	}
 }
 
+// TestPrivateHops: a plan notes which of its hosts may have private addresses: those that are named in full, or all where the list
+// says so, in what was asked for and in what was granted.
+func TestPrivateHops(t *testing.T) {
+	hosts := []string{"a.example:25", "10.0.0.7:25", "b.example:25"}
+	for _, c := range []struct {
+		asked, given []string
+		plan         message.Plan
+		want         uint16
+	}{
+		{[]string{"*"}, nil, message.Plan{Hosts: hosts}, 0},
+		{[]string{"*", "10.0.0.7:25"}, nil, message.Plan{Hosts: hosts}, 0b010},
+		{[]string{"*", "private"}, nil, message.Plan{Hosts: hosts}, 0b111},
+		{[]string{"*", "private"}, []string{"*:25"}, message.Plan{Hosts: hosts}, 0},
+		{[]string{"*", "private"}, []string{"*:25", "b.example:25"}, message.Plan{Hosts: hosts}, 0b100},
+		{[]string{"mx"}, nil, message.Plan{MX: "a.example"}, 0},
+		{[]string{"mx", "private"}, nil, message.Plan{MX: "a.example"}, 1},
+		{[]string{"mx"}, []string{"mx", "private"}, message.Plan{MX: "a.example", Private: 1}, 0},
+	} {
+		h := hook("p", Route, answer(&Verdict{Kind: RouteTo, Plan: &c.plan}))
+		h.Needs = &Needs{Route: c.asked}
+		if c.given != nil {
+			h.Needs.Given = &Needs{Route: c.given}
+		}
+		cl, _ := call(t, Route)
+		if res := generation(t, h).Run(cl); res.Failed || res.Plan.Private != c.want {
+			t.Errorf("%q and %q: failed %v, %b, want %b", c.asked, c.given, res.Failed, res.Plan.Private, c.want)
+		}
+	}
+}
+
 func TestMatchHost(t *testing.T) {
 	for _, c := range []struct {
 		pattern, host string

@@ -141,7 +141,7 @@ func (n *Needs) Allow(list func(*Needs) []string, name string) bool {
 
 func routes(n *Needs) []string { return n.Route }
 
-// mayRoute tells why a plan is more than the plugin was granted, and nil if it is not.
+// mayRoute tells why a plan is more than the plugin was granted, and nil if it is not. It notes in the plan what may be private.
 func (n *Needs) mayRoute(p *message.Plan) error {
 	hops := p.Hosts
 	if p.MX != "" {
@@ -152,7 +152,23 @@ func (n *Needs) mayRoute(p *message.Plan) error {
 			return withheld("route to "+hop, fmt.Sprintf("route = {%q}", hop), n.Asked != nil && n.Asked.Allow(routes, hop))
 		}
 	}
+	p.Private = 0
+	for i, hop := range hops {
+		if n.AllowPrivate(routes, hop) {
+			p.Private |= 1 << i
+		}
+	}
 	return nil
+}
+
+// AllowPrivate tells whether a host that matches the list of a capability may be at a private address, or be this server.
+func (n *Needs) AllowPrivate(list func(*Needs) []string, host string) bool {
+	for ; n != nil; n = n.Given {
+		if !slices.Contains(list(n), Private) && (host == "mx" || !slices.Contains(list(n), host)) {
+			return false
+		}
+	}
+	return true
 }
 
 // Matches compares a name in lower case with a pattern of Needs, in which * stands for any run of characters.

@@ -25,6 +25,8 @@ type bindings struct {
 	mu    sync.Mutex
 	open  []*binding
 	watch *watching // nil: nobody asked for it
+
+	machine machine
 }
 
 type binding struct {

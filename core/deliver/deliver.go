@@ -52,9 +52,8 @@ type Timeouts struct {
 type Options struct {
 	Resolver resolve.Resolver // needed for plans that hold names
 	Hostname func() string    // this server's name, for the greeting and to know itself in an MX list; default "localhost"
-	// Own tells that an address in an MX list is this server, or nothing that mail may be sent to by way of the DNS.
-	// Default: loopback and unspecified addresses. Hosts that a plan names are not asked about.
-	Own      func(netip.Addr) bool
+	// Own tells that this server listens at an address. Loopback and unspecified addresses in an MX list are always this server.
+	Own      func(netip.AddrPort) bool
 	Dial     func(ctx context.Context, network, addr string) (net.Conn, error) // default: a net.Dialer
 	Now      func() time.Time                                                  // the clock of records
 	Timeouts Timeouts
@@ -69,7 +68,7 @@ type Options struct {
 type Sender struct {
 	resolver    resolve.Resolver
 	hostname    func() string
-	own         func(netip.Addr) bool
+	own         func(netip.AddrPort) bool
 	dial        func(ctx context.Context, network, addr string) (net.Conn, error)
 	now         func() time.Time
 	timeouts    Timeouts
@@ -104,7 +103,7 @@ func New(o Options) *Sender {
 		s.hostname = func() string { return "localhost" }
 	}
 	if s.own == nil {
-		s.own = func(ip netip.Addr) bool { return ip.IsLoopback() || ip.IsUnspecified() }
+		s.own = func(netip.AddrPort) bool { return false }
 	}
 	if s.dial == nil {
 		s.dial = new(net.Dialer).DialContext

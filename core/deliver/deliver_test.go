@@ -393,7 +393,7 @@ func TestManyRecipients(t *testing.T) {
 	remote := remotetest.New(t, remotetest.Script{"RCPT#150": "450 4.2.1 busy", "RCPT#1000": "550 5.1.1 unknown"})
 	s := newSender(t, nil, Options{Dial: new(net.Dialer).DialContext})
 	job := newJob(t, memory(plain), rcpts...)
-	job.Plan = &message.Plan{Hosts: []string{remote.Listen()}}
+	job.Plan = &message.Plan{Private: granted, Hosts: []string{remote.Listen()}}
 	counts := map[string]int{}
 	for i, o := range s.Send(t.Context(), job) {
 		counts[brief(o)]++

@@ -58,13 +58,16 @@ func (d *delivery) hops() iter.Seq[hop] {
 	}
 }
 
-// named yields the hosts of a plan. One that cannot be found is a mistake in a configuration, not a fault of the mail, so it
-// is never final.
+// named yields the hosts of a plan. One that cannot be found or may not be used is a mistake in a configuration, not a fault of the
+// mail, so it is never final.
 func (d *delivery) named(hosts []string, yield func(hop) bool) {
 	left := maxAddrs
-	for _, hostport := range hosts[:min(len(hosts), maxHosts)] {
+	for i, hostport := range hosts[:min(len(hosts), maxHosts)] {
+		private := d.job.Plan.Private&(1<<i) != 0
 		if addr, err := netip.ParseAddrPort(hostport); err == nil {
-			if left--; !yield(hop{"", addr}) || left == 0 {
+			if f := d.closed(hostport, addr, private); f != nil {
+				d.missing(hostport, f)
+			} else if left--; !yield(hop{"", addr}) || left == 0 {
 				return
 			}
 			continue
@@ -84,11 +87,46 @@ func (d *delivery) named(hosts []string, yield func(hop) bool) {
 			continue
 		}
 		for _, ip := range addrs {
-			if left--; !yield(hop{host, netip.AddrPortFrom(ip, uint16(n))}) || left == 0 {
+			addr := netip.AddrPortFrom(ip, uint16(n))
+			if f := d.closed(hostport, addr, private); f != nil {
+				d.missing(hostport, f)
+			} else if left--; !yield(hop{host, addr}) || left == 0 {
 				return
 			}
 		}
 	}
+}
+
+// closed tells why mail may not go to an address of a host that a plan names. What is asked here is the very address that is
+// connected to.
+func (d *delivery) closed(host string, addr netip.AddrPort, private bool) *failure {
+	switch kind := resolve.Special(addr.Addr()); {
+	case d.self(addr):
+		return failed(451, "4.4.6", "the next hop "+host+" is this server itself")
+	case kind != "" && !private:
+		return failed(451, "4.3.5", fmt.Sprintf("the next hop %s has a %s address (%s), which the plugin that named it is not granted: write needs = { route = {%q} }", host, kind, addr.Addr(), host))
+	}
+	return nil
+}
+
+// self tells whether this server listens at an address. An unspecified one is connected to as loopback.
+func (d *delivery) self(addr netip.AddrPort) bool {
+	return d.own(netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()))
+}
+
+// loop tells whether an address in an MX list is this server.
+func (d *delivery) loop(ip netip.Addr) bool {
+	kind := resolve.Special(ip)
+	return (kind == "loopback" || kind == "this host") && d.job.Plan.Private&1 == 0 || d.self(netip.AddrPortFrom(ip, smtpPort))
+}
+
+// inside tells why mail may not go to an address by way of the DNS: anybody can name one there. It is as final as an exchanger
+// without an address is.
+func (d *delivery) inside(host string, ip netip.Addr) *failure {
+	if kind := resolve.Special(ip); kind != "" && d.job.Plan.Private&1 == 0 {
+		return failed(550, "5.4.4", fmt.Sprintf("the mail exchanger %s has a %s address (%s), to which no mail goes by way of the DNS", host, kind, ip))
+	}
+	return nil
 }
 
 // literal yields the address of a domain such as "[192.0.2.1]" (RFC 5321 section 4.1.3).
@@ -97,9 +135,13 @@ func (d *delivery) literal(domain string, yield func(hop) bool) {
 	switch {
 	case !ok:
 		d.missing(domain, failed(550, "5.1.2", domain+" is not an address literal"))
-	case d.own(ip):
+	case d.loop(ip):
 		d.missing(domain, loops(domain))
 	default:
+		if f := d.inside(domain, ip); f != nil {
+			d.missing(domain, f)
+			return
+		}
 		yield(hop{"", netip.AddrPortFrom(ip, smtpPort)})
 	}
 }
@@ -129,7 +171,7 @@ func (d *delivery) exchangers(domain string, yield func(hop) bool) {
 			same++
 		}
 		results := d.lookupAll(hosts[:same])
-		if slices.ContainsFunc(results, func(r looked) bool { return slices.ContainsFunc(r.addrs, d.own) }) {
+		if slices.ContainsFunc(results, func(r looked) bool { return slices.ContainsFunc(r.addrs, d.loop) }) {
 			own = true
 			break
 		}
@@ -143,7 +185,9 @@ func (d *delivery) exchangers(domain string, yield func(hop) bool) {
 		for i, r := range results {
 			for _, ip := range r.addrs {
 				tried = true
-				if left--; !yield(hop{hosts[i].Host, netip.AddrPortFrom(ip, smtpPort)}) || left == 0 {
+				if f := d.inside(hosts[i].Host, ip); f != nil {
+					d.missing(hosts[i].Host, f)
+				} else if left--; !yield(hop{hosts[i].Host, netip.AddrPortFrom(ip, smtpPort)}) || left == 0 {
 					return
 				}
 			}

@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -50,7 +51,10 @@ var hopsZone = map[string][]string{
 	"a.any6.test":    {"AAAA ::"},
 	"mapped.test":    {"AAAA ::ffff:127.0.0.1"},
 	"loop127.test":   {"A 127.9.9.9"},
+	"selfaddr.test":  {"MX 10 self.test", "MX 20 two.test"},
+	"self.test":      {"A 192.0.2.200"},
 	"private.test":   {"A 10.0.0.1"},
+	"mxinside.test":  {"MX 10 private.test", "MX 20 two.test"},
 	"manyaddrs.test": {"MX 10 addrs.test", "MX 20 two.test"},
 	"addrs.test":     repeat(100, "A 192.0.3.%d"),
 	"manyhosts.test": repeat(200, "MX 10 h%d.test"),
@@ -66,6 +70,44 @@ func repeat(n int, formats ...string) []string {
 		}
 	}
 	return all
+}
+
+// granted lets plans of tests lead to private addresses.
+const granted = 1<<16 - 1
+
+// TestPrivate: an address that is no host of the Internet is connected to only where the plan may, and this server never.
+func TestPrivate(t *testing.T) {
+	const down = "deferred 451 4.4.1"
+	for _, c := range []struct {
+		mx, hosts string
+		private   uint16
+		want      string
+		dialed    string
+	}{
+		{"", "127.0.0.1:24", 1, down, "127.0.0.1:24"},
+		{"", "one.test:25 here.test:26 private.test:27 [::1]:28", 0b1010, down, "192.0.2.1:25 127.0.0.1:26 [::1]:28"},
+		{"", "private.test:27 10.0.0.9:25", 0, "deferred 451 4.3.5", ""},
+		{"", "[::ffff:10.0.0.9]:25", 0, "deferred 451 4.3.5", ""},
+		{"", "127.0.0.1:2525", 1, "deferred 451 4.4.6", ""},
+		{"", "here.test:2525", 1, "deferred 451 4.4.6", ""},
+		{"", "[::ffff:127.0.0.1]:2525 two.test:25", 1, down, "192.0.2.2:25"},
+		{"mxinside.test", "", 1, down, "10.0.0.1:25 192.0.2.2:25"},
+		{"mxlocal.test", "", 1, down, "127.0.0.1:25 [::1]:25"},
+		{"[10.1.2.3]", "", 0, "failed 550 5.4.4", ""},
+		{"[10.1.2.3]", "", 1, down, "10.1.2.3:25"},
+		{"[192.0.2.200]", "", 1, "failed 554 5.4.6", ""},
+		{"selfaddr.test", "", 0, "failed 554 5.4.6", ""},
+	} {
+		network := &remotetest.Net{}
+		own := func(a netip.AddrPort) bool { return a.String() == "127.0.0.1:2525" || a.String() == "192.0.2.200:25" }
+		s := newSender(t, network, Options{Resolver: resolvetest.New(t, hopsZone), Own: own})
+		job := newJob(t, memory(plain), "u@y.test")
+		job.Plan = &message.Plan{MX: c.mx, Hosts: strings.Fields(c.hosts), Private: c.private}
+		got, dialed := s.Send(t.Context(), job), strings.Join(network.Dialed(), " ")
+		if briefs(got) != c.want || dialed != c.dialed {
+			t.Errorf("%s %b: %s (%s), want %s; connections to %q, want %q", c.mx+c.hosts, c.private, briefs(got), got[0].Reply.Error(), c.want, dialed, c.dialed)
+		}
+	}
 }
 
 // TestHops shows where a plan leads when all servers there are down.
@@ -93,7 +135,8 @@ func TestHops(t *testing.T) {
 		{"one.test", "", down, "192.0.2.1:25"}, // implicit MX
 		{"six.test", "", down, "[2001:db8::1]:25"},
 		{"alias.test", "", down, "192.0.2.1:25"},
-		{"private.test", "", down, "10.0.0.1:25"},
+		{"private.test", "", "failed 550 5.4.4", ""},
+		{"mxinside.test", "", down, "192.0.2.2:25"},
 		{"none.test", "", "failed 550 5.4.4", ""},
 		{"mxnone.test", "", "failed 550 5.4.4", ""},
 		{"mxnone2.test", "", down, "192.0.2.2:25"},
@@ -131,11 +174,11 @@ func TestHops(t *testing.T) {
 
 		// Hosts of a plan: never looked for by MX, never ourselves, and a mistake is never final.
 		{"", "192.0.2.7:2525", down, "192.0.2.7:2525"},
-		{"", "127.0.0.1:24", down, "127.0.0.1:24"},
+		{"", "127.0.0.1:24", "deferred 451 4.3.5", ""},
 		{"", "plain.test:25", "deferred 451 4.4.4", ""},
 		{"", "nosuch.test:25", "deferred 451 4.4.4", ""},
 		{"", "dead.test:25", "deferred 451 4.4.3", ""},
-		{"", "nosuch.test:25 here.test:26 [2001:db8::7]:27", down, "127.0.0.1:26 [2001:db8::7]:27"},
+		{"", "nosuch.test:25 here.test:26 [2001:db8::7]:27", down, "[2001:db8::7]:27"},
 		{"", "two.test:x one.test:25", down, "192.0.2.1:25"},
 		{"", "two.test", "deferred 451 4.3.5", ""},
 		{"", "both.test:587", down, "192.0.2.1:587 [2001:db8::1]:587 192.0.2.2:587 192.0.2.3:587"},

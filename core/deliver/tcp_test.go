@@ -41,7 +41,7 @@ func TestTCPReset(t *testing.T) {
 		}
 		s := newSender(t, nil, Options{Dial: new(net.Dialer).DialContext})
 		job := newJob(t, c.content, "u@y.test")
-		job.Plan = &message.Plan{Hosts: []string{first.Listen(), second.Listen()}}
+		job.Plan = &message.Plan{Private: granted, Hosts: []string{first.Listen(), second.Listen()}}
 		got := s.Send(t.Context(), job)
 		if briefs(got) != c.want || len(second.Conns()) > 0 != c.second {
 			t.Errorf("%s %s: %s (%s), second host: %v", c.stage, c.action, briefs(got), got[0].Reply.Error(), len(second.Conns()) > 0)
@@ -59,7 +59,7 @@ func TestReplyWithinContent(t *testing.T) {
 		first, second := remotetest.New(t, remotetest.Script{"EHLO": "250 x", "content 1000": action}), remotetest.New(t)
 		s := newSender(t, nil, Options{Dial: new(net.Dialer).DialContext})
 		job := newJob(t, content, "u@y.test")
-		job.Plan = &message.Plan{Hosts: []string{first.Listen(), second.Listen()}}
+		job.Plan = &message.Plan{Private: granted, Hosts: []string{first.Listen(), second.Listen()}}
 		if got := briefs(s.Send(t.Context(), job)); got != want || len(second.Conns()) > 0 {
 			t.Errorf("%s: %s, want %s; second host: %v", action, got, want, len(second.Conns()) > 0)
 		}
@@ -76,7 +76,7 @@ func TestParallel(t *testing.T) {
 		wait.Go(func() {
 			for range 50 {
 				job := newJob(t, memory(plain), "u@y.test")
-				job.Plan = &message.Plan{Hosts: hosts}
+				job.Plan = &message.Plan{Private: granted, Hosts: hosts}
 				if got := briefs(s.Send(t.Context(), job)); got != "delivered" {
 					t.Error(got)
 				}
@@ -157,7 +157,7 @@ func BenchmarkSend(b *testing.B) {
 			s := New(c.o)
 			defer s.Close()
 			job := newJob(b, content, "u@y.test")
-			job.Plan = &message.Plan{Hosts: []string{addr}}
+			job.Plan = &message.Plan{Private: granted, Hosts: []string{addr}}
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			b.ReportAllocs()

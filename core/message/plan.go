@@ -20,11 +20,14 @@ const (
 // Plan says how a recipient is reached. Its fields are set independently by plugins at the stage route (or queue); an
 // empty field is unset.
 type Plan struct {
-	Via    string        // "smtp" (default), "lmtp", or a plugin
-	Hosts  []string      // next hops in order, "host:port", "[v6]:port"; tried one after the other
-	MX     string        // look up the MX of this domain instead of the recipient's
-	Helo   string        // name to greet with; default: the server's
-	Sender *smtp.Address // reverse-path for this recipient's copy only; nil: the envelope's
+	Via   string   // "smtp" (default), "lmtp", or a plugin
+	Hosts []string // next hops in order, "host:port", "[v6]:port"; tried one after the other
+	MX    string   // look up the MX of this domain instead of the recipient's
+	// Private has a bit for each of Hosts, or the lowest for MX: it may have a private address. Those who made the plan are granted it;
+	// it is never stored.
+	Private uint16
+	Helo    string        // name to greet with; default: the server's
+	Sender  *smtp.Address // reverse-path for this recipient's copy only; nil: the envelope's
 }
 
 // Merge fills the fields that p leaves unset from q: who was first to set a field wins.
@@ -33,7 +36,7 @@ func (p *Plan) Merge(q *Plan) {
 		p.Via = q.Via
 	}
 	if len(p.Hosts) == 0 && p.MX == "" { // hosts and mx answer one question
-		p.Hosts, p.MX = q.Hosts, q.MX
+		p.Hosts, p.MX, p.Private = q.Hosts, q.MX, q.Private
 	}
 	if p.Helo == "" {
 		p.Helo = q.Helo
@@ -61,12 +64,12 @@ func (p *Plan) Lane() string {
 
 // Equal tells whether two recipients with these plans may travel in one transaction.
 func (p *Plan) Equal(q *Plan) bool {
-	return p.Via == q.Via && p.MX == q.MX && p.Helo == q.Helo && slices.Equal(p.Hosts, q.Hosts) &&
+	return p.Via == q.Via && p.MX == q.MX && p.Private == q.Private && p.Helo == q.Helo && slices.Equal(p.Hosts, q.Hosts) &&
 		(p.Sender == nil) == (q.Sender == nil) && (p.Sender == nil || *p.Sender == *q.Sender)
 }
 
 // Bounds of a plan.
-const maxHosts = 16
+const maxHosts = 16 // as many as Private has bits
 
 // CanonicalHost checks "host", "host:port", "[v6]" or "[v6]:port" and returns it in lower case with a port: 25, or 24 for
 // via "lmtp".

@@ -5,7 +5,7 @@ plugin {
   id = "tenants",
   version = "1.0.0",
   description = "sends each tenant's mail by its own smart host",
-  needs = { edit = { "headers" }, route = { "*" } },
+  needs = { edit = { "headers" }, route = { "*", "private" } },
   config = {
     senders = { type = "map", default = {}, doc = "The tenant of each sender's domain." },
     smarthosts = { type = "map", default = {}, doc = "The smart host of each tenant, as host:port." },
