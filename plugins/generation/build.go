@@ -15,8 +15,8 @@ import (
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/bundled"
-	"github.com/stagepost/stagepost/plugins/lua"
 	"github.com/stagepost/stagepost/plugins/manifest"
+	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
 	"github.com/stagepost/stagepost/plugins/wasm"
 )
@@ -96,7 +96,7 @@ type builder struct {
 	host  *service.Host
 	cfg   *config.Config
 	log   *slog.Logger
-	turns *lua.Turns
+	turns *pool.Turns
 	wasm  *wasm.Engine // nil: each plugin in WebAssembly gets one of its own
 	old   []*shared
 

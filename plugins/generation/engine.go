@@ -8,6 +8,7 @@ import (
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/lua"
 	"github.com/stagepost/stagepost/plugins/manifest"
+	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
 	"github.com/stagepost/stagepost/plugins/wasm"
 )
@@ -16,7 +17,7 @@ import (
 type plugin interface {
 	Handlers() map[hooks.Stage]hooks.Handler
 	Pos(hooks.Stage) string // file:line, "" where it has no handler
-	Stats() lua.Stats
+	Stats() pool.Stats
 	Trim()
 	Close()
 }
@@ -28,7 +29,7 @@ type loadOptions struct {
 	settings  manifest.Settings
 	host      *service.Host
 	instances int
-	turns     *lua.Turns
+	turns     *pool.Turns
 	wasm      *wasm.Engine
 }
 
@@ -38,11 +39,11 @@ func open(src *Source) (*manifest.Manifest, func(loadOptions) (plugin, error), e
 		man, err := wasm.Open(src.Files, src.Path)
 		return man, func(o loadOptions) (plugin, error) {
 			p, err := wasm.Load(wasm.PluginOptions{Name: o.name, File: src.Path(wasm.File), Wasm: src.Files[wasm.File], Manifest: o.manifest,
-				Settings: o.settings, Host: o.host, Instances: o.instances, Engine: o.wasm})
+				Settings: o.settings, Host: o.host, Instances: o.instances, Turns: o.turns, Engine: o.wasm})
 			if err != nil {
 				return nil, err
 			}
-			return wasmPlugin{p}, nil
+			return p, nil
 		}, err
 	}
 	man, image, err := lua.Open(lua.Files{Main: src.Main, Texts: src.Files, Path: src.Path})
@@ -54,11 +55,6 @@ func open(src *Source) (*manifest.Manifest, func(loadOptions) (plugin, error), e
 		return p, nil
 	}, err
 }
-
-// wasmPlugin counts in the words of the other engine.
-type wasmPlugin struct{ *wasm.Plugin }
-
-func (p wasmPlugin) Stats() lua.Stats { return lua.Stats(p.Plugin.Stats()) }
 
 // Manifest reads what a plugin says of itself.
 func (s *Source) Manifest() (*manifest.Manifest, error) {

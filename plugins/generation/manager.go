@@ -25,8 +25,8 @@ import (
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/hooks"
-	"github.com/stagepost/stagepost/plugins/lua"
 	"github.com/stagepost/stagepost/plugins/manifest"
+	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
 	"github.com/stagepost/stagepost/plugins/wasm"
 )
@@ -46,7 +46,7 @@ type Options struct {
 type Manager struct {
 	opts    Options
 	current *hooks.Current
-	turns   *lua.Turns
+	turns   *pool.Turns
 	slow    time.Duration         // between two looks that no event asked for
 	pause   func(context.Context) // between two readings
 	reload  sync.Mutex            // one at a time
@@ -76,7 +76,7 @@ type Change struct {
 
 // New builds generation 1. It refuses what Reload would refuse. Prepare is not called: the caller starts with Config.
 func New(o Options) (*Manager, error) {
-	m := &Manager{opts: o, turns: lua.NewTurns(), slow: slowLook, pause: pause, reloads: NewReloads()}
+	m := &Manager{opts: o, turns: pool.NewTurns(), slow: slowLook, pause: pause, reloads: NewReloads()}
 	r := m.read()
 	if r.err != nil {
 		return nil, r.err

@@ -5,8 +5,8 @@ import (
 
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/hooks"
-	"github.com/stagepost/stagepost/plugins/lua"
 	"github.com/stagepost/stagepost/plugins/manifest"
+	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
 )
 
@@ -68,7 +68,7 @@ func (m *Manager) statuses(loaded []*shared) []PluginStatus {
 type PluginUse struct {
 	Name   string
 	Hooks  []*hooks.Hook // with their Counts
-	Pool   lua.Stats
+	Pool   pool.Stats
 	Events []service.Event
 }
 

@@ -72,13 +72,13 @@ func BenchmarkInstance(b *testing.B) {
 }
 
 func BenchmarkPool(b *testing.B) {
-	p := NewPool(link(b, ``), PoolOptions{Instance: Options{Setup: bind}})
+	p := newPool(link(b, ``), 0, nil, Options{Setup: bind})
 	b.ReportAllocs()
 	for b.Loop() {
 		in, err := p.Get(context.Background())
 		if err != nil {
 			b.Fatal(err)
 		}
-		p.Put(in)
+		p.Put(in, in.spent, time.Time{})
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	glua "github.com/yuin/gopher-lua"
+
+	"github.com/stagepost/stagepost/plugins/pool"
 )
 
 // Limits is what one call may spend. A zero field means the default.
@@ -46,11 +48,9 @@ type Budget struct {
 	now      func() time.Time
 	in       *Instance
 
-	turns  *Turns // nil: nobody counts
-	has    bool   // a turn
-	turned time.Time
-	memory *quota // of the plugin; nil: nobody counts
-	large  int64  // taken from it
+	turn   pool.Turn
+	memory *pool.Quota // of the plugin; nil: nobody counts
+	large  int64       // taken from it
 
 	cause error  // what the plugin's error says; set once, never cleared within a call
 	kind  error  // the Err value of the cause
@@ -104,7 +104,7 @@ func (b *Budget) look() <-chan struct{} {
 	if b.cause == nil && !now.Before(b.deadline) {
 		b.exhaust(ErrTime, b.limits.Time.String())
 	}
-	if b.cause != nil || !b.turn(now) {
+	if b.cause != nil || !b.proceed(now) {
 		return closed
 	}
 	slice := min(b.stride, b.rest)
@@ -147,7 +147,7 @@ func (b *Budget) Alloc(L *glua.LState, n int) {
 	b.bytes -= int64(n)
 	if n > strideBytes {
 		b.narrow(n)
-		if !b.turn(b.now()) {
+		if !b.proceed(b.now()) {
 			b.raise(L)
 		}
 	}

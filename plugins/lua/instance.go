@@ -6,6 +6,8 @@ import (
 	"time"
 
 	glua "github.com/yuin/gopher-lua"
+
+	"github.com/stagepost/stagepost/plugins/pool"
 )
 
 // Options of an instance. The zero value works.
@@ -14,8 +16,8 @@ type Options struct {
 	Random func() float64   // behind math.random, in [0, 1); default: the process's own source, which nobody can seed
 	Now    func() time.Time // default: time.Now
 
-	Turns  *Turns // of the server; nil: calls do not wait for each other
-	memory *quota // of the pool
+	Turns  *pool.Turns // of the server; nil: calls do not wait for each other
+	memory *pool.Quota // of the plugin
 
 	// Setup binds the host's globals before the main chunk runs.
 	Setup func(*Instance) error
@@ -53,9 +55,8 @@ type Instance struct {
 	nested  int
 	current *thread // the coroutine that runs
 
-	busy   bool
-	spent  bool
-	parked time.Time // when the pool got it back
+	busy  bool
+	spent bool
 }
 
 // NewInstance makes a state, binds the host and runs the main chunk. Errors of the plugin are of type *Error.
@@ -72,7 +73,7 @@ func NewInstance(im *Image, o Options) (*Instance, error) {
 	})
 	in := &Instance{image: im, state: L, stride: clockStride, random: o.Random, loading: true,
 		frozen: map[*glua.LTable]struct{}{}, modules: map[string]glua.LValue{}}
-	in.budget.now, in.budget.in, in.budget.turns, in.budget.memory = o.Now, in, o.Turns, o.memory
+	in.budget.now, in.budget.in, in.budget.turn.Of, in.budget.memory = o.Now, in, o.Turns, o.memory
 	in.budget.reset(&o.Load)
 	L.SetContext(&in.budget)
 	lib := im.library

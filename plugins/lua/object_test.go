@@ -78,103 +78,16 @@ func TestObjectsEndWithTheCall(t *testing.T) {
 	}
 }
 
-func TestPool(t *testing.T) {
-	now := time.Unix(0, 0)
-	clock := func() time.Time { return now }
-	p := NewPool(link(t, `function on.ok() return 1 end function on.bad() error("x") end`),
-		PoolOptions{Instances: 2, Idle: time.Minute, Now: clock, Instance: Options{Setup: bind, Now: clock}})
-	want := func(s Stats) {
-		t.Helper()
-		if got := p.Stats(); got != s {
-			t.Errorf("got %+v, want %+v", got, s)
-		}
-	}
-	get := func() *Instance {
-		t.Helper()
-		in, err := p.Get(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return in
-	}
-	a, b := get(), get()
-	ended, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, err := p.Get(ended); !errors.Is(err, ErrBusy) {
-		t.Errorf("a third instance: %v", err)
-	}
-	want(Stats{InUse: 2, Created: 2, Busy: 1})
-
-	p.Put(a)
-	now = now.Add(time.Second)
-	p.Put(b)
-	if in := get(); in != b {
-		t.Error("the newest instance is not used first")
-	}
-	want(Stats{InUse: 1, Idle: 1, Created: 2, Busy: 1})
-
-	if _, err := b.Call(onFunc(t, b, "bad"), nil); err == nil {
-		t.Fatal("bad did not fail")
-	}
-	p.Put(b)
-	want(Stats{Idle: 1, Created: 2, Dropped: 1, Busy: 1})
-
-	now = now.Add(2 * time.Minute)
-	p.Trim()
-	want(Stats{Created: 2, Dropped: 1, Busy: 1})
-
-	a, b = get(), get()
-	p.Put(a)
-	now = now.Add(2 * time.Minute)
-	if _, err := b.Call(onFunc(t, b, "ok"), nil); err != nil {
-		t.Fatal(err)
-	}
-	p.Put(b) // closes a
-	want(Stats{Idle: 1, Created: 4, Dropped: 1, Busy: 1})
-	if !a.Spent() || b.Spent() {
-		t.Error("Put closes the wrong instance")
-	}
-
-	c := get()
-	p.Close()
-	if _, err := p.Get(context.Background()); err == nil {
-		t.Error("Get works after Close")
-	}
-	p.Put(c)
-	if !c.Spent() {
-		t.Error("an instance survived Close")
-	}
-	want(Stats{Created: 4, Dropped: 1, Busy: 1})
-}
-
-// Waiting for an instance ends when one is put back.
-func TestPoolWaits(t *testing.T) {
-	p := NewPool(link(t, ``), PoolOptions{Instances: 1, Instance: Options{Setup: bind}})
-	in, err := p.Get(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := make(chan *Instance)
-	go func() {
-		in, _ := p.Get(context.Background())
-		got <- in
-	}()
-	p.Put(in)
-	if next := <-got; next != in {
-		t.Error("the waiting Get got another instance")
-	}
-}
-
 // Many goroutines share one image, its library and its types.
 func TestPoolConcurrently(t *testing.T) {
 	typ := messageType()
-	p := NewPool(link(t, `
+	p := newPool(link(t, `
 local t = {a = 1}
 function on.test(m)
   local s = ""
   for k, v in pairs(string) do s = s .. k end
   return string.format("%s %d", m.sender, m.size) .. t.a .. #s
-end`), PoolOptions{Instances: 4, Instance: Options{Setup: bind}})
+end`), 4, nil, Options{Setup: bind})
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -188,7 +101,7 @@ end`), PoolOptions{Instances: 4, Instance: Options{Setup: bind}})
 				if err != nil || !strings.HasPrefix(v.String(), "a 71") {
 					t.Errorf("got %v, %v", v, err)
 				}
-				p.Put(in)
+				p.Put(in, in.spent, time.Time{})
 			}
 		})
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	glua "github.com/yuin/gopher-lua"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/api"
 	"github.com/stagepost/stagepost/plugins/manifest"
+	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
 )
 
@@ -73,14 +73,14 @@ type PluginOptions struct {
 	Manifest  *manifest.Manifest
 	Settings  manifest.Settings
 	Host      *service.Host
-	Instances int    // at once; 0 = 256
-	Turns     *Turns // of the server; nil: calls do not wait for each other
+	Instances int         // at once; 0 = 256
+	Turns     *pool.Turns // of the server; nil: calls do not wait for each other
 }
 
 // Plugin is a loaded plugin: its handlers run in pooled instances. It is safe for concurrent use.
 type Plugin struct {
 	PluginOptions
-	pool   *Pool
+	pool   *pool.Pool[*Instance]
 	types  *types
 	places map[hooks.Stage]string
 }
@@ -104,12 +104,12 @@ func Load(o PluginOptions) (*Plugin, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	p.pool = NewPool(o.Image, PoolOptions{Instances: o.Instances, Now: o.Host.Now, Instance: Options{Setup: p.bind, Turns: o.Turns}})
+	p.pool = newPool(o.Image, o.Instances, o.Host.Now, Options{Setup: p.bind, Turns: o.Turns})
 	in, err := p.pool.Get(context.Background())
 	if err != nil {
 		return nil, err
 	}
-	defer p.pool.Put(in)
+	defer p.put(in)
 	b := in.host.(*binding)
 	if err := b.findHandlers(); err != nil {
 		in.Close()
@@ -144,8 +144,11 @@ func (p *Plugin) Close() { p.pool.Close() }
 // Trim closes instances that were not needed for a minute; it is to be called now and then.
 func (p *Plugin) Trim() { p.pool.Trim() }
 
+// put gives an instance back.
+func (p *Plugin) put(in *Instance) { p.pool.Put(in, in.spent, in.budget.limits.Start) }
+
 // Stats counts what the plugin's instances did.
-func (p *Plugin) Stats() Stats { return p.pool.Stats() }
+func (p *Plugin) Stats() pool.Stats { return p.pool.Stats() }
 
 type stageHandler struct {
 	plugin *Plugin
@@ -154,25 +157,15 @@ type stageHandler struct {
 
 // Handle implements hooks.Handler.
 func (h *stageHandler) Handle(c *hooks.Call) (*hooks.Verdict, error) {
-	in, err := h.plugin.pool.Get((*lazyContext)(c))
+	in, err := h.plugin.pool.Get(pool.ContextOf(c))
 	if err != nil {
 		return nil, err
 	}
 	b := in.host.(*binding)
 	v, err := b.handle(c, h.stage)
-	h.plugin.pool.Put(in)
+	h.plugin.put(in)
 	return v, err
 }
-
-// lazyContext is a call's context that is made only when somebody waits on it.
-type lazyContext hooks.Call
-
-func (l *lazyContext) context() context.Context { return (*hooks.Call)(l).Context() }
-
-func (l *lazyContext) Deadline() (time.Time, bool) { return (*hooks.Call)(l).Deadline(), true }
-func (l *lazyContext) Done() <-chan struct{}       { return l.context().Done() }
-func (l *lazyContext) Err() error                  { return l.context().Err() }
-func (l *lazyContext) Value(k any) any             { return l.context().Value(k) }
 
 // binding is what an instance knows of its plugin and of the call that runs in it.
 type binding struct {
@@ -193,7 +186,7 @@ type binding struct {
 
 // bind puts the host's globals into a new instance.
 func (p *Plugin) bind(in *Instance) error {
-	b := &binding{plugin: p, in: in, waits: in.budget.endTurn}
+	b := &binding{plugin: p, in: in, waits: in.budget.turn.End}
 	b.services = p.Host.Context(p.Name, p.Manifest.Granted, in.budget.spend)
 	in.host = b
 	L := in.State()

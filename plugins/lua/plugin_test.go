@@ -290,7 +290,7 @@ function on.data(m) for c in m.content:chunks() do end end`, nil)
 			t.Errorf("a %s outlives its call", w.typ.Name)
 		}
 	}
-	p.pool.Put(in)
+	p.put(in)
 }
 
 // TestManyRecipients: a loop over the recipients takes time and memory in proportion, and nothing of it is kept.
@@ -321,7 +321,7 @@ end`, nil)
 	if b := in.host.(*binding); cap(b.wraps) > 2*maxWraps || b.index != nil || b.lists != nil {
 		t.Errorf("%d wrappers, an index of %d and %d lists are kept", cap(b.wraps), len(b.index), len(b.lists))
 	}
-	p.pool.Put(in)
+	p.put(in)
 }
 
 func TestRenameIsOfTheRecipientAsked(t *testing.T) {

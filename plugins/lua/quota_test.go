@@ -3,7 +3,6 @@ package lua
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,62 +11,9 @@ import (
 	"time"
 
 	glua "github.com/yuin/gopher-lua"
+
+	"github.com/stagepost/stagepost/plugins/pool"
 )
-
-func TestQuotaServesInOrder(t *testing.T) {
-	q := &quota{free: 3}
-	if !q.take(3, time.Minute) {
-		t.Fatal("what is free is not given")
-	}
-	var mu sync.Mutex
-	var order []int64
-	var group sync.WaitGroup
-	for i, n := range []int64{2, 3, 1} {
-		group.Go(func() {
-			if !q.take(n, time.Minute) {
-				t.Errorf("%d was not given", n)
-			}
-			mu.Lock()
-			order = append(order, n)
-			mu.Unlock()
-			q.give(n)
-		})
-		for q.queued.Load() != int32(i+1) {
-			time.Sleep(time.Millisecond)
-		}
-	}
-	q.give(1)
-	if q.queued.Load() != 3 {
-		t.Error("1 of 2 was enough")
-	}
-	if q.take(1, time.Millisecond) {
-		t.Error("who came last was served first")
-	}
-	q.give(2)
-	group.Wait()
-	if fmt.Sprint(order) != "[2 3 1]" || q.free != 3 || q.queued.Load() != 0 {
-		t.Errorf("served %v, %d are free, %d wait", order, q.free, q.queued.Load())
-	}
-}
-
-// TestQuotaGivenUp: who gives up does not hold up those behind.
-func TestQuotaGivenUp(t *testing.T) {
-	q := &quota{free: 2}
-	q.take(1, time.Minute)
-	done := make(chan bool)
-	go func() { done <- q.take(2, 50*time.Millisecond) }()
-	for q.queued.Load() != 1 {
-		time.Sleep(time.Millisecond)
-	}
-	behind := make(chan bool)
-	go func() { behind <- q.take(1, time.Minute) }()
-	if <-done || !<-behind {
-		t.Error("2 of 2 were given, or 1 of 1 was not")
-	}
-	if q.free != 0 {
-		t.Errorf("%d are free", q.free)
-	}
-}
 
 // crowd calls on.test of a source in many instances at once. run is called by the source as host.run().
 func crowd(t *testing.T, src string, o Options, limits Limits, calls int, run func(in *Instance)) []error {
@@ -99,8 +45,11 @@ func crowd(t *testing.T, src string, o Options, limits Limits, calls int, run fu
 	return errs
 }
 
+// givenBack tells whether n turns come back; each may rest for a while.
+func givenBack(turns *pool.Turns, n int64) bool { return turns.Take(n, time.Now().Add(10*time.Second)) }
+
 func TestTurns(t *testing.T) {
-	turns := &Turns{quota: quota{free: 2}}
+	turns := pool.TurnsFor(2)
 	var holders, most atomic.Int32
 	enter := func(*Instance) {
 		n := holders.Add(1)
@@ -115,10 +64,13 @@ func TestTurns(t *testing.T) {
 			t.Errorf("call %d: %v", i, err)
 		}
 	}
-	if most.Load() > 2 || turns.free != 2 || turns.queued.Load() != 0 {
-		t.Errorf("%d calls had a turn at once; %d of 2 turns are free, %d wait", most.Load(), turns.free, turns.queued.Load())
+	if !givenBack(turns, 2) {
+		t.Error("the turns are not given back")
 	}
-	for _, err := range crowd(t, "function on.test() host.run() end", Options{Turns: &Turns{}}, Limits{}, 3, func(*Instance) {}) {
+	if most.Load() > 2 || turns.Waiting() != 0 {
+		t.Errorf("%d calls had a turn at once; %d wait", most.Load(), turns.Waiting())
+	}
+	for _, err := range crowd(t, "function on.test() host.run() end", Options{Turns: pool.TurnsFor(0)}, Limits{}, 3, func(*Instance) {}) {
 		if err != nil {
 			t.Errorf("a short call waits for a turn: %v", err)
 		}
@@ -130,21 +82,21 @@ func TestTurns(t *testing.T) {
 		"function on.test() for i = 1, 20000 do end error('done') end",
 		"function on.test() return ('x'):rep(100000):rep(1000) end",
 	} {
-		turns := &Turns{quota: quota{free: 1}}
+		turns := pool.TurnsFor(1)
 		for _, err := range crowd(t, src, Options{Turns: turns}, Limits{Instructions: 100_000}, 5, func(*Instance) {}) {
 			if err == nil || errors.Is(err, ErrTime) {
 				t.Errorf("%s: %v", src, err)
 			}
 		}
-		if turns.free != 1 {
-			t.Errorf("%s: %d of 1 turns are free afterwards", src, turns.free)
+		if !givenBack(turns, 1) {
+			t.Errorf("%s: the turn is not free afterwards", src)
 		}
 	}
 }
 
 // TestNoTurn: a call that gets no turn ends at its deadline, and no pcall survives that.
 func TestNoTurn(t *testing.T) {
-	turns := &Turns{}
+	turns := pool.TurnsFor(0)
 	begin := time.Now()
 	for _, err := range crowd(t, "function on.test() pcall(function() while true do end end) return 1 end", Options{Turns: turns},
 		Limits{Time: 50 * time.Millisecond}, 3, func(*Instance) {}) {
@@ -155,18 +107,18 @@ func TestNoTurn(t *testing.T) {
 	if took := time.Since(begin); took > 10*time.Second {
 		t.Errorf("it took %s", took)
 	}
-	if turns.free != 0 || turns.queued.Load() != 0 {
-		t.Errorf("%d turns are free, %d wait", turns.free, turns.queued.Load())
+	if turns.Free() != 0 || turns.Waiting() != 0 {
+		t.Errorf("%d turns are free, %d wait", turns.Free(), turns.Waiting())
 	}
 }
 
 // TestTurnIsGivenUpToWait: a call that waits for I/O has no turn meanwhile.
 func TestTurnIsGivenUpToWait(t *testing.T) {
-	turns := &Turns{quota: quota{free: 1}}
+	turns := pool.TurnsFor(1)
 	var group sync.WaitGroup
 	group.Add(3)
 	wait := func(in *Instance) {
-		in.budget.endTurn() // what Call.Context does
+		in.budget.turn.End() // what Call.Context does
 		group.Done()
 		group.Wait() // all three are here at once
 	}
@@ -175,14 +127,14 @@ func TestTurnIsGivenUpToWait(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if turns.free != 1 {
-		t.Errorf("%d of 1 turns are free", turns.free)
+	if !givenBack(turns, 1) {
+		t.Error("the turn is not given back")
 	}
 }
 
 func TestMemoryOfAPlugin(t *testing.T) {
 	const limit = 4 << 20
-	memory := &quota{free: 2 * limit}
+	memory := pool.NewQuota(2 * limit)
 	var holders, most atomic.Int32
 	hold := func(*Instance) {
 		n := holders.Add(1)
@@ -196,10 +148,10 @@ func TestMemoryOfAPlugin(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if most.Load() > 2 || memory.free != 2*limit {
-		t.Errorf("%d calls held much at once, %d bytes are free", most.Load(), memory.free)
+	if most.Load() > 2 || memory.Free() != 2*limit {
+		t.Errorf("%d calls held much at once, %d bytes are free", most.Load(), memory.Free())
 	}
-	none := &quota{}
+	none := pool.NewQuota(0)
 	for _, c := range []struct{ src, want string }{
 		{"function on.test() return #('x'):rep(500000) end", ""},
 		{"function on.test() return #('x'):rep(2000000) end", "ran out of time (50ms, waiting for memory)"},
@@ -212,14 +164,14 @@ func TestMemoryOfAPlugin(t *testing.T) {
 			}
 		}
 	}
-	if none.free != 0 || none.queued.Load() != 0 {
-		t.Errorf("%d bytes are free, %d wait", none.free, none.queued.Load())
+	if none.Free() != 0 || none.Waiting() != 0 {
+		t.Errorf("%d bytes are free, %d wait", none.Free(), none.Waiting())
 	}
 }
 
 // TestMainChunkHasTheTimeOfTheCall: an instance that is made in a call does not get more time than the call has.
 func TestMainChunkHasTheTimeOfTheCall(t *testing.T) {
-	p := NewPool(link(t, "local s = ('x'):rep(1000) for i = 1, 1000 do s:find('.-.-b') end"), PoolOptions{Instance: Options{Setup: bind, Load: Limits{Instructions: 1e12}}})
+	p := newPool(link(t, "local s = ('x'):rep(1000) for i = 1, 1000 do s:find('.-.-b') end"), 0, nil, Options{Setup: bind, Load: Limits{Instructions: 1e12}})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
@@ -260,21 +212,6 @@ func TestEndOfBudgetIsLocated(t *testing.T) {
 	}
 }
 
-// TestRest: the time between two rests is counted from the end of the first, or a call would do little else.
-func TestRest(t *testing.T) {
-	turns := NewTurns()
-	now := time.Now()
-	turns.rest(now)
-	if rested := turns.rested.Load() - now.UnixNano(); rested < int64(restTime) {
-		t.Errorf("it rested for %d ns, want %d", rested, restTime)
-	}
-	last := turns.rested.Load()
-	turns.rest(time.Unix(0, last).Add(restEvery - 1))
-	if turns.rested.Load() != last {
-		t.Error("it rested again too early")
-	}
-}
-
 // TestMemoryRests: what a call allocates beyond what is free to all comes in parts, with a rest for each, as far as its time goes.
 func TestMemoryRests(t *testing.T) {
 	for _, c := range []struct {
@@ -291,7 +228,7 @@ func TestMemoryRests(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now() // it passes only while the call rests
-			err := crowd(t, c.src, Options{Turns: NewTurns(), memory: &quota{free: largeBytes}}, Limits{Time: c.time}, 1, func(*Instance) {})[0]
+			err := crowd(t, c.src, Options{Turns: pool.NewTurns(), memory: pool.NewQuota(largeBytes)}, Limits{Time: c.time}, 1, func(*Instance) {})[0]
 			if took := time.Since(start); took < c.least || took > c.most {
 				t.Errorf("%s: it rested for %s, want %s to %s", c.src, took, c.least, c.most)
 			}

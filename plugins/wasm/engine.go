@@ -30,7 +30,6 @@ type Engine struct {
 	runtime wazero.Runtime
 	cache   *cache // nil: none
 	log     *slog.Logger
-	turns   *turns
 
 	mu      sync.Mutex // also one compilation at a time, which bounds their memory
 	modules map[[32]byte]*module
@@ -46,7 +45,7 @@ type module struct {
 
 // NewEngine makes an engine, and the folder of its cache.
 func NewEngine(o EngineOptions) (*Engine, error) {
-	e := &Engine{log: o.Log, turns: newTurns(), modules: map[[32]byte]*module{}}
+	e := &Engine{log: o.Log, modules: map[[32]byte]*module{}}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}

@@ -54,12 +54,12 @@ func TestGoGuest(t *testing.T) {
 	load().Close()
 	p := load() // from the cache
 	defer p.Close()
-	in, err := p.pool.get(t.Context())
+	in, err := p.pool.Get(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("an instance has %d KiB and used %d of %d units to begin", in.mod.Memory().Size()>>10, loadFuel-in.rest-int64(in.fuel.Get()), int64(loadFuel))
-	p.pool.put(in, false)
+	p.put(in)
 	h := man.Hook(hooks.Rcpt, "p", config.Run{})
 	h.Handler, h.Timeout = p.Handlers()[hooks.Rcpt], 10*time.Second
 	g, err := hooks.NewGeneration(1, []*hooks.Hook{h}, nil)

@@ -124,7 +124,7 @@ func (in *instance) svc(a []uint64) uint64 {
 	if !ok {
 		return in.refuse(ErrInvalid, name+": the arguments are not a list")
 	}
-	v, err := in.do(f, list)
+	v, err := f.Do(in.services, list)
 	in.waited()
 	if err != nil {
 		var over hooks.Overrun
@@ -162,15 +162,6 @@ func (in *instance) svc(a []uint64) uint64 {
 	}
 	in.results = append(in.results, out)
 	return uint64(len(in.results)-1)<<32 | uint64(len(out))
-}
-
-// do calls a service, without a turn if it asks the outside.
-func (in *instance) do(f *service.Func, args []any) (any, error) {
-	if f.Needs != "" && f.Needs != "kv" && !in.turn.IsZero() {
-		in.pause()
-		defer in.resume()
-	}
-	return f.Do(in.services, args)
 }
 
 // decode reads CBOR of the guest's and charges what it takes.

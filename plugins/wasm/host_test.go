@@ -26,11 +26,11 @@ func within(t *testing.T, s hooks.Stage, do func(g *guest)) (*hooks.Call, hooks.
 	p := r.mustLoad(assembled(t, "", quiet))
 	gen := generationOf(t, p, 10*time.Second)
 	gen.Chain(s)[0].Handler = hooks.HandlerFunc(func(c *hooks.Call) (*hooks.Verdict, error) {
-		in, err := p.pool.get(c.Context())
+		in, err := p.pool.Get(c.Context())
 		if err != nil {
 			return nil, err
 		}
-		defer p.pool.put(in, true)
+		defer p.pool.Put(in, true, time.Time{})
 		in.call = c
 		in.limit(callFuel, c.Deadline())
 		in.services.Begin(c)

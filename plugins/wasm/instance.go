@@ -10,6 +10,7 @@ import (
 
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
 	"github.com/stagepost/stagepost/plugins/wasm/meter"
 )
@@ -29,6 +30,8 @@ const (
 	fuelPerMicro = 20
 	// stepFuel is a step of package service, in which work of about 50 ns is charged.
 	stepFuel = 50
+	// lookFuel is what may be used between two calls of the server before the second one looks at the clock.
+	lookFuel = 200_000
 )
 
 // Bounds of what crosses between guest and host.
@@ -49,14 +52,15 @@ type instance struct {
 	hook     api.Function
 	services *service.Context
 	ctx      context.Context // by which host functions find the instance
-	parked   time.Time
-	spent    bool // its code failed, so what it holds cannot be trusted
+	turn     pool.Turn
+	waits    func() // gives up the turn
+	spent    bool   // its code failed, so what it holds cannot be trusted
 
 	// Of the call that runs.
 	call     *hooks.Call
 	deadline time.Time
-	turn     time.Time // when its turn began; zero: it has none
 	slice    int64
+	look     int64 // at what fuel the clock is looked at
 	rest     int64 // of the budget, beyond what the guest has as fuel
 	timed    bool  // the time gave less fuel than the budget had
 	bytes    int64
@@ -76,7 +80,12 @@ type instanceKey struct{}
 
 // newInstance makes an instance and lets it begin, which must end in time.
 func newInstance(p *Plugin, before time.Time) (in *instance, err error) {
-	in = &instance{plugin: p}
+	in = &instance{plugin: p, turn: pool.Turn{Of: p.Turns}}
+	in.waits = in.turn.End
+	if !in.turn.Enter(before) {
+		return nil, hooks.OverTime
+	}
+	defer in.turn.End()
 	in.services = p.Host.Context(p.Name, p.Manifest.Granted, in.spend)
 	in.ctx = context.WithValue(context.Background(), instanceKey{}, in)
 	in.limit(loadFuel, before) // a start function, which runs before the globals are known, has the fuel of the module itself
@@ -144,13 +153,12 @@ func (in *instance) give(b []byte) (uint32, error) {
 
 // handle asks the plugin at a stage.
 func (in *instance) handle(c *hooks.Call) (*hooks.Verdict, error) {
-	in.call = c
-	if err := in.plugin.Engine.turns.take((*lazyContext)(c)); err != nil {
-		in.call = nil
-		return nil, err
+	deadline := c.Deadline()
+	if !in.turn.Enter(deadline) {
+		return nil, hooks.Busy
 	}
-	in.turn = time.Now()
-	in.limit(callFuel, c.Deadline())
+	in.call, c.Waits = c, in.waits
+	in.limit(callFuel, deadline)
 	in.services.Begin(c)
 	defer in.endCall()
 	in.spent = true // until it answered
@@ -194,8 +202,11 @@ func (in *instance) verdict(raw []byte) (*hooks.Verdict, error) {
 
 // endCall forgets the call.
 func (in *instance) endCall() {
-	in.pause()
+	in.turn.End()
 	in.services.Begin(nil)
+	if in.call != nil {
+		in.call.Waits = nil
+	}
 	in.call, in.results, in.facts, in.told, in.read = nil, nil, nil, "", 0
 }
 
@@ -223,7 +234,7 @@ func (in *instance) grant() {
 	in.timed = allowed < give
 	give = min(give, allowed)
 	in.fuel.Set(uint64(give))
-	in.rest = have - give
+	in.rest, in.look = have-give, give-lookFuel
 }
 
 // use charges fuel for what a host function does.
@@ -239,34 +250,18 @@ func (in *instance) use(n int64) {
 	}
 }
 
-// refill gives more when half of a slice is used.
+// refill passes the turn on and makes the slice whole again, now and then.
 func (in *instance) refill() {
-	if in.fuel != nil && in.rest > 0 && int64(in.fuel.Get()) < in.slice/2 {
-		if !in.turn.IsZero() && in.plugin.Engine.turns.waiting.Load() > 0 {
-			in.pause()
-			in.resume()
-		}
-		in.grant()
+	if in.fuel != nil && int64(in.fuel.Get()) < in.look {
+		in.proceed(time.Now())
 	}
 }
 
-// pause gives the turn back, if there is one: the start of an instance has none.
-func (in *instance) pause() {
-	if !in.turn.IsZero() {
-		in.plugin.Engine.turns.giveBack(in.turn)
-		in.turn = time.Time{}
-	}
-}
-
-// resume takes a turn again, in the middle of a call.
-func (in *instance) resume() {
-	if in.call == nil {
-		return
-	}
-	if err := in.plugin.Engine.turns.take((*lazyContext)(in.call)); err != nil {
+func (in *instance) proceed(now time.Time) {
+	if !now.Before(in.deadline) || !in.turn.Continue(now, in.deadline) {
 		panic(&fault{hooks.OverTime.Error(), hooks.OverTime})
 	}
-	in.turn = time.Now()
+	in.grant()
 }
 
 // spend is use for package service, which reports the error.
@@ -287,13 +282,9 @@ func (in *instance) spend(steps, bytes int) error {
 
 // waited is called after what may have taken time.
 func (in *instance) waited() {
-	if in.fuel == nil {
-		return
+	if in.fuel != nil {
+		in.proceed(time.Now())
 	}
-	if !time.Now().Before(in.deadline) {
-		panic(&fault{hooks.OverTime.Error(), hooks.OverTime})
-	}
-	in.grant()
 }
 
 // bytesAt is a range of the guest's memory, which is not kept.

@@ -14,6 +14,7 @@ import (
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
 )
 
@@ -83,7 +84,7 @@ func (d slowDNS) Lookup(context.Context, string, resolve.Type) (resolve.Answer, 
 func TestTurns(t *testing.T) {
 	r := newRig(t, EngineOptions{})
 	d := slowDNS{make(chan struct{}), make(chan struct{})}
-	r.many = true
+	r.many, r.turns = true, pool.TurnsFor(2)
 	r.host = service.NewHost(service.Options{Resolver: d, Log: slog.New(slog.DiscardHandler)})
 	args, n := data(t, 2100, []any{"example.org", "A"})
 	waits := r.mustLoad(assembled(t, "", "data 2000 \"dns.get\"\n"+args+fmt.Sprintf("export func stagepost_hook i32 -> i64\ni32.const 2000 i32.const 7 i32.const 2100 i32.const %d call svc i64.const 0 i64.lt_s if unreachable end i64.const 0", n)))
@@ -91,7 +92,7 @@ func TestTurns(t *testing.T) {
 	quick := r.mustLoad(assembled(t, "", quiet))
 	g := generationOf(t, waits, 10*time.Second)
 	var wg sync.WaitGroup
-	all := cap(r.engine.turns.free) + 2
+	const all = 4
 	for range all {
 		wg.Go(func() {
 			c, rec := testCall(t, hooks.Connect)
@@ -111,13 +112,8 @@ func TestTurns(t *testing.T) {
 		d.answer <- struct{}{}
 	}
 	wg.Wait()
-	if n := len(r.engine.turns.free); n != 0 {
-		t.Errorf("%d turns are not given back", n)
-	}
-	for range cap(r.engine.turns.free) { // all are taken: who comes waits until its deadline
-		if err := r.engine.turns.take(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+	if !r.turns.Take(2, time.Now().Add(10*time.Second)) { // all are taken: who comes waits until its deadline
+		t.Fatal("turns are not given back")
 	}
 	c, rec := testCall(t, hooks.Connect)
 	if res := generationOf(t, quick, 20*time.Millisecond).Run(c); !res.Failed || !strings.Contains(rec.last().Detail, hooks.Busy.Error()) {

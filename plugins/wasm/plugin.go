@@ -9,11 +9,14 @@ import (
 
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/manifest"
+	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
 )
 
 // File is the name of a plugin's module in its folder, beside plugin.toml.
 const File = "plugin.wasm"
+
+const defaultInstances = 16
 
 // PluginOptions are what a plugin is loaded with.
 type PluginOptions struct {
@@ -23,8 +26,9 @@ type PluginOptions struct {
 	Manifest  *manifest.Manifest
 	Settings  manifest.Settings
 	Host      *service.Host
-	Instances int     // at once; 0 = 16
-	Engine    *Engine // nil: one of its own, for a plugin that is tried alone
+	Instances int         // at once; 0 = 16
+	Turns     *pool.Turns // of the server; nil: calls do not wait for each other
+	Engine    *Engine     // nil: one of its own, for a plugin that is tried alone
 }
 
 // Plugin is a loaded plugin: its handlers run in pooled instances. It is safe for concurrent use.
@@ -32,7 +36,7 @@ type Plugin struct {
 	PluginOptions
 	module *module
 	own    *Engine // to close with the plugin
-	pool   *pool
+	pool   *pool.Pool[*instance]
 	tables *tables
 	funcs  map[string]*service.Func
 	begun  time.Time
@@ -60,13 +64,16 @@ func Load(o PluginOptions) (*Plugin, error) {
 		p.closeEngine()
 		return nil, &Error{File: o.File, Message: err.Error()}
 	}
-	p.pool = newPool(o.Instances, func(before time.Time) (*instance, error) { return newInstance(p, before) })
-	in, err := p.pool.get(context.Background())
+	if p.Instances <= 0 {
+		p.Instances = defaultInstances
+	}
+	p.pool = pool.New(pool.Options[*instance]{Instances: p.Instances, Make: p.begin, Close: (*instance).close})
+	in, err := p.pool.Get(context.Background())
 	if err != nil {
 		p.Close()
 		return nil, err
 	}
-	p.pool.put(in, false)
+	p.put(in)
 	return p, nil
 }
 
@@ -89,29 +96,30 @@ func (p *Plugin) Handlers() map[hooks.Stage]hooks.Handler {
 }
 
 func (p *Plugin) handle(c *hooks.Call) (*hooks.Verdict, error) {
-	in, err := p.pool.get((*lazyContext)(c))
+	in, err := p.pool.Get(pool.ContextOf(c))
 	if err != nil {
 		return nil, err
 	}
 	v, err := in.handle(c)
-	p.pool.put(in, in.spent)
+	p.put(in)
 	return v, err
 }
 
-// lazyContext is a call's context that is made only when somebody waits on it.
-type lazyContext hooks.Call
+func (p *Plugin) put(in *instance) { p.pool.Put(in, in.spent, in.turn.Began()) }
 
-func (l *lazyContext) context() context.Context { return (*hooks.Call)(l).Context() }
-
-func (l *lazyContext) Deadline() (time.Time, bool) { return (*hooks.Call)(l).Deadline(), true }
-func (l *lazyContext) Done() <-chan struct{}       { return l.context().Done() }
-func (l *lazyContext) Err() error                  { return l.context().Err() }
-func (l *lazyContext) Value(k any) any             { return l.context().Value(k) }
+// begin makes an instance, which has a time of its own where the call has more.
+func (p *Plugin) begin(deadline time.Time) (*instance, error) {
+	before := time.Now().Add(loadTime)
+	if !deadline.IsZero() && deadline.Before(before) {
+		before = deadline
+	}
+	return newInstance(p, before)
+}
 
 // Close lets the instances go; calls that run end first.
 func (p *Plugin) Close() {
 	p.done.Do(func() {
-		p.pool.drop(func(*instance) bool { return true }, true)
+		p.pool.Close()
 		p.module.release()
 		p.closeEngine()
 	})
@@ -124,12 +132,10 @@ func (p *Plugin) closeEngine() {
 }
 
 // Trim closes instances that were not needed for a minute; it is to be called now and then.
-func (p *Plugin) Trim() {
-	p.pool.drop(func(in *instance) bool { return time.Since(in.parked) > idleTime }, false)
-}
+func (p *Plugin) Trim() { p.pool.Trim() }
 
 // Stats counts what the plugin's instances did.
-func (p *Plugin) Stats() Stats { return p.pool.count() }
+func (p *Plugin) Stats() pool.Stats { return p.pool.Stats() }
 
 var errNoManifest = errors.New("there is no plugin.toml; a plugin in WebAssembly needs one, with id, version and a [hook.STAGE] for each stage")
 

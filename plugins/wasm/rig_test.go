@@ -14,6 +14,7 @@ import (
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/manifest"
+	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
 	"github.com/stagepost/stagepost/plugins/wasm/asm"
 )
@@ -86,11 +87,12 @@ type rig struct {
 	engine *Engine
 	host   *service.Host
 	many   bool // instances
+	turns  *pool.Turns
 }
 
 func newRig(t testing.TB, o EngineOptions) *rig {
 	t.Helper()
-	r := &rig{t: t}
+	r := &rig{t: t, turns: pool.NewTurns()}
 	log := slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o.Log = log
 	var err error
@@ -116,7 +118,7 @@ func (r *rig) load(wasm []byte) (*Plugin, error) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return Load(PluginOptions{Name: "p", File: "plugins/p/plugin.wasm", Wasm: wasm, Manifest: man, Settings: set, Host: r.host, Instances: r.instances(), Engine: r.engine})
+	return Load(PluginOptions{Name: "p", File: "plugins/p/plugin.wasm", Wasm: wasm, Manifest: man, Settings: set, Host: r.host, Instances: r.instances(), Turns: r.turns, Engine: r.engine})
 }
 
 func (r *rig) mustLoad(wasm []byte) *Plugin {

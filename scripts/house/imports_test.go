@@ -14,7 +14,7 @@ func levels() [][]string {
 		{"core/smtp", "core/resolve", "core/config", "core/observe", "core/workers"},
 		{"core/message"},
 		{"hooks", "core/store", "core/dsn", "core/deliver", "plugins/mailauth"},
-		{"core/intake", "core/queue", "plugins/manifest"},
+		{"core/intake", "core/queue", "plugins/manifest", "plugins/pool"},
 		{"core/server", "plugins/service"},
 		{"plugins/api"}, // words errors about values as services do
 		{"plugins/lua", "plugins/wasm", "plugins/bundled", "plugins/catalog", "core/admin"},
