@@ -34,6 +34,7 @@ type Call struct {
 	hook     *Hook
 	probe    bool // whether the hook is well again
 	deadline time.Time
+	ended    time.Time // in the background: when the handler returned
 	ctx      context.Context
 	cancel   context.CancelFunc
 	edits    []edit
@@ -142,6 +143,9 @@ func (c *Call) SetFact(facts *message.Facts, name string, v any) error {
 			return withheld(fmt.Sprintf("setting the fact %q", name), "", true)
 		}
 		return fmt.Errorf("fact %q is not this plugin's: its own begin with %q, others are listed in needs.facts", name, c.hook.Plugin+".")
+	}
+	if c.hook.Background && !c.hook.sets(name) {
+		return fmt.Errorf("fact %q is not among those that hook.%s.sets lists, as it must be for one that is set in the background", name, c.Stage)
 	}
 	if _, err := message.SizeOf(v); err != nil {
 		return fmt.Errorf("fact %q: %w", name, err)
@@ -282,6 +286,9 @@ func (c *Call) at(op editOp, stages ...Stage) error {
 }
 
 func (c *Call) stage(e edit) error {
+	if c.hook.Background && e.op != opFact {
+		return fmt.Errorf("%s: a hook in the background only sets facts", editNames[e.op])
+	}
 	if len(c.edits) >= maxEdits {
 		return fmt.Errorf("more than %d edits in one call", maxEdits)
 	}

@@ -22,23 +22,24 @@ const DefaultOrder = 50
 
 // Hook is one plugin's place in one stage. It is immutable once in a Generation.
 type Hook struct {
-	Plugin  string // its name here, which [run.NAME] may have changed
-	Stage   Stage
-	Handler Handler
-	Needs   *Needs
-	When    When
-	Order   int
-	Place   int      // of the plugin in `enable`
-	After   []string // plugins asked before this one, if they are there
-	Before  []string
-	Reads   []string // facts; "name?" when it can do without
-	Sets    []string
-	OnError Kind // Next, Defer or Reject: the answer when the handler fails
-	Timeout time.Duration
-	Every   time.Duration // between two calls at tick
-	Breaker *Breaker      // nil: the generation makes one
-	Counts  *Counts       // may be nil
-	Pos     string        // file:line of the handler, for messages
+	Plugin     string // its name here, which [run.NAME] may have changed
+	Stage      Stage
+	Handler    Handler
+	Needs      *Needs
+	When       When
+	Order      int
+	Place      int      // of the plugin in `enable`
+	After      []string // plugins asked before this one, if they are there
+	Before     []string
+	Reads      []string // facts; "name?" when it can do without
+	Sets       []string
+	Background bool // called beside the session; then Sets names all facts that it sets, and readers' OnError answers for it
+	OnError    Kind // Next, Defer or Reject: the answer when the handler fails
+	Timeout    time.Duration
+	Every      time.Duration // between two calls at tick
+	Breaker    *Breaker      // nil: the generation makes one
+	Counts     *Counts       // may be nil
+	Pos        string        // file:line of the handler, for messages
 
 	reads  []read
 	setter bool // another hook reads what this plugin sets

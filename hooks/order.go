@@ -59,11 +59,16 @@ func (h *Hook) resolve(same, others []*Hook) error {
 	h.reads = nil
 	for _, name := range h.Reads {
 		r := read{fact: strings.TrimSuffix(name, "?"), optional: strings.HasSuffix(name, "?")}
+		inTime := false
 		for _, s := range slices.Concat(same, others) {
 			if s == h || !s.sets(r.fact) || r.plugin != "" && r.plugin != s.Plugin {
 				continue
 			}
 			r.plugin, s.setter = s.Plugin, true // each of its stages that may set it: any may be the one that fails
+			inTime = inTime || !s.Background || s.Stage <= h.Stage
+		}
+		if r.plugin != "" && !inTime {
+			return fmt.Errorf("%s: %s at %s reads the fact %q, which %s sets in the background at a later stage", h.Pos, h.Plugin, h.Stage, r.fact, r.plugin)
 		}
 		if r.plugin == "" && !r.optional {
 			return fmt.Errorf("%s: %s at %s reads the fact %q, and no plugin that is loaded sets it; enable one that does, or write %q if the plugin can do without",
@@ -80,6 +85,10 @@ func (h *Hook) sets(fact string) bool {
 		return slices.ContainsFunc(h.Sets, func(s string) bool { return CoversFact(s, fact) })
 	}
 	return CoversFact(h.Plugin, fact)
+}
+
+func (h *Hook) setsAny(facts []read) bool {
+	return slices.ContainsFunc(facts, func(r read) bool { return h.sets(r.fact) })
 }
 
 func circle(sorted []*Hook, done map[*Hook]bool, first map[*Hook][]*Hook) error {

@@ -3,6 +3,7 @@ package hooks
 import (
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/stagepost/stagepost/core/message"
@@ -35,6 +36,7 @@ type Result struct {
 type asked struct {
 	plugin string
 	failed bool
+	task   *task // in the background, not ended yet as far as the session knows
 }
 
 const maxHistory = 100
@@ -43,6 +45,9 @@ const maxHistory = 100
 func (g *Generation) Run(c *Call) Result {
 	var res Result
 	c.renamed = nil
+	if c.Stage == Queue {
+		c.settle(nil)
+	}
 	chain := g.chains[c.Stage]
 	if len(chain) == 0 {
 		return res
@@ -52,9 +57,14 @@ func (g *Generation) Run(c *Call) Result {
 		if !h.When.holds(c.Session) {
 			continue
 		}
+		if len(h.reads) > 0 && c.settle(h.reads) {
+			start = g.now()
+		}
 		switch run, failed := c.ready(h); {
 		case failed:
 			start = g.step(c, h, &res, nil, errSetter, start)
+		case run && h.Background:
+			g.begin(c, h, start)
 		case run:
 			v, err := c.ask(h, start)
 			start = g.step(c, h, &res, v, err, start)
@@ -64,6 +74,9 @@ func (g *Generation) Run(c *Call) Result {
 		if res.End != nil {
 			break
 		}
+	}
+	if len(c.renamed) > 0 { // copies of the recipient are about to be made
+		c.settle(nil)
 	}
 	return res
 }
@@ -134,6 +147,14 @@ func (c *Call) wasAsked(plugin string) *asked {
 	return find(c.Asked)
 }
 
+func (c *Call) note(a asked) {
+	if c.Message != nil {
+		c.Message.asked = append(c.Message.asked, a)
+	} else {
+		c.Asked = append(c.Asked, a)
+	}
+}
+
 // ask calls the handler if its breaker lets it, contains its panic, and checks its verdict.
 func (c *Call) ask(h *Hook, now time.Time) (v *Verdict, err error) {
 	c.hook, c.deadline, c.edits = h, now.Add(h.Timeout), c.edits[:0]
@@ -154,6 +175,9 @@ func (c *Call) ask(h *Hook, now time.Time) (v *Verdict, err error) {
 	}
 	if v == nil {
 		return nil, nil
+	}
+	if h.Background {
+		return nil, h.placed(fmt.Errorf("a hook in the background only sets facts; it answered %s", v.Kind))
 	}
 	if err := v.Check(c.Stage); err != nil {
 		return nil, h.placed(err)
@@ -194,7 +218,10 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 			err = h.placed(err)
 		}
 	}
-	word, end := "", g.now()
+	word, end := "", c.ended
+	if end.IsZero() {
+		end = g.now()
+	}
 	_, open := err.(*opening)
 	switch {
 	case open:
@@ -215,12 +242,8 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 		v = h.onError(c.Stage)
 		res.Failed = true
 	}
-	if h.setter {
-		if c.Message != nil {
-			c.Message.asked = append(c.Message.asked, asked{h.Plugin, err != nil})
-		} else {
-			c.Asked = append(c.Asked, asked{h.Plugin, err != nil})
-		}
+	if h.setter && c.ended.IsZero() {
+		c.note(asked{plugin: h.Plugin, failed: err != nil})
 	}
 	res.take(c, h, v)
 	if v != nil && len(c.Session.History) < maxHistory && (c.Stage <= Queue || c.Stage == Disconnect) { // a stored session is shared
@@ -233,6 +256,9 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 		}
 		if v != nil && v.Kind == Each {
 			detail = eachDetail(about, v.Each)
+		}
+		if h.Background {
+			detail = strings.TrimSuffix("in the background: "+detail, ": ")
 		}
 		if c.Stage.Scope() == ScopeRcpt {
 			detail = c.Rcpt.label(detail)
@@ -297,7 +323,7 @@ func (res *Result) take(c *Call, h *Hook, v *Verdict) {
 
 // onError is the answer of a hook whose handler failed.
 func (h *Hook) onError(s Stage) *Verdict {
-	if h.OnError == Next || !s.Verdicts().Has(h.OnError) {
+	if h.Background || h.OnError == Next || !s.Verdicts().Has(h.OnError) {
 		return nil
 	}
 	v := &Verdict{Kind: h.OnError, Text: "a policy check failed, try again later", Enhanced: "4.3.0"}

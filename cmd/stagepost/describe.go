@@ -52,7 +52,7 @@ func orderOf(chain func(hooks.Stage) []*hooks.Hook) []admin.StageOrder {
 		stage := admin.StageOrder{Stage: info.Name}
 		for _, h := range chain(info.Stage) {
 			stage.Hooks = append(stage.Hooks, admin.Hook{
-				Plugin: h.Plugin, Order: h.Order, After: h.After, Before: h.Before, Reads: h.Reads, Sets: h.Sets,
+				Plugin: h.Plugin, Order: h.Order, After: h.After, Before: h.Before, Reads: h.Reads, Sets: h.Sets, Background: h.Background,
 				When: whenOf(&h.When), OnError: h.OnError.String(), Timeout: h.Timeout.String(), Pos: h.Pos,
 			})
 		}

@@ -146,6 +146,9 @@ func orderWords(h *admin.Hook) string {
 			parts = append(parts, p.word+strings.Join(p.names, ", "))
 		}
 	}
+	if h.Background {
+		parts = append(parts, "in the background")
+	}
 	if h.When != "" {
 		parts = append(parts, "when "+h.When)
 	}

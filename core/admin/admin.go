@@ -168,16 +168,17 @@ type StageOrder struct {
 
 // Hook is one plugin's place in a stage.
 type Hook struct {
-	Plugin  string   `json:"plugin"`
-	Order   int      `json:"order"`
-	After   []string `json:"after,omitempty"`
-	Before  []string `json:"before,omitempty"`
-	Reads   []string `json:"reads,omitempty"`
-	Sets    []string `json:"sets,omitempty"`
-	When    string   `json:"when,omitempty"` // in words: "role mx; no user"
-	OnError string   `json:"on_error"`
-	Timeout string   `json:"timeout"`
-	Pos     string   `json:"pos"` // file:line of the code
+	Plugin     string   `json:"plugin"`
+	Order      int      `json:"order"`
+	After      []string `json:"after,omitempty"`
+	Before     []string `json:"before,omitempty"`
+	Reads      []string `json:"reads,omitempty"`
+	Sets       []string `json:"sets,omitempty"`
+	Background bool     `json:"background,omitempty"`
+	When       string   `json:"when,omitempty"` // in words: "role mx; no user"
+	OnError    string   `json:"on_error"`
+	Timeout    string   `json:"timeout"`
+	Pos        string   `json:"pos"` // file:line of the code
 }
 
 // ReloadResult is what a reload came to.

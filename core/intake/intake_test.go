@@ -466,3 +466,20 @@ func BenchmarkTransaction(b *testing.B) {
 type noRecords struct{}
 
 func (noRecords) Append(string, ...observe.Step) {}
+
+// TestBackgroundFactsOfRenamedRecipients: what is set in the background at rcpt is on all copies of a recipient.
+func TestBackgroundFactsOfRenamedRecipients(t *testing.T) {
+	behind := edits("b", hooks.Rcpt, func(c *hooks.Call) error { return c.SetFact(&c.Rcpt.Facts, "b.x", "set") })
+	behind.Background, behind.Sets = true, []string{"b.x"}
+	r := newRig(t, local, behind, edits("two", hooks.Rcpt, func(c *hooks.Call) error {
+		return c.Rename(addr(t, "one@example.org"), addr(t, "two@example.org"))
+	}))
+	if codes, _ := r.run("Subject: x\r\n\r\n", "u@example.org"); codes != "250 250 250" {
+		t.Fatal(codes)
+	}
+	for _, rcpt := range r.stored().Rcpts {
+		if v, _ := rcpt.Facts.Get("b.x"); v != "set" {
+			t.Errorf("%s has %v", rcpt.Address.Text, v)
+		}
+	}
+}

@@ -235,6 +235,7 @@ const stageEnd = "intake"
 // end gives back what the transaction held, after its answer was decided, and leaves the record and one line in the log.
 // The envelope may be the queue's by now: it is only read.
 func (t *Transaction) end(ctx context.Context, outcome string, reply smtp.Reply, by string) {
+	t.view.Abandon() // before the content goes, which it may read
 	t.body.Abort()
 	t.gen.Release()
 	t.count(outcome, reply)

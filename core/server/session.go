@@ -447,6 +447,9 @@ func (s *session) end() {
 	}
 	s.conn.Close()
 	s.ask(hooks.Disconnect)
+	if s.asked != nil {
+		s.asked.Abandon()
+	}
 	if !s.began && len(s.steps) > 0 {
 		s.srv.Records.Append(s.info.ID, s.steps...)
 	}

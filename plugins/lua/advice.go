@@ -170,8 +170,8 @@ func (a *adviser) header() {
 		a.about(0, "it has no description, which listings show")
 	}
 	said := false
-	for _, h := range a.man.Hooks {
-		said = said || h.Said
+	for stage, h := range a.man.Hooks {
+		said = said || h.Said || h.Background || stage == hooks.Tick // the last two answer nothing, whatever fails
 	}
 	if said || a.seen.globals["pcall"] {
 		return

@@ -112,7 +112,22 @@ func (m *Manifest) setHooks(d *decoder, at string, n *node) {
 		spec := DefaultHook()
 		spec.Line = e.line
 		d.keys(join(at, e.name), e.node, spec.keys(stage))
+		if spec.Background {
+			d.background(join(at, e.name), e.line, stage, &spec)
+		}
 		m.Hooks[stage] = spec
+	}
+}
+
+// background checks what a hook in the background must say, and may not.
+func (d *decoder) background(at string, line int, stage hooks.Stage, h *HookSpec) {
+	switch {
+	case !stage.Background():
+		d.report(line, "%s: a hook in the background may stand at connect, helo, mail, rcpt or data, not at %s", at, stage)
+	case len(h.Sets) == 0:
+		d.report(line, "%s: a hook in the background only sets facts; name them, as sets = {\"NAME.score\"}", at)
+	case h.Said:
+		d.report(line, "%s: a hook in the background answers nothing, so on_error means nothing; what counts is that of the hooks that read its facts", at)
 	}
 }
 
@@ -135,6 +150,8 @@ func (h *HookSpec) keys(stage hooks.Stage) []Key {
 			set: func(d *decoder, at string, n *node) { d.names(at, n, readPattern, wantFact, &h.Reads) }},
 		{Name: "sets", Form: `sets = {"greylist.waited"}`, Doc: "Facts that it sets; without it, all that begin with the plugin's name.",
 			set: func(d *decoder, at string, n *node) { d.names(at, n, factPattern, wantFact, &h.Sets) }},
+		{Name: "background", Form: "background = true", Doc: "It runs beside the session, and only sets the facts under `sets`; a hook that `reads` one waits for it.",
+			set: func(d *decoder, at string, n *node) { d.boolean(at, n, &h.Background) }},
 		{Name: "on_error", Form: `on_error = "next"`, Doc: "The answer when the hook fails: next, defer (the default) or reject.",
 			set: func(d *decoder, at string, n *node) {
 				word, ok := d.oneOf(at, n, "answer", []string{"next", "defer", "reject"})

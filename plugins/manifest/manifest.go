@@ -53,17 +53,18 @@ type Setting struct {
 
 // HookSpec is how one hook is asked. It does not make a hook: that exists because the code defines a handler.
 type HookSpec struct {
-	When    hooks.When
-	Order   int
-	After   []string // plugins
-	Before  []string
-	Reads   []string // facts; "name?" when the hook can do without
-	Sets    []string
-	OnError hooks.Kind // Next, Defer or Reject
-	Timeout time.Duration
-	Every   time.Duration // of tick; 0: hooks.DefaultEvery
-	Line    int           // 0 when the manifest does not name the stage
-	Said    bool          // OnError is what the manifest says
+	When       hooks.When
+	Order      int
+	After      []string // plugins
+	Before     []string
+	Reads      []string // facts; "name?" when the hook can do without
+	Sets       []string
+	Background bool
+	OnError    hooks.Kind // Next, Defer or Reject
+	Timeout    time.Duration
+	Every      time.Duration // of tick; 0: hooks.DefaultEvery
+	Line       int           // 0 when the manifest does not name the stage
+	Said       bool          // OnError is what the manifest says
 }
 
 // DefaultHook is how a hook is asked of which the manifest says nothing.

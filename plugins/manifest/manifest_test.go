@@ -224,6 +224,8 @@ func TestForms(t *testing.T) {
 			switch {
 			case section.Name == "" && k.Name != "id":
 				form = `id = "vip", ` + form
+			case k.Name == "background":
+				form += `, sets = {"greylist.seen"}`
 			case section.Name == "config.NAME" && k.Name == "type":
 				form = "" // stands there already
 			}

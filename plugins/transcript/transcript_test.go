@@ -116,3 +116,27 @@ function on.data(m) if m.facts["spam.score"] > 5 then return reject "spam" end e
 		t.Errorf("not given: %+v", f)
 	}
 }
+
+// TestBackground: what is set in the background counts, and shows, where it is read; and so does the failure.
+func TestBackground(t *testing.T) {
+	src := source(t, "listed", `plugin { id = "listed", needs = { dns = true }, hook = {
+  connect = { background = true, sets = { "listed.zone" } },
+  rcpt = { reads = { "listed.zone" }, on_error = "reject" } } }
+function on.connect(s)
+  s.my.zone = #dns.get(addr.reverse(s.ip, "zone.example"), "A") > 0
+end
+function on.rcpt(r)
+  if r.message.session.my.zone then return reject "listed" end
+  return accept "local"
+end`)
+	const sent = "connect 192.0.2.9\nS: 220 …\nwant not asked at connect\nsend a@a.example to u@example.org\n"
+	for name, script := range map[string]string{
+		"listed":     "given dns 9.2.0.192.zone.example A 127.0.0.2\n" + sent + "S: 550 5.7.1 listed\nwant next at connect: in the background\nwant fact session listed.zone = true",
+		"not listed": sent + "S: 250 …\nwant next at connect\nwant fact session listed.zone = false\nwant accept local at rcpt",
+		"unknown":    "given dns down\n" + sent + "S: 550 5.3.0 …\nwant error at connect: in the background: …\nwant error at rcpt: …the plugin that sets it failed",
+	} {
+		if f := one(t, src, script); f != nil {
+			t.Errorf("%s: %+v", name, f)
+		}
+	}
+}

@@ -38,6 +38,7 @@
 ---@field before? string[] Plugins that are asked after this one, if they are there.
 ---@field reads? string[] Facts of other plugins that it reads; it is asked after them. With "?" it can do without.
 ---@field sets? string[] Facts that it sets; without it, all that begin with the plugin's name.
+---@field background? boolean It runs beside the session, and only sets the facts under `sets`; a hook that `reads` one waits for it.
 ---@field on_error? "next"|"defer"|"reject" The answer when the hook fails: next, defer (the default) or reject.
 ---@field timeout? string The longest time for one call; without it 10s.
 
