@@ -285,6 +285,9 @@ func (c *Call) at(op editOp, stages ...Stage) error {
 	return fmt.Errorf("%s works at %s, not at %s", editNames[op], strings.Join(names, ", "), c.Stage)
 }
 
+// Forget drops what the handler staged so far.
+func (c *Call) Forget() { c.edits = c.edits[:0] }
+
 func (c *Call) stage(e edit) error {
 	if c.hook.Background && e.op != opFact {
 		return fmt.Errorf("%s: a hook in the background only sets facts", editNames[e.op])

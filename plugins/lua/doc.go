@@ -24,6 +24,9 @@
 // Nothing of the plugin's goes from one call to the next: closures that could are found after the main chunk, and coroutines,
 // iterators, verdicts and the host's objects end with the call that got them.
 //
+// A handler that only looks and answers needs no Instance: package direct runs it as closures, and hands it to an Instance when
+// anything is out of its ordinary.
+//
 // The bounds hold a plugin's mistakes. They are not a wall against an expert in the Go runtime: code by
 // strangers belongs in WebAssembly.
 package lua

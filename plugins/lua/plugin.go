@@ -10,6 +10,7 @@ import (
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/api"
+	"github.com/stagepost/stagepost/plugins/lua/direct"
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
@@ -26,6 +27,10 @@ type Files struct {
 // file. Nothing of it runs.
 func Open(f Files) (*manifest.Manifest, *Image, error) {
 	name := f.Path(f.Main)
+	read, err := api.New()
+	if err != nil {
+		return nil, nil, err
+	}
 	chunk, err := Parse(Source{Name: name, Text: f.Texts[f.Main]})
 	if err != nil {
 		return nil, nil, err
@@ -45,7 +50,7 @@ func Open(f Files) (*manifest.Manifest, *Image, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	main, err := compileFor(chunk, man.Needs)
+	main, err := compileFor(chunk, man.Needs, read)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -58,7 +63,7 @@ func Open(f Files) (*manifest.Manifest, *Image, error) {
 		if err != nil {
 			return nil, err
 		}
-		return compileFor(chunk, man.Needs)
+		return compileFor(chunk, man.Needs, read)
 	})
 	if err != nil {
 		return nil, nil, err
@@ -83,6 +88,8 @@ type Plugin struct {
 	pool   *pool.Pool[*Instance]
 	types  *types
 	places map[hooks.Stage]string
+	runner *direct.Runner
+	direct map[hooks.Stage]*direct.Func // handlers that need no instance
 }
 
 // Load runs the plugin's main chunk once, as a trial, and finds its handlers. Errors have file and line.
@@ -91,7 +98,7 @@ func Load(o PluginOptions) (*Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plugin{PluginOptions: o, types: newTypes(read), places: map[hooks.Stage]string{}}
+	p := &Plugin{PluginOptions: o, types: newTypes(read), places: map[hooks.Stage]string{}, direct: map[hooks.Stage]*direct.Func{}}
 	var errs []error
 	for _, h := range o.Image.Main().Handlers {
 		stage, ok := hooks.StageByName(h.Name)
@@ -115,6 +122,7 @@ func Load(o PluginOptions) (*Plugin, error) {
 		in.Close()
 		return nil, err
 	}
+	p.findDirect(b, read)
 	return p, nil
 }
 
@@ -133,7 +141,7 @@ func (p *Plugin) Pos(s hooks.Stage) string { return p.places[s] }
 func (p *Plugin) Handlers() map[hooks.Stage]hooks.Handler {
 	m := make(map[hooks.Stage]hooks.Handler, len(p.places))
 	for s := range p.places {
-		m[s] = &stageHandler{p, s}
+		m[s] = &stageHandler{p, s, p.direct[s]}
 	}
 	return m
 }
@@ -153,10 +161,16 @@ func (p *Plugin) Stats() pool.Stats { return p.pool.Stats() }
 type stageHandler struct {
 	plugin *Plugin
 	stage  hooks.Stage
+	direct *direct.Func // may be nil
 }
 
 // Handle implements hooks.Handler.
 func (h *stageHandler) Handle(c *hooks.Call) (*hooks.Verdict, error) {
+	if h.direct != nil {
+		if v, ok := h.plugin.runner.Run(h.direct, c); ok {
+			return v, nil
+		}
+	}
 	in, err := h.plugin.pool.Get(pool.ContextOf(c))
 	if err != nil {
 		return nil, err

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	glua "github.com/yuin/gopher-lua"
+
+	"github.com/stagepost/stagepost/plugins/lua/direct"
 )
 
 // A Program is one compiled file. It never changes; instances share it.
@@ -16,7 +18,8 @@ type Program struct {
 	Handlers []Mention // names NAME for which the main chunk sets on.NAME
 	Requires []Mention // modules it requires
 
-	proto *glua.FunctionProto
+	proto  *glua.FunctionProto
+	direct map[place]*direct.Code
 }
 
 // Compile checks a parsed file and compiles it, consuming its statements. Besides the base library (BaseGlobals) a

@@ -16,7 +16,7 @@ func addrService() Service {
 	return Service{Name: "addr", Doc: "Mail addresses and IP addresses. A mail address is a table of text, mailbox (the local part without quotes) and domain (lower case, A-labels).",
 		Funcs: []Func{
 			{
-				Name: "addr.parse", Args: []Arg{{Name: "text", Kind: String}}, Result: "address?", AtLoad: true,
+				Name: "addr.parse", Args: []Arg{{Name: "text", Kind: String}}, Result: "address?", AtLoad: true, Pure: true,
 				Doc: "The address in a text such as user@example.org, without name and angle brackets; nil if it is none.",
 				Call: func(c *Context, args []any) (any, error) {
 					text := args[0].(string)
@@ -31,7 +31,7 @@ func addrService() Service {
 				},
 			},
 			{
-				Name: "addr.list", Args: []Arg{{Name: "text", Kind: String}}, Result: "address[]?", AtLoad: true,
+				Name: "addr.list", Args: []Arg{{Name: "text", Kind: String}}, Result: "address[]?", AtLoad: true, Pure: true,
 				Doc: "The addresses in a header field such as From or To (RFC 5322 section 3.4), those of groups included, names and comments left out; nil if the text is not such a list.",
 				Call: func(c *Context, args []any) (any, error) {
 					text := args[0].(string)
@@ -46,7 +46,7 @@ func addrService() Service {
 				},
 			},
 			{
-				Name: "addr.network", Args: []Arg{ip, {Name: "v4bits", Kind: Int}, {Name: "v6bits", Kind: Int}}, Result: "string", AtLoad: true,
+				Name: "addr.network", Args: []Arg{ip, {Name: "v4bits", Kind: Int}, {Name: "v6bits", Kind: Int}}, Result: "string", AtLoad: true, Pure: true,
 				Doc: `The network of an IP address: addr.network("192.0.2.9", 24, 64) is "192.0.2.0/24".`,
 				Call: func(_ *Context, args []any) (any, error) {
 					a, err := parseIP(args[0].(string))
@@ -65,14 +65,14 @@ func addrService() Service {
 				},
 			},
 			{
-				Name: "addr.within", Args: []Arg{ip, {Name: "networks", Kind: List}}, Result: "boolean", AtLoad: true,
+				Name: "addr.within", Args: []Arg{ip, {Name: "networks", Kind: List}}, Result: "boolean", AtLoad: true, Pure: true,
 				Doc: `Whether an IP address is in one of the networks, each "192.0.2.0/24" or a single address.`,
 				Call: func(c *Context, args []any) (any, error) {
 					return c.within(args[0].(string), args[1].([]any))
 				},
 			},
 			{
-				Name: "addr.reverse", Args: []Arg{ip, {Name: "zone", Kind: String, Optional: true}}, Result: "string", AtLoad: true,
+				Name: "addr.reverse", Args: []Arg{ip, {Name: "zone", Kind: String, Optional: true}}, Result: "string", AtLoad: true, Pure: true,
 				Doc: `The name under which the DNS knows about an IP address: "9.2.0.192.in-addr.arpa", or with a zone, such as that of a block list, "9.2.0.192.zone".`,
 				Call: func(_ *Context, args []any) (any, error) {
 					a, err := parseIP(args[0].(string))

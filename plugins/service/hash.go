@@ -15,7 +15,7 @@ func hashService() Service {
 	return Service{Name: "hash", Doc: "Digests.",
 		Funcs: []Func{
 			{
-				Name: "hash.sha256", Args: []Arg{{Name: "text", Kind: String}}, Result: "string", AtLoad: true,
+				Name: "hash.sha256", Args: []Arg{{Name: "text", Kind: String}}, Result: "string", AtLoad: true, Pure: true,
 				Doc: "SHA-256 in lower-case hexadecimal.",
 				Call: func(c *Context, args []any) (any, error) {
 					text := args[0].(string)
@@ -28,7 +28,7 @@ func hashService() Service {
 			},
 			{
 				Name: "hash.hmac", Args: []Arg{{Name: "alg", Kind: String}, {Name: "key", Kind: String}, {Name: "text", Kind: String}, {Name: "encoding", Kind: String, Optional: true}},
-				Result: "string", AtLoad: true,
+				Result: "string", AtLoad: true, Pure: true,
 				Doc: `HMAC (RFC 2104) with "sha256", "sha512" or "sha1", in lower-case hexadecimal or, with encoding "base64", in base64.`,
 				Call: func(c *Context, args []any) (any, error) {
 					return c.hmac(args[0].(string), args[1].(string), args[2].(string), args[3])

@@ -24,7 +24,7 @@ func jsonService() Service {
 	return Service{Name: "json", Doc: "JSON (RFC 8259), at most 1 MiB, nested at most 32 deep.",
 		Funcs: []Func{
 			{
-				Name: "json.encode", Args: []Arg{{Name: "value", Kind: Any, Optional: true}}, Result: "string", AtLoad: true,
+				Name: "json.encode", Args: []Arg{{Name: "value", Kind: Any, Optional: true}}, Result: "string", AtLoad: true, Pure: true,
 				Doc: "Text of a value; nil is null. Members are sorted by name, whole numbers have no fraction, and bytes that are not UTF-8 become U+FFFD.",
 				Call: func(c *Context, args []any) (any, error) {
 					e := jsonEncoder{most: maxJSON}
@@ -38,7 +38,7 @@ func jsonService() Service {
 				},
 			},
 			{
-				Name: "json.decode", Args: []Arg{{Name: "text", Kind: String}}, Result: "any", AtLoad: true,
+				Name: "json.decode", Args: []Arg{{Name: "text", Kind: String}}, Result: "any", AtLoad: true, Pure: true,
 				Doc:  "Value of a text; text that is not JSON is an error. null is nil; of members with one name the last counts.",
 				Call: func(c *Context, args []any) (any, error) { return c.decodeJSON(args[0].(string)) },
 			},

@@ -20,7 +20,7 @@ const (
 func reService() Service {
 	return Service{Name: "re", Doc: "Regular expressions in RE2's syntax. They take time in proportion to the text, whatever the pattern.",
 		Funcs: []Func{{
-			Name: "re.match", Args: []Arg{{Name: "pattern", Kind: String}, {Name: "text", Kind: String}}, Result: "captures?", AtLoad: true,
+			Name: "re.match", Args: []Arg{{Name: "pattern", Kind: String}, {Name: "text", Kind: String}}, Result: "captures?", AtLoad: true, Pure: true,
 			Doc: "The first match, or nil: [0] is the whole of it, [1] and so on its groups, named ones also by name; groups without part in the match are nil.",
 			Call: func(c *Context, args []any) (any, error) {
 				m, err := c.match(args[0].(string), args[1].(string))

@@ -41,6 +41,7 @@ type Func struct {
 	Form   string // how it is called, where Args do not say it; "" = as they do
 	Needs  string // name of a hooks.Capability, or ""
 	AtLoad bool   // works while the main chunk runs, too
+	Pure   bool   // it only tells something, at once: to ask twice is the same as once
 
 	// Call does the work. Do has checked args: there is one for each of Args, nil for an optional one that was left out.
 	Call func(c *Context, args []any) (any, error)
