@@ -60,7 +60,8 @@ func appendValue(dst []byte, a slog.Attr) (_ []byte, plain bool) {
 		return strconv.AppendInt(dst, int64(v.Duration()), 10), true
 	case slog.KindFloat64:
 		f := v.Float64()
-		return strconv.AppendFloat(dst, f, 'f', -1, 64), f == math.Trunc(f) && math.Abs(f) < 1<<53
+		abs := math.Abs(f) // beyond these bounds slog writes an exponent
+		return strconv.AppendFloat(dst, f, 'f', -1, 64), f == 0 || abs >= 1e-6 && abs < 1e21
 	case slog.KindTime:
 		return appendTime(dst, v.Time()), true
 	case slog.KindAny:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ func TestFastJSON(t *testing.T) {
 		{slog.String("a", "b"), slog.Int("n", -5), slog.Uint64("u", 1<<63), slog.Bool("yes", true), slog.Duration("d", time.Second)},
 		{slog.String("quoted", "a\"b\\c\n\r\t\b\f\x01\x00d"), slog.String("é", "ü→\u2028 \xff\xc3("), slog.String("", "x")},
 		{slog.Any("err", errors.New("it failed: \"x\"")), slog.Time("at", at), slog.Float64("f", 3), slog.Float64("g", 1e-9), slog.Float64("h", 1e300)},
+		{slog.Float64("delay", 0.012), slog.Float64("neg", -1.5e-6), slog.Float64("zero", math.Copysign(0, -1)), slog.Float64("big", 1e21), slog.Float64("edge", 9.99e20)},
 		{slog.Any("nil", nil), slog.Any("list", []string{"a", "b"}), slog.Group("g", slog.Int("n", 1))},
 		{slog.String("long", strings.Repeat("é", maxValue))},
 		{slog.String("html", "<a&b>"), slog.String("del", "\x7f")},
