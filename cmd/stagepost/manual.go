@@ -34,6 +34,8 @@ func pages() []page {
 		{"quickstart", "five minutes: a server, a message, a plugin changed while it runs", file("quickstart")},
 		{"plugins", "how to write a plugin, and the reference of all it can use", func() string { return file("plugins")() + "\n" + reference() }},
 		{"wasm", "plugins in WebAssembly: the interface, and what their walls hold", func() string { return file("wasm")() + "\n" + wasmReference() }},
+		{"rust", "how to write a plugin in Rust", file("rust")},
+		{"c", "how to write a plugin in C", file("c")},
 		{"testing", "how the tests of plugins are written and run", func() string { return file("testing")() + "\n" + testingReference() }},
 		{"saving", "when a saved file takes effect, what counts, and what a mistake does", file("saving")},
 		{"config", "every key of stagepost.toml", config.Manual},

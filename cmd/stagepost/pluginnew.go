@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/plugins/bundled"
 	"github.com/stagepost/stagepost/plugins/transcript"
+	"github.com/stagepost/stagepost/sdk"
 )
 
 //go:embed template/plugin.lua
@@ -31,16 +33,19 @@ func (a *app) pluginNewCommand() *cobra.Command {
 		Use:   "new NAME",
 		Short: "Write a new plugin into the watched folder",
 		Long: "new writes NAME.lua, a plugin with comments that changes nothing yet, and NAME.transcript, a first test of it, into the folder\n" +
-			"that [plugins] names. With --from it copies a plugin that came with the program, with its tests, into a folder NAME there; under\n" +
+			"that [plugins] names. With --lang it writes one in another language, with all it takes but the compiler, into a folder NAME\n" +
+			"there, and compiles it. With --from it copies a plugin that came with the program, with its tests, into such a folder; under\n" +
 			"its own name the copy takes its place. If the server runs, it prints the generation in which the plugin became live.",
 		Args: cobra.ExactArgs(1),
 	}
 	from := cmd.Flags().String("from", "", "the plugin to copy, one of: "+strings.Join(bundled.Names(), ", "))
-	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.newPlugin(cmd, args[0], *from) }
+	lang := cmd.Flags().String("lang", "lua", "the language, one of: "+strings.Join(languages(), ", "))
+	cmd.MarkFlagsMutuallyExclusive("from", "lang")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.newPlugin(cmd, args[0], *from, *lang) }
 	return cmd
 }
 
-func (a *app) newPlugin(cmd *cobra.Command, name, from string) error {
+func (a *app) newPlugin(cmd *cobra.Command, name, from, lang string) error {
 	if !regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`).MatchString(name) {
 		return fail(exitUsage, "%q cannot be a plugin's name: it has up to 64 lower-case letters, digits, - and _, a letter first", name)
 	}
@@ -50,6 +55,9 @@ func (a *app) newPlugin(cmd *cobra.Command, name, from string) error {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		return fail(exitUsage, "no plugin %q came with the program; %s", from, hint)
+	}
+	if known := languages(); !slices.Contains(known, lang) {
+		return fail(exitUsage, "no language %q; they are %s", lang, strings.Join(known, ", "))
 	}
 	c, err := a.configuration()
 	if err != nil {
@@ -65,13 +73,19 @@ func (a *app) newPlugin(cmd *cobra.Command, name, from string) error {
 		}
 	}
 	out := outputOf(cmd)
-	if from == "" {
+	switch {
+	case lang != "lua":
+		if err := newInLanguage(cmd.Context(), c.Plugins.Folder, name, lang); err != nil {
+			return err
+		}
+		out.printf("wrote %s with a first test, and compiled it; after a change: sh %s\n", printable(folder), printable(filepath.Join(folder, sdk.Build)+" "+folder))
+	case from == "":
 		own := strings.NewReplacer("NAME", name)
 		if err := writeNew(c.Plugins.Folder, map[string]string{name + ".lua": own.Replace(newPlugin), name + transcript.Suffix: own.Replace(newTest)}); err != nil {
 			return err
 		}
 		out.printf("wrote %s, and a first test: %s\n", printable(file), name+transcript.Suffix)
-	} else {
+	default:
 		if err := copyPlugin(c.Plugins.Folder, name, from); err != nil {
 			return err
 		}
@@ -109,9 +123,55 @@ func (a *app) becameLive(cmd *cobra.Command, out output, c *config.Config, name 
 	return nil
 }
 
-// copyPlugin copies a plugin that came with the program. It is put together under a name that the server does not look at, and
-// gets its own when it is whole.
-func copyPlugin(folder, name, from string) (err error) {
+// languages are those that new writes plugins in.
+func languages() []string {
+	names := []string{"lua"}
+	for _, l := range sdk.Languages() {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
+// newInLanguage writes a plugin and compiles it.
+func newInLanguage(ctx context.Context, folder, name, lang string) error {
+	all := sdk.Languages()
+	l := all[slices.IndexFunc(all, func(l sdk.Language) bool { return l.Name == lang })]
+	return placePlugin(folder, name, func(dir string) error {
+		files, err := l.Files(name)
+		if err != nil {
+			return err
+		}
+		if err := writeNew(dir, files); err != nil {
+			return err
+		}
+		err = l.Compile(ctx, filepath.Join(dir, sdk.Build), dir)
+		if missing := (*sdk.Missing)(nil); errors.As(err, &missing) {
+			return fail(exitUnavailable, "%w", err)
+		}
+		return err
+	})
+}
+
+// copyPlugin copies a plugin that came with the program.
+func copyPlugin(folder, name, from string) error {
+	return placePlugin(folder, name, func(dir string) error {
+		fsys := bundled.Open(from)
+		return fs.WalkDir(fsys, ".", func(p string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			text, err := fs.ReadFile(fsys, p)
+			if err != nil {
+				return err
+			}
+			return writeFile(filepath.Join(dir, filepath.FromSlash(p)), renamed(p, string(text), from, name))
+		})
+	})
+}
+
+// placePlugin makes a plugin that is a folder. It is put together under a name that the server does not look at, and gets its own when
+// it is whole.
+func placePlugin(folder, name string, fill func(dir string) error) (err error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fail(exitCantCreate, "cannot write %s: %w", folder, err)
 	}
@@ -124,17 +184,7 @@ func copyPlugin(folder, name, from string) (err error) {
 			os.RemoveAll(unfinished)
 		}
 	}()
-	fsys := bundled.Open(from)
-	if err := fs.WalkDir(fsys, ".", func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		text, err := fs.ReadFile(fsys, p)
-		if err != nil {
-			return err
-		}
-		return writeFile(filepath.Join(unfinished, filepath.FromSlash(p)), renamed(p, string(text), from, name))
-	}); err != nil {
+	if err := fill(unfinished); err != nil {
 		return err
 	}
 	err = os.Chmod(unfinished, 0o755)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stagepost/stagepost/plugins/bundled"
 	"github.com/stagepost/stagepost/plugins/transcript"
+	"github.com/stagepost/stagepost/sdk"
 )
 
 const vip = `plugin { id = "vip", version = "1.0.0", description = "refuses nobody", config = { box = { type = "string", default = "nobody", doc = "whom" } } }
@@ -71,6 +72,42 @@ func TestPluginTest(t *testing.T) {
 	s.write("plugins/vip.transcript", vipTest)
 	s.want(s.run("plugin", "test", "vip"), exitFailed, "plugins/vip.lua:5: unknown stage", "2 of 2 cases failed")
 	s.want(s.runInput("", "plugin", "test", "--config", s.dir+"/none.toml"), exitConfig, "no such file")
+}
+
+// TestPluginNewLanguage: what `plugin new --lang` writes is compiled, loads, and its tests pass; the command that it names compiles it
+// again. Without the compiler nothing is written.
+func TestPluginNewLanguage(t *testing.T) {
+	for _, l := range sdk.Languages() {
+		t.Run(l.Name, func(t *testing.T) {
+			s := newSite(t, minimal+"[plugins]\nfolder = \"plugins\"\n")
+			got := s.run("plugin", "new", "first", "--lang", l.Name)
+			if got.code == exitUnavailable {
+				if _, err := os.Stat(filepath.Join(s.dir, "plugins", "first")); err == nil || strings.Contains(got.err, "panic") {
+					t.Error("without a compiler it wrote something")
+				}
+				t.Skip("left out: ", got.err)
+			}
+			s.want(got, 0, "wrote plugins/first with a first test", "it loads")
+			s.want(s.run("plugin", "test", "first"), 0, "ok: 2 cases of 1 plugin")
+			s.want(s.run("plugin", "lint", "first"), 0, "ok: 1 plugin")
+			code := filepath.Join(s.dir, "plugins", "first", "plugin.wasm")
+			if err := os.Remove(code); err != nil {
+				t.Fatal(err)
+			}
+			_, command, _ := strings.Cut(got.out, "after a change: sh ")
+			command, _, _ = strings.Cut(command, "\n")
+			words := strings.Fields(command)
+			if len(words) != 2 {
+				t.Fatalf("the command is %q", command)
+			}
+			t.Chdir(s.dir)
+			if err := l.Compile(t.Context(), words[0], words[1]); err != nil {
+				t.Fatal(err)
+			}
+			s.want(s.run("plugin", "test", "first"), 0, "ok: 2 cases of 1 plugin")
+			s.want(s.run("plugin", "new", "first", "--lang", l.Name), exitCantCreate, "plugins/first exists already")
+		})
+	}
 }
 
 // TestPluginNewTests: what `plugin new` writes loads, and its tests pass under its own name.

@@ -30,7 +30,18 @@ type file struct {
 func files() ([]file, error) {
 	stubs, err1 := stubs()
 	std, err2 := luacheck()
-	return []file{{"sdk/lua/library/stagepost.lua", stubs}, {"sdk/lua/stagepost.luacheck", std}}, errors.Join(err1, err2)
+	m, err3 := newModel()
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, err
+	}
+	c, err1 := cHeader(m)
+	rust, err2 := rustAPI(m)
+	return []file{
+		{"sdk/lua/library/stagepost.lua", stubs},
+		{"sdk/lua/stagepost.luacheck", std},
+		{"sdk/c/stagepost_api.h", c},
+		{"sdk/rust/src/api.rs", rust},
+	}, errors.Join(err1, err2)
 }
 
 // run writes the files below root, or, to check them, fails for those that differ from what it would write.
