@@ -20,8 +20,10 @@ var stampPart string
 // files are the folder of the server, as it should be after the last good save. plugins/stamp is a link to versions/N.
 type files struct {
 	dir           string
+	wasm          bool // the plugin is written in WebAssembly
 	sink          string
 	always, comes string // addresses of the listeners
+	admin         string
 	busy          string // one that another program has
 
 	edition         int // of the last save
@@ -37,12 +39,28 @@ func (f *files) stamp() string { return f.own + "/" + f.part + "/" + f.word }
 func (f *files) path(name string) string { return filepath.Join(f.dir, filepath.FromSlash(name)) }
 
 const (
-	plugin = "plugins/stamp/init.lua"
-	module = "plugins/stamp/lib/part.lua"
-	conf   = "stagepost.toml"
+	luaCode  = "plugins/stamp/init.lua"
+	wasmCode = "plugins/stamp/plugin.wasm"
+	module   = "plugins/stamp/lib/part.lua"
+	conf     = "stagepost.toml"
 )
 
-func (f *files) init() string   { return strings.Replace(stampInit, "VERSION", f.own, 1) }
+// plugin is the plugin's own file.
+func (f *files) plugin() string {
+	if f.wasm {
+		return wasmCode
+	}
+	return luaCode
+}
+
+// init is what that file should hold.
+func (f *files) init() string {
+	if f.wasm {
+		return stampModule(f.stamp())
+	}
+	return strings.Replace(stampInit, "VERSION", f.own, 1)
+}
+
 func (f *files) lib() string    { return strings.Replace(stampPart, "PART", f.part, 1) }
 func (f *files) config() string { return f.configWith("") }
 
@@ -62,7 +80,10 @@ name = %q
 address = %q
 role = "mx"
 
-%s%s[queue]
+%s%s[admin]
+address = %q
+
+[queue]
 retry = ["1s"]
 
 [plugins]
@@ -77,7 +98,7 @@ default = %q
 
 [plugin.stamp]
 word = %q
-`, name, f.always, second, more, f.sink, f.word)
+`, name, f.always, second, more, f.admin, f.sink, f.word)
 }
 
 // write saves a file in place, as simple editors do.
@@ -105,7 +126,12 @@ func (f *files) link(to, name string) error {
 func (f *files) deploy() error {
 	f.folder++
 	next := fmt.Sprintf("versions/%d", f.folder)
-	err := errors.Join(os.MkdirAll(f.path(next+"/lib"), 0o755), f.write(next+"/init.lua", f.init()), f.write(next+"/lib/part.lua", f.lib()))
+	err := os.MkdirAll(f.path(next+"/lib"), 0o755)
+	if f.wasm {
+		err = errors.Join(err, f.write(next+"/plugin.toml", stampManifest), f.write(next+"/plugin.wasm", f.init()))
+	} else {
+		err = errors.Join(err, f.write(next+"/init.lua", f.init()), f.write(next+"/lib/part.lua", f.lib()))
+	}
 	if err == nil {
 		err = f.link("../"+next, "plugins/stamp")
 	}
@@ -123,8 +149,10 @@ func (f *files) begin() error {
 
 // half ends in the middle of a function; what ends between two of them would be a plugin.
 func half(text string) string {
-	part, _, _ := strings.Cut(text, "m.my.version")
-	return part
+	if part, _, lua := strings.Cut(text, "m.my.version"); lua {
+		return part
+	}
+	return text[:len(text)/2]
 }
 
 // good is a way of saving. It changes the state and the files.
@@ -133,31 +161,36 @@ type good struct {
 	save func(f *files, v string) error
 }
 
-func goodSaves() []good {
-	return []good{
-		{"written in place", func(f *files, v string) error { f.own = "v" + v; return f.write(plugin, f.init()) }},
-		{"another file renamed", func(f *files, v string) error { f.own = "v" + v; return f.replace(plugin, f.init()) }},
+func goodSaves(wasm bool) []good {
+	all := []good{
+		{"written in place", func(f *files, v string) error { f.own = "v" + v; return f.write(f.plugin(), f.init()) }},
+		{"another file renamed", func(f *files, v string) error { f.own = "v" + v; return f.replace(f.plugin(), f.init()) }},
 		{"removed and created", func(f *files, v string) error {
 			f.own = "v" + v
-			return errors.Join(os.Remove(f.path(plugin)), f.write(plugin, f.init()))
+			return errors.Join(os.Remove(f.path(f.plugin())), f.write(f.plugin(), f.init()))
 		}},
 		{"in two pieces", func(f *files, v string) error {
 			f.own = "v" + v
 			text := f.init()
-			err := f.write(plugin, half(text))
+			err := f.write(f.plugin(), half(text))
 			time.Sleep(50 * time.Millisecond)
-			return errors.Join(err, f.write(plugin, text))
+			return errors.Join(err, f.write(f.plugin(), text))
 		}},
-		{"a module", func(f *files, v string) error { f.part = "p" + v; return f.write(module, f.lib()) }},
 		{"all files by a link", func(f *files, v string) error { f.own, f.part = "v"+v, "p"+v; return f.deploy() }},
-		{"settings", func(f *files, v string) error { f.word = "w" + v; return f.write(conf, f.config()) }},
-		{"settings and code", func(f *files, v string) error {
-			f.own, f.word = "v"+v, "w"+v
-			return errors.Join(f.write(plugin, f.init()), f.replace(conf, f.config()))
-		}},
 		{"a listener more or less", func(f *files, v string) error { f.second = !f.second; return f.replace(conf, f.config()) }},
 		{"a listener renamed", func(f *files, v string) error { f.other = !f.other; return f.write(conf, f.config()) }},
 	}
+	if wasm {
+		return all // whose version is in the module, whole
+	}
+	return append(all,
+		good{"a module", func(f *files, v string) error { f.part = "p" + v; return f.write(module, f.lib()) }},
+		good{"settings", func(f *files, v string) error { f.word = "w" + v; return f.write(conf, f.config()) }},
+		good{"settings and code", func(f *files, v string) error {
+			f.own, f.word = "v"+v, "w"+v
+			return errors.Join(f.write(f.plugin(), f.init()), f.replace(conf, f.config()))
+		}},
+	)
 }
 
 // broken is a way of saving what must be refused. It leaves the state alone; undo makes the files what they were.
@@ -170,43 +203,65 @@ type broken struct {
 // code is a broken version of the plugin's own file.
 func code(name, want string, spoil func(text string) string) broken {
 	return broken{name, want, func(f *files, v string) (func() error, error) {
-		text := spoil(strings.Replace(stampInit, "VERSION", "broken"+v, 1))
-		return func() error { return f.replace(plugin, f.init()) }, f.write(plugin, text)
+		was := f.own
+		f.own = "broken" + v
+		text := spoil(f.init())
+		f.own = was
+		return func() error { return f.replace(f.plugin(), f.init()) }, f.write(f.plugin(), text)
 	}}
 }
 
-func brokenSaves() []broken {
+func brokenSaves(wasm bool) []broken {
 	and := func(more string) func(string) string { return func(text string) string { return text + more } }
 	instead := func(f *files, make func() error) (func() error, error) {
-		return func() error { return errors.Join(os.RemoveAll(f.path(plugin)), f.write(plugin, f.init())) },
-			errors.Join(os.Remove(f.path(plugin)), make())
+		return func() error { return errors.Join(os.RemoveAll(f.path(f.plugin())), f.write(f.plugin(), f.init())) },
+			errors.Join(os.Remove(f.path(f.plugin())), make())
 	}
 	inConfig := func(name, want string, more func(f *files) string) broken {
 		return broken{name, want, func(f *files, v string) (func() error, error) {
 			return func() error { return f.write(conf, f.config()) }, f.write(conf, f.configWith(more(f)))
 		}}
 	}
-	all := []broken{
-		code("syntax error", plugin+":28: ", and("function (\n")),
-		code("error at load", plugin+":28: no", and("error('no')\n")),
-		code("endless load", plugin+":28: ran out of instructions", and("while true do end\n")),
-		code("unknown stage", plugin+`:28: unknown stage "dta"`, and("function on.dta(m) end\n")),
-		code("not granted", plugin+":28: kv.get: it is not granted", and("function on.disconnect(s) kv.get('a') end\n")),
-		code("empty", plugin+":1: the file does not begin with plugin", func(string) string { return "" }),
-		code("half of it", plugin+":", half),
-		{"a broken module", module + ":2: ", func(f *files, v string) (func() error, error) {
-			return func() error { return f.write(module, f.lib()) }, f.write(module, strings.Replace(stampPart, "PART", "broken"+v, 1)+")")
+	plugin := luaCode
+	var all []broken
+	if wasm {
+		plugin = wasmCode
+		all = append(all,
+			code("empty", plugin+": ", func(string) string { return "" }),
+			code("half of it", plugin+": ", half),
+			code("no module", plugin+": ", func(string) string { return stampManifest }),
+			code("an export missing", plugin+": the module does not export stagepost_hook", func(text string) string {
+				return strings.Replace(text, "stagepost_hook", "stagepost_hoot", 1)
+			}),
+			code("an unknown import", `the import "stagepost_v0"."exit" does not exist`, func(text string) string {
+				return strings.Replace(text, "\x04edit", "\x04exit", 1)
+			}),
+		)
+	} else {
+		all = append(all,
+			code("syntax error", plugin+":28: ", and("function (\n")),
+			code("error at load", plugin+":28: no", and("error('no')\n")),
+			code("endless load", plugin+":28: ran out of instructions", and("while true do end\n")),
+			code("unknown stage", plugin+`:28: unknown stage "dta"`, and("function on.dta(m) end\n")),
+			code("not granted", plugin+":28: kv.get: it is not granted", and("function on.disconnect(s) kv.get('a') end\n")),
+			code("empty", plugin+":1: the file does not begin with plugin", func(string) string { return "" }),
+			code("half of it", plugin+":", half),
+			broken{"a broken module", module + ":2: ", func(f *files, v string) (func() error, error) {
+				return func() error { return f.write(module, f.lib()) }, f.write(module, strings.Replace(stampPart, "PART", "broken"+v, 1)+")")
+			}},
+		)
+	}
+	all = append(all,
+		broken{"10 GB", plugin + ": is larger than", func(f *files, v string) (func() error, error) {
+			return func() error { return f.replace(f.plugin(), f.init()) }, os.Truncate(f.path(f.plugin()), 10<<30)
 		}},
-		{"10 GB", plugin + ": is larger than", func(f *files, v string) (func() error, error) {
-			return func() error { return f.replace(plugin, f.init()) }, os.Truncate(f.path(plugin), 10<<30)
+		broken{"a folder in its place", "plugins/stamp: there is no init.lua in it, nor a plugin.wasm", func(f *files, v string) (func() error, error) {
+			return instead(f, func() error { return os.Mkdir(f.path(f.plugin()), 0o755) })
 		}},
-		{"a folder in its place", plugin[:len("plugins/stamp")] + ": there is no init.lua", func(f *files, v string) (func() error, error) {
-			return instead(f, func() error { return os.Mkdir(f.path(plugin), 0o755) })
-		}},
-		{"the folder is gone", "plugins.folder: there is no folder plugins", func(f *files, v string) (func() error, error) {
+		broken{"the folder is gone", "plugins.folder: there is no folder plugins", func(f *files, v string) (func() error, error) {
 			return func() error { return os.Rename(f.path("away"), f.path("plugins")) }, os.Rename(f.path("plugins"), f.path("away"))
 		}},
-		{"a link to nowhere", "plugins/stamp: the link leads nowhere", func(f *files, v string) (func() error, error) {
+		broken{"a link to nowhere", "plugins/stamp: the link leads nowhere", func(f *files, v string) (func() error, error) {
 			return func() error { return f.link(fmt.Sprintf("../versions/%d", f.folder), "plugins/stamp") }, f.link("../versions/none", "plugins/stamp")
 		}},
 		inConfig("unknown key", "stagepost.toml:", func(*files) string { return "[limits]\nrecipient = 1\n\n" }),
@@ -214,10 +269,10 @@ func brokenSaves() []broken {
 		inConfig("a busy address", "another program listens there", func(f *files) string {
 			return fmt.Sprintf("[[listener]]\nname = \"third\"\naddress = %q\nrole = \"mx\"\n\n", f.busy)
 		}),
-	}
+	)
 	if runtime.GOOS != "windows" {
 		all = append(all, broken{"a pipe in its place", plugin + ": is not a regular file but a pipe", func(f *files, v string) (func() error, error) {
-			return instead(f, func() error { return makePipe(f.path(plugin)) })
+			return instead(f, func() error { return makePipe(f.path(f.plugin())) })
 		}})
 	}
 	return all

@@ -16,7 +16,8 @@
 //	slow      from the end of a save until the line that says live or refused it takes at most -within
 //	account   each message that was acknowledged comes once, and no other
 //	plugin    no call of a plugin fails
-//	leak      the server ends with as many descriptors and watches as it had at the begin, and with memory of the same size
+//	leak      the server ends with as many descriptors and watches as it had at the begin, and with memory of the same size; what
+//	          is alive in it and the compiled code of plugins are printed, for memory alone is more the longer mail flows
 package main
 
 import (
@@ -36,6 +37,8 @@ func main() {
 	flag.IntVar(&s.rate, "rate", s.rate, "messages a second")
 	flag.DurationVar(&s.within, "within", s.within, "how long a save may take to become live")
 	flag.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "for the kinds of saves and their order")
+	flag.BoolVar(&s.wasm, "wasm", false, "the plugin is written in WebAssembly")
+	flag.BoolVar(&s.good, "good", false, "no save is broken")
 	flag.StringVar(&s.dir, "dir", "", "the folder for configuration and data, kept afterwards; default: one that is removed unless a rule is violated")
 	flag.Parse()
 	if s.program == "" || flag.NArg() > 0 {

@@ -16,13 +16,20 @@ func TestReload(t *testing.T) {
 		t.Skip("the end-to-end tests run with STAGEPOST_E2E=1")
 	}
 	s := defaults()
-	s.dir, s.saves, s.within, s.seed = t.TempDir(), 20, patience, uint64(time.Now().UnixNano())
+	s.saves, s.within, s.looks, s.seed = 20, patience, 2, uint64(time.Now().UnixNano())
 	s.program = filepath.Join(t.TempDir(), "stagepost")
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", s.program, "../../cmd/stagepost")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("the program cannot be built: %v\n%s", err, text)
 	}
+	t.Run("Lua", func(t *testing.T) { shortRun(t, s) })
+	s.wasm = true
+	t.Run("WebAssembly", func(t *testing.T) { shortRun(t, s) })
+}
+
+func shortRun(t *testing.T, s settings) {
+	s.dir = t.TempDir()
 	var out strings.Builder
 	report, err := run(context.Background(), s, &out)
 	if err != nil {

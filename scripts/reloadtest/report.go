@@ -112,7 +112,8 @@ func (r *report) version(l letter, stamp string, versions map[string]int) {
 }
 
 func (h holding) String() string {
-	return fmt.Sprintf("%d descriptors, %d watches, %d threads, %d MB", h.descriptors, h.watches, h.threads, h.memory>>10)
+	return fmt.Sprintf("%d descriptors, %d watches, %d threads, %d MB, of them alive %.2f, code of plugins %.2f", h.descriptors, h.watches, h.threads, h.memory>>10,
+		float64(h.alive)/1024, float64(h.code)/1024)
 }
 
 // spread says the median and the worst.

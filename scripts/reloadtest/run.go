@@ -21,9 +21,19 @@ type settings struct {
 	rate    int
 	within  time.Duration
 	seed    uint64
+	wasm    bool
+	good    bool
+	looks   int // at the memory that is alive
 }
 
-func defaults() settings { return settings{saves: 200, rate: 1000, within: time.Second} }
+func defaults() settings { return settings{saves: 200, rate: 1000, within: time.Second, looks: 20} }
+
+func (s settings) kinds() string {
+	if s.good {
+		return "all of them good"
+	}
+	return "half of them broken"
+}
 
 // warm is how long mail flows before the first save.
 const warm = 2 * time.Second
@@ -60,21 +70,21 @@ func run(ctx context.Context, s settings, out io.Writer) (*report, error) {
 		return nil, err
 	}
 	defer busy.Close()
-	free, err := freeAddresses(2)
+	free, err := freeAddresses(3)
 	if err != nil {
 		return nil, err
 	}
-	f := &files{dir: s.dir, sink: sink.ln.Addr().String(), busy: busy.Addr().String(), always: free[0], comes: free[1]}
+	f := &files{dir: s.dir, wasm: s.wasm, sink: sink.ln.Addr().String(), busy: busy.Addr().String(), always: free[0], comes: free[1], admin: free[2]}
 	if err := f.begin(); err != nil {
 		return nil, err
 	}
-	sv, err := start(program, s.dir)
+	sv, err := start(program, s.dir, f.admin)
 	if err != nil {
 		return nil, err
 	}
 	defer sv.end()
 	rep := &report{settings: s, server: sv, sink: sink, epochs: []epoch{{stamp: f.stamp()}}, ways: map[string]int{}}
-	fmt.Fprintf(out, "%d saves, half of them broken, at %d messages a second; seed %d, load average %s\n", s.saves, s.rate, s.seed, loadAverage())
+	fmt.Fprintf(out, "%d saves, %s, at %d messages a second; seed %d, load average %s\n", s.saves, s.kinds(), s.rate, s.seed, loadAverage())
 
 	src := &source{seed: s.seed, always: f.always, comes: f.comes, rate: s.rate, unsure: map[string]bool{}}
 	sending, stop := context.WithCancel(ctx)
@@ -86,7 +96,7 @@ func run(ctx context.Context, s settings, out io.Writer) (*report, error) {
 	}()
 	k := &saver{report: rep, files: f, server: sv, rand: rand.New(rand.NewPCG(s.seed, 1<<40)), number: 1}
 	err = k.rest(ctx, warm)
-	rep.before, rep.counted = sv.holds()
+	rep.before, rep.counted = sv.holdsLeast(ctx, s.looks)
 	rep.began = time.Now()
 	if err == nil {
 		err = k.all(ctx, func(n int) {
@@ -97,6 +107,7 @@ func run(ctx context.Context, s settings, out io.Writer) (*report, error) {
 	}
 	rep.took = time.Since(rep.began)
 	rep.begun = src.ids.Load()
+	rep.after, _ = sv.holdsLeast(ctx, s.looks)
 	stop()
 	<-done
 	rep.source = src
@@ -109,7 +120,9 @@ func run(ctx context.Context, s settings, out io.Writer) (*report, error) {
 	if err = k.drain(ctx); err != nil {
 		rep.violate("account", "%v", err)
 	}
+	alive := rep.after.alive
 	rep.after, _ = sv.holds()
+	rep.after.alive = alive
 	rep.check()
 	if err == nil {
 		if err := sv.stop(); err != nil {
@@ -153,13 +166,15 @@ func (k *saver) rest(ctx context.Context, d time.Duration) error {
 
 // all makes the saves, in an order of chance, each kind as often as the others.
 func (k *saver) all(ctx context.Context, saved func(n int)) error {
-	goods, brokens := goodSaves(), brokenSaves()
+	goods, brokens := goodSaves(k.wasm), brokenSaves(k.wasm)
 	k.rand.Shuffle(len(goods), func(i, j int) { goods[i], goods[j] = goods[j], goods[i] })
 	k.rand.Shuffle(len(brokens), func(i, j int) { brokens[i], brokens[j] = brokens[j], brokens[i] })
 	turns := k.rand.Perm(k.saves)
 	for n, turn := range turns {
 		var err error
-		if turn%2 == 0 {
+		if k.settings.good {
+			err = k.good(ctx, goods[turn%len(goods)])
+		} else if turn%2 == 0 {
 			err = k.good(ctx, goods[turn/2%len(goods)])
 		} else {
 			err = k.broken(ctx, brokens[turn/2%len(brokens)])

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +23,7 @@ const patience = 60 * time.Second
 // server is the program under test. Only its one process is ever signalled.
 type server struct {
 	program, dir string
+	admin        string // where its metrics are
 	cmd          *exec.Cmd
 	ended        chan struct{}
 	said         chan line // what stands on its console beside the log
@@ -38,8 +41,8 @@ type line struct {
 }
 
 // start runs the server and waits until it is ready.
-func start(program, dir string) (*server, error) {
-	s := &server{program: program, dir: dir, ended: make(chan struct{}), said: make(chan line, 1000), count: map[string]int{}, first: map[string]string{}}
+func start(program, dir, admin string) (*server, error) {
+	s := &server{program: program, dir: dir, admin: admin, ended: make(chan struct{}), said: make(chan line, 1000), count: map[string]int{}, first: map[string]string{}}
 	s.cmd = s.command(context.Background(), "serve")
 	s.cmd.Stdout, s.cmd.Stderr = s, s
 	if err := s.cmd.Start(); err != nil {
@@ -146,8 +149,53 @@ func (s *server) status(ctx context.Context) (st status, err error) {
 	return st, err
 }
 
-// holding is what the process holds.
-type holding struct{ descriptors, watches, memory, threads int } // memory in kB
+// holding is what the process holds, memory in kB: all of it, compiled code of plugins, and what the garbage collector found alive.
+type holding struct{ descriptors, watches, threads, memory, code, alive int }
+
+// restAlive lies between two looks at what is alive.
+const restAlive = 500 * time.Millisecond
+
+// holdsLeast is holds with the least that was alive while mail flowed, of so many looks: under load it is more at one time and less
+// at another.
+func (s *server) holdsLeast(ctx context.Context, looks int) (h holding, ok bool) {
+	least := 0
+	for range looks {
+		n := s.alive(ctx)
+		if least == 0 || n < least {
+			least = n
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(restAlive):
+		}
+	}
+	h, ok = s.holds()
+	h.alive = least
+	return h, ok
+}
+
+// alive is what the last collection found alive: with the collector's default the next one begins at twice that.
+func (s *server) alive(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/metrics", nil)
+	if err != nil {
+		return 0
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		if text, ok := strings.CutPrefix(lines.Text(), "go_memstats_next_gc_bytes "); ok {
+			n, _ := strconv.ParseFloat(text, 64)
+			return int(n) / 2 >> 10
+		}
+	}
+	return 0
+}
 
 // holds counts, on Linux. Sockets come and go with sessions, so they do not count.
 func (s *server) holds() (h holding, ok bool) {
@@ -175,7 +223,24 @@ func (s *server) holds() (h holding, ok bool) {
 			h.threads = n
 		}
 	}
+	h.code = compiled(proc)
 	return h, true
+}
+
+// compiled is the memory of machine code that is in no file: what compilers of plugins made.
+func compiled(proc string) (kB int) {
+	maps, _ := os.ReadFile(proc + "maps")
+	for text := range strings.Lines(string(maps)) {
+		fields := strings.Fields(text)
+		if len(fields) != 5 || !strings.Contains(fields[1], "x") { // a sixth is the name of a file
+			continue
+		}
+		var from, to uint64
+		if _, err := fmt.Sscanf(fields[0], "%x-%x", &from, &to); err == nil {
+			kB += int(to-from) >> 10
+		}
+	}
+	return kB
 }
 
 // stop ends the server as a service manager does.
