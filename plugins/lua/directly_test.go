@@ -99,7 +99,12 @@ func TestDirectly(t *testing.T) {
 		{`function on.rcpt(r) r:rename("w@example.org") return accept "local" end`, yes},
 		{`function on.rcpt(r) r:rename({ "w@example.org", "x@example.org" }) r.message:schedule { priority = 3, tenant = "t" } return accept "local" end`, yes},
 		{`function on.rcpt(r) if addr.within("192.0.2.1", { "192.0.2.0/24" }) then return accept "local" end end`, yes},
-		{`function on.rcpt(r) if re.match("^u@", r.address.text) then return accept "local" end end`, no}, // captures are the engine's
+		{`function on.rcpt(r) if re.match("^u@", r.address.text) then return accept "local" end end`, yes},
+		{`function on.rcpt(r) local m = re.match("^(?P<box>.)@(.*)", r.address.text) if m and m.box == "u" then r.my.d = m[2] r.my.all = m[0] r.my.no = m.other end end`, yes},
+		{`function on.rcpt(r) if re.match("^none", r.address.text) then return accept "local" end return reject(re.match("(.)", r.address.text)[1]) end`, yes},
+		{`function on.rcpt(r) r.my.m = re.match("^u", r.address.text) end`, no},
+		{`function on.rcpt(r) if re.match("(", r.address.text) then return accept "local" end end`, no},
+		{`function on.rcpt(r) if not kv.get("a") and now() > 0 then return accept "local" end end`, yes},
 		{`function on.rcpt(r) r.my.h = hash.sha256(r.address.text) end`, yes},
 		{`function on.rcpt(r) kv.set("a", 1, 60) r.my.v = kv.get("a") end`, no},
 		{`function on.rcpt(r) for k, v in pairs({ a = 1 }) do r.my[k] = v end end`, no},

@@ -42,7 +42,7 @@ var (
 func kvService() Service {
 	key, value, ttl := Arg{Name: "key", Kind: String}, Arg{Name: "value", Kind: Any}, Arg{Name: "ttl", Kind: Number}
 	def := func(name, result, doc string, call func(c *Context, key string, args []any) (any, error), args ...Arg) Func {
-		return Func{Name: name, Args: args, Result: result, Doc: doc, Needs: "kv", Call: func(c *Context, args []any) (any, error) {
+		return Func{Name: name, Args: args, Result: result, Doc: doc, Needs: "kv", Pure: name == "kv.get", Call: func(c *Context, args []any) (any, error) {
 			key := args[0].(string)
 			switch {
 			case c.host.KV == nil:

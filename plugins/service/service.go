@@ -95,7 +95,7 @@ func Services() []Service {
 	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), {
 		Name: "now", Doc: "The time.",
 		Funcs: []Func{{
-			Name: "now", Result: "number", Doc: "Seconds since 1970, with fractions.",
+			Name: "now", Result: "number", Pure: true, Doc: "Seconds since 1970, with fractions.",
 			Call: func(c *Context, _ []any) (any, error) {
 				return float64(c.host.Now().UnixMicro()) / 1e6, nil
 			},

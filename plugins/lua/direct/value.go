@@ -1,6 +1,7 @@
 package direct
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/stagepost/stagepost/hooks"
@@ -24,6 +25,7 @@ const (
 	isNumber
 	isText
 	isTable   // []any or map[string]any
+	isMatch   // *service.Captures
 	isObject  // of package hooks
 	isVerdict // *hooks.Verdict
 	isFunc    // *Func
@@ -63,6 +65,11 @@ func fromFact(v any) value {
 		return text(string(v))
 	case []any, map[string]any:
 		return value{kind: isTable, any: v}
+	case *service.Captures:
+		if v != nil {
+			return value{kind: isMatch, any: v}
+		}
+		return value{}
 	}
 	return value{kind: isOdd}
 }
@@ -124,6 +131,18 @@ func (f *frame) index(t, key *value) value {
 	case isLibrary:
 		if v, ok := t.any.(map[string]value)[key.text]; ok && key.kind == isText {
 			return v
+		}
+	case isMatch:
+		m := t.any.(*service.Captures)
+		switch i := int(key.number); {
+		case key.kind == isNumber && float64(i) == key.number && i >= 0 && i < len(m.Groups):
+			return f.from(m.Groups[i])
+		case key.kind == isText && key.text != "":
+			i := slices.Index(m.Names, key.text)
+			if i < 0 {
+				return value{}
+			}
+			return f.from(m.Groups[i])
 		}
 	case isTable:
 		switch m := t.any.(type) {
