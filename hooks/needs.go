@@ -141,6 +141,16 @@ func (n *Needs) Allow(list func(*Needs) []string, name string) bool {
 
 func routes(n *Needs) []string { return n.Route }
 
+// RefuseName tells why a name in lower case matches nothing in the list of a capability, and nil if it does.
+func (n *Needs) RefuseName(what, need, name string) error {
+	i := slices.IndexFunc(capabilities, func(c Capability) bool { return c.Name == need })
+	list := func(n *Needs) []string { return *capabilities[i].Field(n).(*[]string) }
+	if n.Allow(list, name) {
+		return nil
+	}
+	return withheld(what, fmt.Sprintf("%s = {%q}", need, name), n.Asked != nil && n.Asked.Allow(list, name))
+}
+
 // mayRoute tells why a plan is more than the plugin was granted, and nil if it is not. It notes in the plan what may be private.
 func (n *Needs) mayRoute(p *message.Plan) error {
 	hops := p.Hosts
@@ -148,8 +158,8 @@ func (n *Needs) mayRoute(p *message.Plan) error {
 		hops = []string{"mx"}
 	}
 	for _, hop := range hops {
-		if !n.Allow(routes, hop) {
-			return withheld("route to "+hop, fmt.Sprintf("route = {%q}", hop), n.Asked != nil && n.Asked.Allow(routes, hop))
+		if err := n.RefuseName("route to "+hop, "route", hop); err != nil {
+			return err
 		}
 	}
 	p.Private = 0

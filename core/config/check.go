@@ -11,10 +11,16 @@ import (
 
 // complete fills in what no literal can say: paths, names that depend on other names, the system's host name.
 func (c *Config) complete(d *decoder, folder string, opts Options) {
-	for _, path := range []*string{&c.Data, &c.Plugins.Folder} {
+	absolute := func(path *string) {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(folder, *path)
 		}
+	}
+	absolute(&c.Data)
+	absolute(&c.Plugins.Folder)
+	for name, l := range c.Lookups {
+		absolute(&l.File)
+		c.Lookups[name] = l
 	}
 	for name, run := range c.Runs {
 		if run.Plugin == "" {

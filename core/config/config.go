@@ -41,7 +41,8 @@ type Config struct {
 	// Settings are the [plugin.NAME] tables by NAME. The values are bool, int64, float64, string, []any and
 	// map[string]any, nested.
 	Settings map[string]map[string]any
-	Runs     map[string]Run // the [run.NAME] tables by NAME
+	Runs     map[string]Run    // the [run.NAME] tables by NAME
+	Lookups  map[string]Lookup // the [lookup.NAME] tables by NAME
 	Trace    Trace
 
 	lines *index
@@ -101,6 +102,12 @@ type Run struct {
 	Every     time.Duration
 	Instances int
 	Grant     map[string]any // values as in Settings; nil: the file says nothing
+}
+
+// Lookup is one [lookup.NAME]: a table that plugins find values in.
+type Lookup struct {
+	Type string // "file", "cidr", "regex" or "suffix"
+	File string // path
 }
 
 // When restricts the sessions for which a plugin is asked. Empty lists and nil restrict nothing.

@@ -91,6 +91,7 @@ func TestDefaults(t *testing.T) {
 		},
 		Plugins:  Plugins{TrustFolder: true},
 		Settings: map[string]map[string]any{},
+		Lookups:  map[string]Lookup{},
 		Runs:     map[string]Run{},
 		Trace:    Trace{Keep: 7 * day, Size: 256_000_000},
 	}
@@ -307,4 +308,12 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestLookups(t *testing.T) {
+	c := mustParse(t, "/etc/stagepost/stagepost.toml", minimal+"\n[lookup.users]\ntype = \"file\"\nfile = \"users.txt\"\n[lookup.bad-nets]\ntype = \"cidr\"\nfile = \"/srv/nets\"\n")
+	want := map[string]Lookup{"users": {"file", "/etc/stagepost/users.txt"}, "bad-nets": {"cidr", "/srv/nets"}}
+	if filepath.Separator == '/' && !reflect.DeepEqual(c.Lookups, want) {
+		t.Errorf("%v, want %v", c.Lookups, want)
+	}
 }

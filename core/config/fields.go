@@ -132,6 +132,12 @@ func (c *Config) fields() []field {
 			to: named(&c.Runs, (*Run).fields),
 		},
 		{
+			name: "lookup",
+			doc: "A table that plugins find values in by key, for those that are granted it (`needs = { lookup = {\"NAME\"} }`), and for settings that are lists or tables: " +
+				"there, \"lookup:NAME\" stands for what is in it. The page `plugins` tells what the files look like.",
+			to: named(&c.Lookups, (*Lookup).fields),
+		},
+		{
 			name: "trace", doc: "How much of the messages' records is kept. Whichever bound is met first counts.",
 			to: section([]field{
 				{
@@ -180,6 +186,21 @@ func tlsMode(v any) (string, error) {
 		err = fmt.Errorf("%q is not possible, since this version speaks no TLS", s)
 	}
 	return s, err
+}
+
+func (l *Lookup) fields() []field {
+	return []field{
+		{
+			name: "type", required: true, example: `"file"`,
+			doc: "How keys are found: \"file\" as they are, \"suffix\" domains with those below them, \"cidr\" IP addresses in networks, \"regex\" what matches a regular expression.",
+			to:  oneOf(&l.Type, "file", "cidr", "regex", "suffix"),
+		},
+		{
+			name: "file", required: true, example: `"users.txt"`,
+			doc: "The file: at most 64 MiB and 2,000,000 entries, one on a line. It is read again when it changes; one with an error changes nothing.",
+			to:  one(&l.File, "a path", text),
+		},
+	}
 }
 
 func (r *Run) fields() []field {

@@ -77,7 +77,10 @@ func baseFor(header, name string) string {
 }
 
 func restOf(header, name string) string {
-	if header != "" && header != "[[listener]]" {
+	switch {
+	case header == "[lookup.mx]":
+		return map[string]string{"type": "file = \"users.txt\"\n", "file": "type = \"file\"\n"}[name]
+	case header != "" && header != "[[listener]]":
 		return ""
 	}
 	rest := ""
@@ -100,6 +103,8 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 	described(t, reflect.ValueOf(l).Elem(), l.fields())
 	r := new(Run)
 	described(t, reflect.ValueOf(r).Elem(), r.fields())
+	k := new(Lookup)
+	described(t, reflect.ValueOf(k).Elem(), k.fields())
 }
 
 func described(t *testing.T, v reflect.Value, fields []field, except ...string) {

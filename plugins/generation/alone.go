@@ -45,10 +45,7 @@ func ReadWatched(cfg *config.Config) ([]*Source, error) {
 
 // Label is how messages call the watched folder.
 func Label(cfg *config.Config) string {
-	if rel, err := filepath.Rel(filepath.Dir(cfg.File), cfg.Plugins.Folder); err == nil && filepath.IsLocal(rel) {
-		return filepath.ToSlash(rel)
-	}
-	return cfg.Plugins.Folder
+	return short(cfg, cfg.Plugins.Folder)
 }
 
 // Alone builds a generation of one plugin, as a reload would, with its settings in cfg, and with other hooks beside its own.

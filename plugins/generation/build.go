@@ -197,6 +197,9 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	key := [32]byte(h.Sum(nil))
 	for _, o := range b.old {
 		if o.name == name && o.key == key {
+			if err := b.hasLookups(name, o.manifest); err != nil {
+				return nil, err
+			}
 			o.refs.Add(1)
 			return o, nil
 		}
@@ -219,9 +222,12 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	if err != nil {
 		return nil, err
 	}
+	if err := b.hasLookups(name, man); err != nil {
+		return nil, err
+	}
 	plugin, err := load(loadOptions{name, man, settings, b.host, run.Instances, b.turns, b.wasm})
 	if err != nil {
-		return nil, b.settingError(name, err)
+		return nil, b.lookupHint(name, man, b.settingError(name, err))
 	}
 	s := &shared{name: name, key: key, source: src, manifest: man, plugin: plugin, log: b.log}
 	s.refs.Store(1)

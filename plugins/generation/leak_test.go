@@ -106,7 +106,7 @@ func TestLeaks(t *testing.T) {
 			gone = append(gone, before...)
 		}
 		s.says()
-		p.follow(s.m.opts.File, s.m.Config().Plugins.Folder)
+		s.m.follow(p)
 	}
 	warm, cycles := 20, 1000
 	if testing.Short() {

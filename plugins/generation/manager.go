@@ -25,6 +25,7 @@ import (
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/lookup"
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
@@ -54,6 +55,7 @@ type Manager struct {
 	outside bool                  // it was refused for something outside of the files, such as a busy port: the same files may do later
 	state   atomic.Pointer[state]
 	reloads *observe.Counters
+	shelf   lookup.Shelf
 }
 
 // state is what a reload replaces, apart from the hooks themselves.
@@ -61,6 +63,7 @@ type state struct {
 	cfg     *config.Config
 	hash    [32]byte // of what was read
 	loaded  []*shared
+	tables  tables
 	number  uint64
 	since   time.Time
 	failure string // why the last reload was refused; empty when it was not
@@ -86,9 +89,10 @@ func New(o Options) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.tables.use(o.Host)
 	m.tried = r.hash
 	m.current = hooks.NewCurrent(gen)
-	m.state.Store(&state{cfg: r.cfg, hash: r.hash, loaded: loaded, number: 1, since: time.Now()})
+	m.state.Store(&state{cfg: r.cfg, hash: r.hash, loaded: loaded, tables: r.tables, number: 1, since: time.Now()})
 	return m, nil
 }
 
@@ -102,6 +106,7 @@ func (m *Manager) Config() *config.Config { return m.state.Load().cfg }
 type reading struct {
 	cfg     *config.Config
 	sources []*Source
+	tables  tables
 	hash    [32]byte // of all that was read, and of the error
 	err     error
 }
@@ -129,6 +134,7 @@ func (m *Manager) read() (r reading) {
 	for _, s := range r.sources {
 		fmt.Fprintf(h, "\x00%s\x00%x", s.Label, s.Hash)
 	}
+	r.tables, r.err = m.readTables(r.cfg, h)
 	return r
 }
 
@@ -228,7 +234,8 @@ func (m *Manager) swap(old *state, r reading) error {
 			return err
 		}
 	}
-	m.state.Store(&state{cfg: cfg, hash: r.hash, loaded: loaded, number: gen.Number, since: time.Now()})
+	m.state.Store(&state{cfg: cfg, hash: r.hash, loaded: loaded, tables: r.tables, number: gen.Number, since: time.Now()})
+	r.tables.use(m.opts.Host)
 	m.current.Swap(gen)
 	names := make([]string, len(loaded))
 	for i, s := range loaded {
@@ -281,6 +288,7 @@ func difference(old, next *state) string {
 			words = append(words, "-"+s.name)
 		}
 	}
+	words = append(words, next.tables.difference(old.tables)...)
 	if old.cfg.Hash != next.cfg.Hash {
 		words = append(words, filepath.Base(next.cfg.File))
 	}

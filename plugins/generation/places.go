@@ -53,12 +53,14 @@ func (p *places) matters(ev fsnotify.Event) bool {
 
 // follow watches the folders that matter now, and no others. It tells whether new ones are among them: what changed there
 // before the watch began sent no event.
-func (p *places) follow(file, folder string) (more bool) {
+func (p *places) follow(files []string, folder string) (more bool) {
 	if p.w.Events == nil {
 		return false
 	}
 	f := &finder{dirs: map[string]*place{}}
-	f.end(file, 0)
+	for _, file := range files {
+		f.end(file, 0)
+	}
 	if folder != "" {
 		if real, info := f.end(folder, 0); info != nil && info.IsDir() {
 			f.tree(real, 0)

@@ -24,12 +24,17 @@ func (m *Manager) Watch(ctx context.Context) {
 		defer w.Close()
 	}
 	p := newPlaces(w, m.opts.Log)
-	more := p.follow(m.opts.File, m.Config().Plugins.Folder)
+	more := m.follow(p)
 	watch{events: w.Events, errors: w.Errors, slow: m.slow, matters: p.matters, log: m.opts.Log, look: func() bool {
 		m.trim()
 		m.notice(ctx)
-		return p.follow(m.opts.File, m.Config().Plugins.Folder)
+		return m.follow(p)
 	}}.run(ctx, more)
+}
+
+func (m *Manager) follow(p *places) (more bool) {
+	cfg := m.Config()
+	return p.follow(files(m.opts.File, cfg), cfg.Plugins.Folder)
 }
 
 // trim lets go of instances that plugins needed for a burst of mail.

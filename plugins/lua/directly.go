@@ -67,7 +67,7 @@ type binder struct {
 // findDirect binds the handlers that can be run directly.
 func (p *Plugin) findDirect(b *binding, a *api.API) {
 	p.runner = direct.NewRunner(p.Name, a, func(charge func(steps, bytes int) error) *service.Context {
-		return p.Host.Context(p.Name, p.Manifest.Needs, charge)
+		return p.context(charge)
 	})
 	bind := binder{plugin: p, bound: map[*glua.LFunction]any{}}
 	for stage := range p.places {
@@ -100,7 +100,7 @@ func (b *binder) function(fn *glua.LFunction, handles string) any {
 		outer[name] = b.constant(fn.Upvalues[i].Value(), 0)
 	}
 	if _, shadowed := outer["config"]; !shadowed {
-		outer["config"] = map[string]any(b.plugin.Settings)
+		outer["config"] = b.plugin.settings(direct.Odd{})
 	}
 	f := b.plugin.runner.Bind(code, func(name string) (any, bool) {
 		v, ok := outer[name]

@@ -26,6 +26,7 @@ type types struct {
 	scopes  [6]*Type // those of objects that handlers get, by scope
 	facts   *Type
 	my      *Type
+	lookup  *Type
 	verdict *Type
 	globals map[string]glua.LValue
 }
@@ -79,6 +80,7 @@ func newTypes(a *api.API) *types {
 	for _, s := range service.Services() {
 		t.globals[s.Name] = serviceGlobal(s)
 	}
+	t.lookup = lookupType(t.globals["lookup"])
 	return t
 }
 
@@ -249,6 +251,21 @@ func factsType(name string, full func(*binding, string) string) *Type {
 		if err != nil {
 			L.RaiseError("%s", err)
 		}
+		return 0
+	}))
+	return t
+}
+
+// lookupType is the type of a setting that is a lookup: its fields are asked for by the service.
+func lookupType(ask glua.LValue) *Type {
+	t := NewType("a setting that is a lookup", nil, nil, nil)
+	t.meta.RawSetString("__index", Function(func(L *glua.LState) int {
+		ud, key := t.access(L)
+		L.Push(call1(L, ask, glua.LString("config."+ud.Value.(string)), glua.LString(key)))
+		return 1
+	}))
+	t.meta.RawSetString("__newindex", Function(func(L *glua.LState) int {
+		L.RaiseError("a setting cannot be changed")
 		return 0
 	}))
 	return t

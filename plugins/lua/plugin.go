@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	glua "github.com/yuin/gopher-lua"
 
@@ -201,7 +202,7 @@ type binding struct {
 // bind puts the host's globals into a new instance.
 func (p *Plugin) bind(in *Instance) error {
 	b := &binding{plugin: p, in: in, waits: in.budget.turn.End}
-	b.services = p.Host.Context(p.Name, p.Manifest.Granted, in.budget.spend)
+	b.services = p.context(in.budget.spend)
 	in.host = b
 	L := in.State()
 	b.on = in.NewTable(L, 0, 4)
@@ -209,6 +210,12 @@ func (p *Plugin) bind(in *Instance) error {
 	config, err := b.toLua(L, map[string]any(p.Settings))
 	if err != nil {
 		return err
+	}
+	for i := range p.Manifest.Config {
+		s := &p.Manifest.Config[i]
+		if _, ok := s.Lookup(p.Settings[s.Name]); ok {
+			config.(*glua.LTable).RawSetString(s.Name, p.types.lookup.New(s.Name))
+		}
 	}
 	in.SetGlobal("config", config)
 	in.Freeze(config.(*glua.LTable))
@@ -219,6 +226,25 @@ func (p *Plugin) bind(in *Instance) error {
 		}
 	}
 	return nil
+}
+
+// context makes a context of services.
+func (p *Plugin) context(charge func(steps, bytes int) error) *service.Context {
+	c := p.Host.Context(p.Name, p.Manifest.Granted, charge)
+	c.Settings = p.Settings
+	return c
+}
+
+// settings are the plugin's settings with another value for those that are lookups.
+func (p *Plugin) settings(lookup any) map[string]any {
+	out := maps.Clone(map[string]any(p.Settings))
+	for i := range p.Manifest.Config {
+		s := &p.Manifest.Config[i]
+		if _, ok := s.Lookup(p.Settings[s.Name]); ok {
+			out[s.Name] = lookup
+		}
+	}
+	return out
 }
 
 // hostGlobals are the names that plugins may use besides Lua's own.

@@ -14,6 +14,7 @@ import (
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/lookup"
 	"github.com/stagepost/stagepost/plugins/service"
 )
 
@@ -266,6 +267,44 @@ function on.rcpt(r) return reject(config.wait .. tostring(seen[r.address.domain]
 	}
 	if _, err := loadPlugin(t, code, map[string]any{"wayt": "5m"}); err == nil || !strings.Contains(err.Error(), "stagepost.toml:1") {
 		t.Errorf("an unknown setting: %v", err)
+	}
+}
+
+// TestLookupSettings: a setting that is a lookup is read like a table, and can be neither changed nor gone through.
+func TestLookupSettings(t *testing.T) {
+	const head = `plugin { id = "p", version = "1.0.0", config = { boxes = { type = "map" }, names = { type = "list" } }, hook = { rcpt = { on_error = "reject" } } }` + "\n"
+	users, err := lookup.Parse("file", "users", []byte("a one\nb\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := map[string]any{"boxes": "lookup:users", "names": "lookup:users"}
+	for _, c := range []struct{ code, want string }{
+		{`return reject(tostring(config.boxes.A) .. tostring(config.boxes.none) .. tostring(lookup("config.boxes", "a")) .. tostring(lookup("config.names", "b")))`, "onenilonetrue"},
+		{`return reject(lookup("config.boxes", "A") .. r.address.domain)`, "oneexample.org"}, // this and the next can be asked directly
+		{`if config.boxes == "lookup:users" then return reject "it is text" end if config.boxes.a == "one" then return reject "one" end`, "one"},
+		{`return reject(config.boxes .. "")`, "attempt to concatenate a userdata value"},
+		{`config.boxes.a = 1`, "config belongs to the host"},
+		{`local b = config.boxes b.a = 1`, "a setting cannot be changed"},
+		{`for _ in pairs(config.names) do end`, "bad argument #1 to pairs"},
+		{`return reject(config.boxes[1])`, "a setting that is a lookup is not a list"},
+	} {
+		p, err := loadPlugin(t, head+"function on.rcpt(r) "+c.code+" end", settings)
+		if err != nil {
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %v, want %q", c.code, err, c.want)
+			}
+			continue
+		}
+		p.Host.UseLookups(map[string]service.Lookup{"users": users})
+		call, rec := testCall(t, hooks.Rcpt)
+		generationOf(t, p).Run(call)
+		if got := rec.steps[0].Detail; !strings.Contains(got, c.want) {
+			t.Errorf("%s: the handler said %q, want %q", c.code, got, c.want)
+		}
+		p.Close()
+	}
+	if _, err := loadPlugin(t, head+"local x = config.boxes.a\nfunction on.rcpt(r) end", settings); err == nil || !strings.Contains(err.Error(), "plugins/p.lua:2: lookup: it does not work while the plugin loads") {
+		t.Errorf("asked at load: %v", err)
 	}
 }
 

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/plugins/lookup"
 )
 
 // Type is what a setting holds.
@@ -47,8 +49,24 @@ func (t Type) Want() string {
 	return string(t)
 }
 
-// Settings are a plugin's settings with the defaults filled in: bool, int64, float64, string, []any and map[string]any. A
-// setting without value and default is absent. They are shared by all instances of the plugin and never changed.
+// Lookup is the name of the lookup that the operator wrote in the place of a list or a table: "lookup:NAME".
+func (s *Setting) Lookup(written any) (name string, ok bool) {
+	if text, is := written.(string); is && (s.Type == List || s.Type == Map) {
+		return strings.CutPrefix(text, lookup.Prefix)
+	}
+	return "", false
+}
+
+// want is what the operator may write.
+func (s *Setting) want() string {
+	if s.Type == List || s.Type == Map {
+		return s.Type.Want() + `, or "lookup:NAME"`
+	}
+	return s.Type.Want()
+}
+
+// Settings are a plugin's settings with the defaults filled in: bool, int64, float64, string, []any and map[string]any; a
+// list or a table for which the operator names a lookup is the text "lookup:NAME". A setting without value and default is absent. They are shared by all instances of the plugin and never changed.
 type Settings map[string]any
 
 // raw is what one entry of config says before its type is known.
@@ -56,7 +74,7 @@ type raw struct{ value *node }
 
 func (s *Setting) keys(r *raw) []Key {
 	return []Key{
-		{Name: "type", Form: `type = "duration"`, Required: true, Doc: "What it holds: bool, int, string, duration, size, list or map.",
+		{Name: "type", Form: `type = "duration"`, Required: true, Doc: "What it holds: bool, int, string, duration, size, list or map. For a list or a map the operator may write \"lookup:NAME\", too; `lookup(\"config.SETTING\", key)` asks all of these.",
 			set: func(d *decoder, at string, n *node) {
 				known := make([]string, len(types))
 				for i, k := range types {
@@ -204,13 +222,17 @@ func (m *Manifest) Configure(values map[string]any, pos func(key string) string)
 		v, written := values[s.Name]
 		switch {
 		case written:
+			if _, ok := s.Lookup(v); ok {
+				out[s.Name] = v
+				continue
+			}
 			converted, err := s.Type.convert(v)
 			if err != nil {
-				fail(s.Name, "%s: %v; the plugin %s wants %s", s.Name, err, m.ID, s.Type.Want())
+				fail(s.Name, "%s: %v; the plugin %s wants %s", s.Name, err, m.ID, s.want())
 			}
 			out[s.Name] = converted
 		case s.Required:
-			fail("", "%s is missing; the plugin %s wants %s", s.Name, m.ID, s.Type.Want())
+			fail("", "%s is missing; the plugin %s wants %s", s.Name, m.ID, s.want())
 		case s.Default != nil:
 			out[s.Name] = s.Default
 		}

@@ -256,15 +256,15 @@ func TestConfigure(t *testing.T) {
 		{name: "not a duration", in: map[string]any{"zone": "z", "wait": "5x"},
 			err: `stagepost.toml:4: wait: "5x" is not a duration; the plugin greylist wants a duration, as "5m"`},
 		{name: "types", in: map[string]any{"zone": int64(1), "wait": int64(300), "most": true, "on": "yes", "n": 1.5, "nets": "127.0.0.1", "hosts": []any{}},
-			err: `stagepost.toml:: hosts: a list is not of type map; the plugin greylist wants a table
+			err: `stagepost.toml:: hosts: a list is not of type map; the plugin greylist wants a table, or "lookup:NAME"
 stagepost.toml:: most: true is not of type size; the plugin greylist wants a size, as "10MB"
 stagepost.toml:: n: 1.5 is not of type int; the plugin greylist wants a whole number, as 5
-stagepost.toml:: nets: "127.0.0.1" is not of type list; the plugin greylist wants a list, as ["a", "b"]
+stagepost.toml:: nets: "127.0.0.1" is not of type list; the plugin greylist wants a list, as ["a", "b"], or "lookup:NAME"
 stagepost.toml:: on: "yes" is not of type bool; the plugin greylist wants true or false
 stagepost.toml:4: wait: 300 is not of type duration; the plugin greylist wants a duration, as "5m"
 stagepost.toml:: zone: 1 is not of type string; the plugin greylist wants a string`},
 		{name: "no plain value", in: map[string]any{"zone": "z", "nets": []any{time.Time{}}},
-			err: `stagepost.toml:: nets: a time.Time cannot stand in a setting; the plugin greylist wants a list, as ["a", "b"]`},
+			err: `stagepost.toml:: nets: a time.Time cannot stand in a setting; the plugin greylist wants a list, as ["a", "b"], or "lookup:NAME"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := m.Configure(tt.in, pos)

@@ -122,7 +122,7 @@ func lookups(ctx context.Context, r resolve.Resolver, questions []question) []an
 	for range min(len(questions), lookupsAtOnce) {
 		go func() {
 			for i := range next {
-				answers <- lookup(ctx, r, i, questions[i])
+				answers <- lookupOne(ctx, r, i, questions[i])
 			}
 		}()
 	}
@@ -139,7 +139,7 @@ func lookups(ctx context.Context, r resolve.Resolver, questions []question) []an
 
 var errTime = errors.New("no answer in time")
 
-func lookup(ctx context.Context, r resolve.Resolver, i int, q question) (a answer) {
+func lookupOne(ctx context.Context, r resolve.Resolver, i int, q question) (a answer) {
 	a.index = i
 	if ctx.Err() != nil { // what is not asked yet is not asked any more
 		a.err = fmt.Errorf("%s %s: %w", q.name, q.kind, errTime)

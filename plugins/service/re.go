@@ -1,21 +1,14 @@
 package service
 
 import (
-	"fmt"
-	"regexp"
-	"regexp/syntax"
 	"strconv"
 	"sync"
+
+	"github.com/stagepost/stagepost/plugins/lookup/pattern"
 )
 
-// Bounds of regular expressions. Matching is linear in the text, but it cannot be interrupted, so the product of text and
-// pattern is bounded: the longest match takes about a tenth of a second.
-const (
-	maxPattern   = 1024    // bytes
-	maxProgram   = 2000    // instructions, about
-	maxMatchWork = 4 << 20 // instructions times bytes of text
-	maxRegexps   = 50_000  // instructions of all patterns kept for a plugin
-)
+// maxRegexps bounds the instructions of all patterns kept for a plugin.
+const maxRegexps = 50_000
 
 func reService() Service {
 	return Service{Name: "re", Doc: "Regular expressions in RE2's syntax. They take time in proportion to the text, whatever the pattern.",
@@ -51,18 +44,18 @@ func (m *Captures) Plain() map[string]any {
 	return out
 }
 
-func (c *Context) match(pattern, text string) (*Captures, error) {
-	p, err := c.state.regexps.get(c, pattern)
+func (c *Context) match(expr, text string) (*Captures, error) {
+	p, err := c.state.regexps.get(c, expr)
 	if err != nil {
 		return nil, err
 	}
-	if len(text) > maxMatchWork/p.size {
-		return nil, fmt.Errorf("a text of %d bytes is too long for this pattern, which takes at most %d; match a part of it", len(text), maxMatchWork/p.size)
-	}
-	if err := c.spend((len(text)+1)*(1+p.size/16)/4, 64*len(p.names)); err != nil {
+	if err := p.Check(text); err != nil {
 		return nil, err
 	}
-	at := p.re.FindStringSubmatchIndex(text)
+	if err := c.spend(p.Steps(text), 64*len(p.names)); err != nil {
+		return nil, err
+	}
+	at := p.Find(text)
 	if at == nil {
 		return nil, nil
 	}
@@ -83,26 +76,26 @@ type regexps struct {
 }
 
 type compiled struct {
-	re    *regexp.Regexp
+	*pattern.Pattern
 	names []string
-	size  int // instructions, about
 }
 
-func (r *regexps) get(c *Context, pattern string) (*compiled, error) {
+func (r *regexps) get(c *Context, text string) (*compiled, error) {
 	r.mu.Lock()
-	p := r.kept[pattern]
+	p := r.kept[text]
 	r.mu.Unlock()
 	if p != nil {
 		return p, nil
 	}
-	if err := c.spend(50*(len(pattern)+10), 0); err != nil {
+	if err := c.spend(50*(len(text)+10), 0); err != nil {
 		return nil, err
 	}
-	p, err := compile(pattern)
+	made, err := pattern.Compile(text)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.spend(20*p.size, 0); err != nil {
+	p = &compiled{made, made.Names()}
+	if err := c.spend(20*p.Size, 0); err != nil {
 		return nil, err
 	}
 	r.mu.Lock()
@@ -110,53 +103,16 @@ func (r *regexps) get(c *Context, pattern string) (*compiled, error) {
 	if r.kept == nil {
 		r.kept = map[string]*compiled{}
 	}
-	if r.kept[pattern] == nil {
+	if r.kept[text] == nil {
 		for other, o := range r.kept { // any: who has more patterns than fit makes them anew each time
-			if r.size+p.size <= maxRegexps {
+			if r.size+p.Size <= maxRegexps {
 				break
 			}
 			delete(r.kept, other)
-			r.size -= o.size
+			r.size -= o.Size
 		}
-		r.kept[pattern] = p
-		r.size += p.size
+		r.kept[text] = p
+		r.size += p.Size
 	}
 	return p, nil
-}
-
-func compile(pattern string) (*compiled, error) {
-	if len(pattern) > maxPattern {
-		return nil, fmt.Errorf("the pattern is longer than %d bytes", maxPattern)
-	}
-	tree, err := syntax.Parse(pattern, syntax.Perl)
-	if err != nil {
-		return nil, err
-	}
-	size := programSize(tree)
-	if size > maxProgram {
-		return nil, fmt.Errorf("the pattern is too large: its repetitions make it %d steps long, and %d is the most", size, maxProgram)
-	}
-	re, err := regexp.Compile(pattern)
-	if err != nil {
-		return nil, err
-	}
-	return &compiled{re, re.SubexpNames(), size}, nil
-}
-
-// programSize is about the number of instructions that a pattern is compiled to: {n,m} copies what it repeats.
-func programSize(re *syntax.Regexp) int {
-	n := 1
-	switch re.Op {
-	case syntax.OpLiteral:
-		n = len(re.Rune)
-	case syntax.OpCharClass:
-		n = 1 + len(re.Rune)/64 // large classes take longer to test
-	}
-	for _, sub := range re.Sub {
-		n += programSize(sub)
-	}
-	if re.Op == syntax.OpRepeat {
-		n *= max(re.Min, re.Max, 1)
-	}
-	return min(n, 1<<30)
 }

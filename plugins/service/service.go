@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stagepost/stagepost/core/resolve"
@@ -92,7 +93,7 @@ func (k Kind) String() string {
 
 // Services declares them all, in the order of the manual.
 func Services() []Service {
-	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), {
+	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), lookupService(), {
 		Name: "now", Doc: "The time.",
 		Funcs: []Func{{
 			Name: "now", Result: "number", Pure: true, Doc: "Seconds since 1970, with fractions.",
@@ -139,6 +140,7 @@ type Host struct {
 
 	mu      sync.Mutex
 	plugins map[string]*state
+	lookups atomic.Pointer[map[string]Lookup]
 }
 
 // state is what the instances of one plugin share, through all generations.
@@ -163,6 +165,8 @@ func NewHost(o Options) *Host {
 type Context struct {
 	Plugin string // its name here, which [run.NAME] may have changed
 	Needs  *hooks.Needs
+	// Settings are the plugin's, which the engine sets; they are only read.
+	Settings map[string]any
 
 	charge  func(steps, bytes int) error
 	host    *Host

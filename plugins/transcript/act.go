@@ -199,6 +199,11 @@ func (g *givenKV) do(r *run) error {
 	return r.kv.Set(r.plugin, g.key, g.value, g.ttl)
 }
 
+func (g *givenLookup) do(r *run) error {
+	r.tables.say(g)
+	return nil
+}
+
 func (g *givenHop) do(r *run) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -18,6 +18,7 @@ import (
 	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/core/store/memory"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/lookup"
 	"github.com/stagepost/stagepost/plugins/service"
 )
 
@@ -199,6 +200,51 @@ func (k *kept) entries(space string) (out []string) {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// tables are the lookups of a transcript.
+type tables struct {
+	mu   sync.Mutex
+	keys map[string]map[string]any // by name of the lookup
+	down map[string]bool
+}
+
+func (t *tables) reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.keys, t.down = map[string]map[string]any{}, map[string]bool{}
+}
+
+func (t *tables) say(g *givenLookup) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case g.state != "":
+		t.down[g.name] = g.state == "down"
+	case g.value == nil:
+		delete(t.keys[g.name], g.key)
+	default:
+		if t.keys[g.name] == nil {
+			t.keys[g.name] = map[string]any{}
+		}
+		t.keys[g.name][g.key] = g.value
+	}
+}
+
+// table is one of them.
+type table struct {
+	*tables
+	name string
+}
+
+// Get implements service.Lookup.
+func (t table) Get(key string, _ lookup.Spend) (any, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.down[t.name] {
+		return nil, fmt.Errorf("the lookup %s is down", t.name)
+	}
+	return t.keys[t.name][strings.ToLower(key)], nil
 }
 
 // logbook keeps what the plugin logs.

@@ -2,6 +2,7 @@ package transcript
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -46,6 +47,12 @@ type (
 		value any
 		ttl   time.Duration
 	}
+	givenLookup struct {
+		name  string
+		state string // "up", "down"; "" says what is under a key
+		key   string
+		value any // nil: nothing
+	}
 	givenHop struct{ reply smtp.Reply }
 )
 
@@ -54,6 +61,8 @@ func givenLines() []Line {
 		{"given dns", "given dns NAME TYPE DATA | NAME servfail|refused|timeout|nxdomain [TYPE] | down | up",
 			"The DNS. A name of which nothing is said does not exist; servfail, refused and timeout are a DNS that cannot tell, down is one that cannot tell anything.", parseDNS},
 		{"given kv", "given kv down | up | full | KEY = VALUE [for TTL]", "The values that plugins keep: they cannot be had, they take no more, or one is there already (for a day, unless TTL is given). What is said of all of them holds for the buckets of throttle, too.", parseKV},
+		{"given lookup", "given lookup NAME KEY = VALUE | KEY | KEY none | down | up", "What is in [lookup.NAME], key by key: nothing at the beginning; a KEY alone is one without a value, for which plugins get true. " +
+			"A lookup that is down cannot tell. One that is named here may stand in settings: config domains = \"lookup:NAME\".", parseLookup},
 		{"given hop", `given hop CODE [ENHANCED] ["TEXT"]`, "What next hops answer to attempts; 250 until something else is given.", parseHop},
 	}
 	lines = append(lines, Line{"given STAGE", "given STAGE next|accept|reject|defer|close|discard|hold|route|error|fact ... [PATTERN]",
@@ -111,6 +120,7 @@ var (
 	codePattern     = regexp.MustCompile(`^[245][0-9]{2}$`)
 	enhancedPattern = regexp.MustCompile(`^[245]\.[0-9]{1,3}\.[0-9]{1,3}$`)
 	hopPattern      = regexp.MustCompile(`^(mx|smtp|lmtp):(.+)$`)
+	lookupPattern   = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
 	factPattern     = regexp.MustCompile(`^[a-z][a-z0-9_-]*(\.[A-Za-z0-9_-]+)+$`)
 )
 
@@ -278,6 +288,43 @@ func parseKV(p *parser, rest string) action {
 	if g.value, ok = p.value(v); !ok {
 		return nil
 	}
+	return g
+}
+
+func parseLookup(p *parser, rest string) action {
+	const form = "write given lookup NAME KEY = VALUE, given lookup NAME KEY, or given lookup NAME down"
+	name, rest, _ := strings.Cut(rest, " ")
+	g := &givenLookup{name: name}
+	rest = strings.TrimSpace(rest)
+	if !lookupPattern.MatchString(name) || rest == "" {
+		p.fail(form)
+		return nil
+	}
+	if rest == "up" || rest == "down" {
+		g.state = rest
+		return g
+	}
+	if key, ok := strings.CutSuffix(rest, " none"); ok {
+		g.key = strings.ToLower(bareKey(strings.TrimSpace(key)))
+		return g
+	}
+	key, v, ok := cutAssignment(rest)
+	switch {
+	case !ok && strings.ContainsAny(rest, " \t"):
+		p.fail(form)
+		return nil
+	case !ok:
+		key, g.value = rest, true
+	default:
+		text, ok := p.value(v)
+		if !ok {
+			return nil
+		}
+		if g.value = text; text != true {
+			g.value = fmt.Sprint(text)
+		}
+	}
+	g.key = strings.ToLower(bareKey(key))
 	return g
 }
 

@@ -103,6 +103,7 @@ type world struct {
 	clock   clock
 	dns     zone
 	kv      kept
+	tables  tables
 	log     logbook
 	host    *service.Host
 	events  []service.Event // that were counted before this run
@@ -119,6 +120,7 @@ type world struct {
 func (w *world) reset() error {
 	w.clock.set(start())
 	w.log.clear()
+	w.tables.reset()
 	w.events = w.host.Events(w.plugin)
 	w.mu.Lock()
 	w.valid, w.client, w.hop = map[*given]bool{}, nil, smtp.NewReply(250, "2.0.0", "ok")
@@ -133,6 +135,11 @@ func (w *world) load(src *generation.Source) error {
 		return err
 	}
 	w.host = service.NewHost(service.Options{Resolver: &w.dns, KV: &w.kv, Now: w.clock.Now, Log: slog.New(&w.log)})
+	all := map[string]service.Lookup{}
+	for name := range cfg.Lookups {
+		all[name] = table{&w.tables, name}
+	}
+	w.host.UseLookups(all)
 	gen, err := generation.Alone(cfg, src, w.host, slog.New(slog.DiscardHandler), w.otherHooks()...)
 	if err != nil {
 		return err

@@ -84,15 +84,21 @@ func (c *Case) configuration(plugin string) string {
 		at = s.line
 		b.WriteString(s.table + "." + plugin + "." + s.text)
 	}
-	listeners := map[string]bool{"mx": true}
+	listeners, lookups := map[string]bool{"mx": true}, map[string]bool{}
 	for _, l := range c.lines {
-		if to, ok := l.act.(*connect); ok {
-			listeners[to.listener] = true
+		switch act := l.act.(type) {
+		case *connect:
+			listeners[act.listener] = true
+		case *givenLookup:
+			lookups[act.name] = true
 		}
 	}
 	var tables []string
 	for name := range listeners {
 		tables = append(tables, fmt.Sprintf(`{ name = %s, address = "127.0.0.1:0", role = "mx" }`, strconv.Quote(name)))
+	}
+	for name := range lookups {
+		b.WriteString("\nlookup." + name + ` = { type = "file", file = "given" }`)
 	}
 	fmt.Fprintf(&b, "\nhostname = %q\nlistener = [%s]\n", hostname, strings.Join(tables, ", "))
 	return b.String()

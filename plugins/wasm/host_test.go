@@ -328,6 +328,8 @@ func TestServices(t *testing.T) {
 			{"json.decode", []any{`{"a":[1,2.5,null]}`}, map[string]any{"a": []any{int64(1), 2.5, nil}}},
 			{"throttle.take", []any{"k", "1/1h"}, []any{true, 0.0}},
 			{"metric.count", []any{"asked", int64(2)}, nil},
+			{"lookup", []any{"config.boxes", "A"}, "b"},
+			{"lookup", []any{"users", "a"}, ErrFailed}, // not granted
 			{"kv.get", nil, ErrFailed},
 			{"dns.get", []any{"example.org", "A"}, ErrFailed}, // not granted
 			{"no.such", nil, ErrAbsent},

@@ -74,6 +74,7 @@ api = 0
 description = "test"
 needs = { kv = "own", read = "body", edit = ["headers", "sender", "rcpts"], relay = true, route = ["mx", "*:25"] }
 config.word = { type = "string", default = "hello" }
+config.boxes = { type = "map", default = { a = "b" } }
 [hook.connect]
 [hook.rcpt]
 [hook.data]

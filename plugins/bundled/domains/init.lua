@@ -3,8 +3,10 @@
 local label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 local pattern = [[^\.?(]] .. label .. [[\.)*]] .. label .. "$"
 
+-- Where the operator names a lookup, it is asked for each of them; what a list holds is checked now.
+local inline = type(config.domains) == "table"
 local ours, first = {}, nil
-for _, text in ipairs(config.domains) do
+for _, text in ipairs(inline and config.domains or {}) do
   local name = type(text) == "string" and string.lower(text) or ""
   if not re.match(pattern, name) then
     error("[plugin.domains] domains: " .. tostring(text) .. ' is not a domain; write "example.org", or ".example.org" for all below it', 0)
@@ -13,11 +15,16 @@ for _, text in ipairs(config.domains) do
   if not first and string.sub(name, 1, 1) ~= "." then first = name end
 end
 
+local function has(name)
+  if inline then return ours[name] end
+  return lookup("config.domains", name)
+end
+
 local function listed(domain)
-  if ours[domain] then return true end
+  if has(domain) then return true end
   local dot = string.find(domain, ".", 1, true)
   while dot do
-    if ours[string.sub(domain, dot)] then return true end
+    if has(string.sub(domain, dot)) then return true end
     dot = string.find(domain, ".", dot + 1, true)
   end
   return false

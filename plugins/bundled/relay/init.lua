@@ -2,9 +2,12 @@
 -- networks, it has logged in, or its mail comes in one of the roles.
 
 -- A mistake in the list is found here and not by the first client.
-local ok, why = pcall(addr.within, "::", config.networks)
-if not ok then
-  error("[plugin.relay] networks: " .. string.gsub(why, "^.-addr%.within: ", ""), 0)
+local inline = type(config.networks) == "table"
+if inline then
+  local ok, why = pcall(addr.within, "::", config.networks)
+  if not ok then
+    error("[plugin.relay] networks: " .. string.gsub(why, "^.-addr%.within: ", ""), 0)
+  end
 end
 
 local known = { submission = true, lmtp = true, api = true, sendmail = true }
@@ -18,11 +21,16 @@ for _, role in ipairs(config.roles) do
   roles[role] = true
 end
 
+local function near(ip)
+  if inline then return addr.within(ip, config.networks) end
+  return lookup("config.networks", ip)
+end
+
 function on.rcpt(r)
   if r.class then return end
   local s = r.message.session
   local ip = s.ip
-  if ip and addr.within(ip, config.networks) or config.authenticated and s.user or roles[s.role] then
+  if ip and near(ip) or config.authenticated and s.user or roles[s.role] then
     return accept "relay"
   end
 end

@@ -25,23 +25,32 @@ local function plan(key, text)
   return { via = via, hosts = { rest } }
 end
 
+-- Where the operator names a lookup, it is asked for each domain; what a table holds is checked now.
+local inline = type(config.domains) == "table"
 local hops = {}
-for name, text in pairs(config.domains) do
+for name, text in pairs(inline and config.domains or {}) do
   local key = string.lower(name)
   if not re.match([[^\.?]] .. domain .. "$", key) then
     bad("domains", name, 'is not a domain; write "example.org", or ".example.org" for all below it')
   end
   hops[key] = plan("domains." .. name, text)
 end
-local listed = next(hops) ~= nil
+local listed = not inline or next(hops) ~= nil
 local default = config.default and plan("default", config.default)
+
+local function at(name)
+  if inline then return hops[name] end
+  local text = lookup("config.domains", name)
+  return text and plan("domains." .. name, text)
+end
 
 local function find(name)
   if not listed then return default end
-  if hops[name] then return hops[name] end
+  local hop = at(name)
+  if hop then return hop end
   local dot = string.find(name, ".", 1, true)
   while dot do
-    local hop = hops[string.sub(name, dot)]
+    hop = at(string.sub(name, dot))
     if hop then return hop end
     dot = string.find(name, ".", dot + 1, true)
   end

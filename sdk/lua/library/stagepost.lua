@@ -26,7 +26,7 @@
 ---@field inject? boolean send mail of its own
 
 ---@class (exact) stagepost.header.config
----@field type "bool"|"int"|"string"|"duration"|"size"|"list"|"map" What it holds: bool, int, string, duration, size, list or map.
+---@field type "bool"|"int"|"string"|"duration"|"size"|"list"|"map" What it holds: bool, int, string, duration, size, list or map. For a list or a map the operator may write "lookup:NAME", too; `lookup("config.SETTING", key)` asks all of these.
 ---@field default? any The value when the operator writes none, written as the operator would.
 ---@field required? boolean The operator must write it; then it has no default.
 ---@field doc? string What it is for, for the manual.
@@ -592,6 +592,12 @@ metric = {}
 ---@param name string
 ---@param n? integer
 function metric.count(name, n) end
+
+---The value of the key in [lookup.NAME], or nil; needs lookup = {"NAME"}. With "config.SETTING" for a name it is that of the key in the plugin's own setting: of a table the value, of a list true if the key is in it, and where the operator wrote "lookup:NAME" instead, what is in that lookup; this needs nothing.
+---@param name string
+---@param key string
+---@return any
+function lookup(name, key) end
 
 ---Seconds since 1970, with fractions.
 ---@return number
