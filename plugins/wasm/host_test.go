@@ -176,6 +176,14 @@ func TestFields(t *testing.T) {
 		if got := g.field("rcpt.address", 1).(map[string]any)["text"]; got != "v@example.net" {
 			t.Error(got)
 		}
+		for i, want := range []string{"u@example.org", "v@example.net", "u@example.org", "v@example.net"} { // the delivery's, then the message's
+			if got := g.field("rcpt.address", uint64(i)).(map[string]any)["text"]; got != want {
+				t.Errorf("recipient %d is %s, want %s", i, got, want)
+			}
+		}
+		if got := g.field("rcpt.address", 4); got != ErrNone {
+			t.Error(got)
+		}
 		if got := g.field("delivery.plan", 0).(map[string]any)["via"]; got != "p" {
 			t.Error(got)
 		}

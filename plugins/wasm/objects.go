@@ -31,7 +31,7 @@ func newTables() (*tables, error) {
 }
 
 // object is what the number and index of an object stand for in this call; nil where it is not there. Index 0 of rcpt is the
-// recipient that is asked about, and those from 1 the message's; at the other stages the message's, or the delivery's, count from 0.
+// recipient that is asked about, and those from 1 the message's; at deliver the delivery's come first, then the message's.
 func (in *instance) object(number, index uint64) (*hooks.Object, any) {
 	all := in.plugin.tables.objects
 	i := int(uint32(index))
@@ -73,7 +73,7 @@ func rcptOf(c *hooks.Call, i int) *hooks.RcptView {
 		if i < len(c.Delivery.Rcpts) {
 			return c.Delivery.Rcpts[i]
 		}
-		return nil
+		i -= len(c.Delivery.Rcpts)
 	case c.Rcpt != nil && i == 0:
 		return c.Rcpt
 	case c.Rcpt != nil:

@@ -36,12 +36,17 @@ func files() ([]file, error) {
 	}
 	c, err1 := cHeader(m)
 	rust, err2 := rustAPI(m)
+	inGo, err3 := goSDK(m)
+	byName, err4 := conformanceGo(m)
 	return []file{
 		{"sdk/lua/library/stagepost.lua", stubs},
 		{"sdk/lua/stagepost.luacheck", std},
 		{"sdk/c/stagepost_api.h", c},
 		{"sdk/rust/src/api.rs", rust},
-	}, errors.Join(err1, err2)
+		{"sdk/go/api.go", inGo},
+		{"plugins/conformance/testdata/lua/lib/dispatch.lua", conformanceLua(m)},
+		{"plugins/conformance/testdata/go/dispatch.go", byName},
+	}, errors.Join(err1, err2, err3, err4)
 }
 
 // run writes the files below root, or, to check them, fails for those that differ from what it would write.

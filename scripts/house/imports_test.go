@@ -19,7 +19,7 @@ func levels() [][]string {
 		{"plugins/api"}, // words errors about values as services do
 		{"plugins/lua", "plugins/wasm", "plugins/bundled", "plugins/catalog", "core/admin"},
 		{"plugins/generation"},
-		{"plugins/transcript"},
+		{"plugins/transcript", "plugins/conformance"},
 		{"cmd", "scripts", "examples"},
 	}
 }

@@ -1,0 +1,156 @@
+package conformance
+
+import (
+	"fmt"
+
+	"github.com/stagepost/stagepost/hooks"
+)
+
+// testCase is one line of the table. do is the setting "case", which says what the plugins do; testdata/lua/init.lua is the
+// shortest way to see what there is. What is expected but for the verdict may be left out.
+type testCase struct {
+	name    string
+	stage   hooks.Stage
+	bare    bool           // optional fields have no value
+	do      map[string]any // what the plugin does
+	verdict string         // "" is next; the beginning of the verdict in the record with its detail, or of a failure a part of the reason
+	got     any            // what it reports; nil: it reports nothing
+	edits   []string       // what was changed, as the record has it
+	facts   map[string]any // that are set after the call, of the object in question
+	log     []string       // lines, besides what it reports
+}
+
+// failed begins a verdict that the plugin's on_error gave.
+const failed = "error, defer 451 4.3.0"
+
+type m = map[string]any
+
+type l = []any
+
+// cases are the table, but for the fields of objects and the verdicts of stages, which follow from the declarations.
+func cases() []testCase {
+	edit := func(method string, args ...any) l { return append(l{method}, args...) }
+	edits := func(name string, s hooks.Stage, verdict string, words []string, list ...any) testCase {
+		return testCase{name: name, stage: s, do: m{"do": "edits", "edits": l(list)}, verdict: verdict, edits: words}
+	}
+	answer := func(name string, s hooks.Stage, want string, v m) testCase {
+		return testCase{name: name, stage: s, do: m{"do": "verdict", "verdict": v}, verdict: want}
+	}
+	service := func(name string, got any, args ...any) testCase {
+		return testCase{name: name, stage: hooks.Connect, do: m{"do": "service", "service": name, "args": l(args)}, got: got}
+	}
+	fails := func(name, why string, args ...any) testCase {
+		c := service(name, nil, args...)
+		c.name, c.verdict = name+" fails", failed+" "+why
+		return c
+	}
+	logs := func(level string) testCase {
+		c := service("log."+level, nil, "a line", m{"n": int64(1)})
+		c.log = []string{level + " a line {\"n\":1}"}
+		return c
+	}
+	all := []testCase{
+		// edits
+		edits("add_header", hooks.Data, "", []string{"add_header X-New"}, edit("message.add_header", "X-New", "yes")),
+		edits("add_header before there is a header", hooks.Mail, "", []string{"add_header X-New"}, edit("message.add_header", "X-New", "yes")),
+		edits("set_header", hooks.Data, "", []string{"set_header Subject"}, edit("message.set_header", "Subject", "two")),
+		edits("remove_header", hooks.Data, "", []string{"remove_header X-A"}, edit("message.remove_header", "X-A")),
+		edits("remove_header n", hooks.Data, "", []string{"remove_header X-A"}, edit("message.remove_header", "X-A", int64(2))),
+		edits("set_sender", hooks.Data, "", []string{"set_sender <new@example.org>"}, edit("message.set_sender", "new@example.org")),
+		edits("set_sender null", hooks.Data, "", []string{"set_sender <>"}, edit("message.set_sender", "")),
+		edits("add_rcpt", hooks.Data, "", []string{"add_rcpt <w@example.org>"}, edit("message.add_rcpt", "w@example.org", "local")),
+		edits("schedule", hooks.Mail, "", []string{"schedule"}, edit("message.schedule", m{"tenant": "t", "priority": int64(-2), "not_before": int64(100), "expires": 200.5})),
+		edits("schedule one", hooks.Queue, "", []string{"schedule"}, edit("message.schedule", m{"priority": int64(0)})),
+		edits("rename", hooks.Rcpt, "", []string{"rename <x@example.org>"}, edit("rcpt.rename", l{"x@example.org", "y@example.org"})),
+		edits("rename one", hooks.Rcpt, "", []string{"rename <x@example.org>"}, edit("rcpt.rename", "x@example.org")),
+		edits("several edits", hooks.Data, "", []string{"add_header X-B", "add_rcpt <w@example.org>"}, edit("message.add_header", "X-B", "2"), edit("message.add_rcpt", "w@example.org", "relay")),
+		{name: "a recipient's own header", stage: hooks.Data, do: m{"do": "edits", "path": l{"rcpts", int64(2)}, "edits": l{edit("rcpt.add_header", "X-Own", "v")}}, edits: []string{"add_header X-Own for <v@example.net>"}},
+		// edits that are refused undo those before
+		edits("edit at another stage", hooks.Rcpt, failed+" rename: to 0 addresses", nil, edit("rcpt.rename", l{})),
+		edits("edit of a wrong address", hooks.Data, failed+` set_sender: address: "no address" is not an address`, nil, edit("message.add_header", "X-New", "yes"), edit("message.set_sender", "no address")),
+		edits("edit of a wrong class", hooks.Data, failed+` add_rcpt: class is "friend"; it must be "local" or "relay"`, nil, edit("message.add_rcpt", "w@example.org", "friend")),
+		edits("edit of a wrong field", hooks.Data, failed+" add_header:", nil, edit("message.add_header", "X-New\r\nBcc", "yes")),
+		edits("edit too late", hooks.Queue, failed+" set_header works at data, not at queue", nil, edit("message.set_header", "Subject", "two")),
+		edits("edit of a wrong number", hooks.Data, failed+" schedule: priority is 10; it may be -9 to 9", nil, edit("message.schedule", m{"priority": int64(10)})),
+
+		// verdicts
+		answer("reject with all", hooks.Mail, "reject 551 5.1.6 moved: gone", m{"kind": "reject", "text": "gone", "code": int64(551), "enhanced": "5.1.6", "reason": "moved", "delay": 0.001}),
+		answer("defer with all", hooks.Mail, "defer 450 4.2.0 busy: later", m{"kind": "defer", "text": "later", "code": int64(450), "enhanced": "4.2.0", "reason": "busy", "delay": 0.001, "after": int64(60)}),
+		answer("close with all", hooks.Mail, "close 421 4.3.2 ill: bye", m{"kind": "close", "text": "bye", "code": int64(421), "enhanced": "4.3.2", "reason": "ill", "delay": 0.001}),
+		answer("discard", hooks.Data, "discard spam", m{"kind": "discard", "reason": "spam"}),
+		answer("hold", hooks.Data, "hold look", m{"kind": "hold", "reason": "look"}),
+		answer("accept a recipient", hooks.Rcpt, "accept local", m{"kind": "accept", "class": "local"}),
+		answer("accept for relay", hooks.Rcpt, "accept relay", m{"kind": "accept", "class": "relay"}),
+		answer("accept a user", hooks.Auth, "accept", m{"kind": "accept", "user": "alice", "groups": l{"staff"}}),
+		answer("route to hosts", hooks.Route, "route", m{"kind": "route", "via": "smtp", "hosts": l{"a.example:25", "b.example:25"}, "helo": "me.example", "sender": "bounces@example.org"}),
+		answer("route by MX", hooks.Route, "route", m{"kind": "route", "mx": "example.org"}),
+		answer("each refuses one at deliver", hooks.Deliver, "each <v@example.net> reject 550 5.7.1 full", m{"kind": "each", "verdicts": l{m{"kind": "reject", "text": "full"}}}),
+		answer("each holds one at data", hooks.Data, "each <v@example.net> hold", m{"kind": "each", "verdicts": l{m{"kind": "next"}, m{"kind": "hold", "reason": "look"}}}),
+		answer("each that closes", hooks.Data, failed+" each: verdict 2 is close, which is no verdict on one recipient", m{"kind": "each", "verdicts": l{m{"kind": "next"}, m{"kind": "close", "text": "bye"}}}),
+		answer("a verdict that the stage does not take", hooks.Mail, failed+` mail takes reject, defer, close, discard, not "hold"`, m{"kind": "hold", "reason": "x"}),
+		answer("a code of another class", hooks.Mail, failed+" reject: code 250 is not a 5xx reply", m{"kind": "reject", "code": int64(250)}),
+		answer("a text of two lines", hooks.Mail, failed+" reject:", m{"kind": "reject", "text": "a\r\n250 ok"}),
+		answer("too long a delay", hooks.Mail, failed+" reject: delay is 2m0s; it may be 0 to 1m0s", m{"kind": "reject", "delay": int64(120)}),
+		answer("a plan that is not granted", hooks.Route, failed, m{"kind": "route", "hosts": l{"a.example:26"}}),
+
+		// facts
+		{name: "facts of the session", stage: hooks.Connect, do: m{"do": "fact", "my": "own", "name": "shared", "value": m{"a": l{int64(1), 2.5, "x", true}}},
+			got: l{m{"a": l{1, 2.5, "x", true}}, m{"a": l{1, 2.5, "x", true}}}, facts: m{"p.known": "fact", "p.own": m{"a": l{1, 2.5, "x", true}}, "shared": m{"a": l{1, 2.5, "x", true}}}, edits: []string{"fact p.own", "fact shared"}},
+		{name: "facts of the message", stage: hooks.Data, do: m{"do": "fact", "my": "own", "name": "shared.n", "value": int64(7)},
+			got: l{7, 7}, facts: m{"p.known": "fact", "p.own": 7, "shared.n": 7}, edits: []string{"fact p.own", "fact shared.n"}},
+		{name: "facts of the recipient", stage: hooks.Rcpt, do: m{"do": "fact", "my": "own", "name": "shared", "value": "x"},
+			got: l{"x", "x"}, facts: m{"p.known": "fact", "p.own": "x", "shared": "x"}, edits: []string{"fact p.own", "fact shared"}},
+		{name: "a fact of another plugin", stage: hooks.Mail, do: m{"do": "fact", "my": "own", "name": "spf.mail", "value": "x"}, verdict: failed + ` fact "spf.mail" is not this plugin's`, facts: m{"p.known": "fact"}},
+		{name: "a fact too late", stage: hooks.Route, do: m{"do": "fact", "my": "own", "name": "shared", "value": "x"}, verdict: failed + " facts cannot be set at route", facts: m{"p.known": "fact"}},
+
+		// reading
+		{name: "header", stage: hooks.Data, do: m{"do": "header", "name": "x-a"}, got: l{"1", "2 folded", false}},
+		{name: "headers", stage: hooks.Data, do: m{"do": "headers", "name": ""}, got: l{
+			m{"name": "Subject", "value": "one", "raw": "Subject: one\r\n"}, m{"name": "X-A", "value": "1", "raw": "X-A: 1\r\n"}, m{"name": "X-A", "value": "2 folded", "raw": "X-A: 2\r\n folded\r\n"}}},
+		{name: "headers of a name", stage: hooks.Data, do: m{"do": "headers", "name": "subject"}, got: l{m{"name": "Subject", "value": "one", "raw": "Subject: one\r\n"}}},
+		{name: "headers of which there are none", stage: hooks.Data, do: m{"do": "headers", "name": "X-None"}, got: l{}},
+		{name: "header too early", stage: hooks.Mail, do: m{"do": "header", "name": "subject"}, verdict: failed + " there is no header yet: it is there from data on, not at mail"},
+		{name: "read", stage: hooks.Data, do: m{"do": "read"}, got: l{"one", "", len(letter)}},
+		{name: "chunks", stage: hooks.Data, do: m{"do": "chunks"}, got: l{letter[:16], letter[16:32], letter[32:]}},
+		{name: "settings", stage: hooks.Connect, do: m{"do": "settings"}, got: l{true, 42, "text", 90, 2000, l{"a", "b"}, m{"a": 1}}},
+
+		// failures
+		{name: "fail", stage: hooks.Connect, do: m{"do": "fail"}, verdict: failed + " it cannot be told"},
+		{name: "refused settings", stage: hooks.Connect, do: m{"do": "refuse"}, verdict: "these settings are refused"},
+
+		// services
+		logs("debug"), logs("info"), logs("warn"), logs("error"),
+		service("re.match", m{"0": "abb", "1": "bb", "x": "bb"}, "a(?P<x>b+)", "abb"),
+		service("re.match", nil, "^b", "abb"),
+		fails("re.match", "re.match: error parsing regexp", "(", "a"),
+		service("kv.get", m{"a": 1}, "there"),
+		service("kv.get", nil, "none"),
+		fails("kv.get", "kv.get: the key has 0 bytes; it may have 1 to 512", ""),
+		service("kv.set", nil, "k", l{int64(1), "a"}, int64(60)),
+		service("kv.add", true, "k", int64(1), 60.5),
+		service("kv.add", false, "there", int64(1), int64(60)),
+		service("kv.incr", 5, "n", int64(5), int64(60)),
+		service("kv.delete", nil, "there"),
+		service("hash.sha256", "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb", "a"),
+		service("hash.hmac", "97yD9DBThCSxMpjmqm+xQ+9NWaFJRhdZl0edvC0aPNg=", "sha256", "key", "The quick brown fox jumps over the lazy dog", "base64"),
+		service("json.encode", `"a"`, "a"),
+		service("json.decode", l{1, 2.5, "x"}, "[1, 2.5, \"x\"]"),
+		service("dns.get", l{}, "nothing.example", "A"),
+		fails("dns.get", "dns.get:", "fails.example", "A"),
+		service("addr.parse", m{"text": "U@Example.org", "mailbox": "U", "domain": "example.org"}, "U@Example.org"),
+		service("addr.parse", nil, "no address"),
+		service("addr.list", l{m{"text": "a@example.org", "mailbox": "a", "domain": "example.org"}}, "A <a@example.org>"),
+		service("addr.network", "192.0.2.0/24", "192.0.2.9", int64(24), int64(64)),
+		service("addr.within", true, "192.0.2.9", l{"192.0.2.0/24"}),
+		service("addr.reverse", "9.2.0.192.list.example", "192.0.2.9", "list.example"),
+		service("throttle.take", l{true, 0}, "k", "100/1h", int64(1)),
+		service("metric.count", nil, "seen", int64(2)),
+		service("now", float64(noon.UnixMicro())/1e6),
+	}
+	for i := range all {
+		if all[i].do["service"] != nil {
+			all[i].name += fmt.Sprint(" ", all[i].do["args"])
+		}
+	}
+	return all
+}

@@ -1,0 +1,106 @@
+// Conformance is the plugin in Go that does what a case says. See plugins/conformance.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	stagepost "github.com/stagepost/stagepost/sdk/go"
+)
+
+func init() {
+	stagepost.OnLoad(func(s stagepost.Settings) error {
+		if s.Map("case")["do"] == "refuse" {
+			return errors.New("these settings are refused")
+		}
+		return nil
+	})
+	register(do)
+}
+
+func do(asked any) stagepost.Verdict {
+	c := stagepost.Config().Map("case")
+	o := asked
+	for _, name := range list(c["path"]) {
+		if i, ok := name.(int64); ok {
+			o = o.([]stagepost.Rcpt)[i-1]
+		} else {
+			o = member(o, text(name))
+		}
+	}
+	switch text(c["do"]) {
+	case "fields":
+		report(fields(o))
+	case "verdict":
+		return verdict(object(c["verdict"]))
+	case "edits":
+		for _, e := range list(c["edits"]) {
+			a := list(e)
+			edit(o, text(a[0]), a[1:])
+		}
+	case "service":
+		v, err := service(text(c["service"]), list(c["args"]))
+		if err != nil {
+			return stagepost.Fail(err)
+		}
+		report(v)
+	case "fact":
+		facts, my := factsOf(o)
+		my.Set(text(c["my"]), c["value"])
+		facts.Set(text(c["name"]), c["value"])
+		report([]any{my.Get(text(c["my"])), facts.Get(text(c["name"]))})
+	case "header":
+		m, name := o.(stagepost.Message), text(c["name"])
+		first, _ := m.Header(name)
+		second, _ := m.HeaderAt(name, 2)
+		_, third := m.HeaderAt(name, 3)
+		report([]any{first, second, third})
+	case "headers":
+		var all []any
+		for _, f := range o.(stagepost.Message).Headers(text(c["name"])) {
+			all = append(all, map[string]any{"name": f.Name, "value": f.Value, "raw": f.Raw})
+		}
+		report(all)
+	case "read":
+		content := o.(stagepost.Message).Content()
+		whole, err := io.ReadAll(content.Reader())
+		if err != nil {
+			return stagepost.Fail(err)
+		}
+		report([]any{string(content.Read(9, 3)), string(content.Read(1000, 3)), len(whole)})
+	case "chunks":
+		var all []any
+		for piece := range o.(stagepost.Message).Content().Chunks(16) {
+			all = append(all, string(piece))
+		}
+		report(all)
+	case "settings":
+		s := stagepost.Config()
+		report([]any{s.Bool("bool"), s.Int("int"), s.Text("string"), s.Duration("duration").Seconds(), s.Int("size"), s.List("list"), s.Map("map")})
+	case "fail":
+		return stagepost.Fail(errors.New("it cannot be told"))
+	default:
+		return stagepost.Fail(fmt.Errorf("nothing is known of %v", c["do"]))
+	}
+	return nil
+}
+
+func report(v any) {
+	if err := stagepost.Log.Info("got", map[string]any{"value": v}); err != nil {
+		panic(err)
+	}
+}
+
+func factsOf(o any) (facts, my stagepost.Facts) {
+	switch o := o.(type) {
+	case stagepost.Session:
+		return o.Facts(), o.My()
+	case stagepost.Message:
+		return o.Facts(), o.My()
+	}
+	r := o.(stagepost.Rcpt)
+	return r.Facts(), r.My()
+}
+
+func main() {}

@@ -1,0 +1,3 @@
+module github.com/stagepost/stagepost/sdk/go
+
+go 1.26
