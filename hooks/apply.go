@@ -16,8 +16,14 @@ func (c *Call) apply() ([]string, error) {
 	if err := c.tryEdits(); err != nil {
 		return nil, err
 	}
+	m := c.Message
 	if c.header != nil {
-		c.Message.header, c.header = c.header, nil
+		m.header, c.header = c.header, nil
+	}
+	if c.rewrite != nil {
+		m.Content, m.header = c.rewrite.Use(m.header)
+		m.Envelope.Size = m.Content.Size()
+		c.rewrite = nil
 	}
 	words := make([]string, 0, len(c.edits))
 	for i := range c.edits {
@@ -31,6 +37,9 @@ func (c *Call) tryEdits() error {
 	added, bytes, facts := 0, 0, 0 // facts are counted over all their owners, which errs on the safe side
 	fields, fieldBytes, own := 0, 0, 0
 	c.header = nil
+	if c.rewrite != nil && !c.rewrite.Ended() {
+		return fmt.Errorf("rewrite: the new body has no end, so nothing counts")
+	}
 	for i := range c.edits {
 		switch e := &c.edits[i]; e.op {
 		case opFact:
@@ -122,6 +131,8 @@ func (c *Call) do(e *edit) string {
 		c.Rcpt.Address = e.addrs[0]
 		c.renamed = append(c.renamed, e.addrs[1:]...)
 		return "rename <" + e.addrs[0].Text + ">"
+	case opRewrite:
+		return fmt.Sprintf("%s: %d bytes", editNames[e.op], m.Envelope.Size)
 	case opSchedule:
 		m.schedule(e.sched)
 		return "schedule"

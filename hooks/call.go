@@ -38,8 +38,9 @@ type Call struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	edits    []edit
-	header   *message.Header // the header with this call's edits
-	renamed  []smtp.Address  // what rename at this stage adds beyond the first
+	header   *message.Header  // the header with this call's edits
+	rewrite  *message.Rewrite // the new body that this call writes
+	renamed  []smtp.Address   // what rename at this stage adds beyond the first
 }
 
 // Hook is the hook being asked.
@@ -95,9 +96,10 @@ const (
 	opAddRcpt
 	opRename
 	opSchedule
+	opRewrite
 )
 
-var editNames = [...]string{"fact", "add_header", "set_header", "remove_header", "set_sender", "add_rcpt", "rename", "schedule"}
+var editNames = [...]string{"fact", "add_header", "set_header", "remove_header", "set_sender", "add_rcpt", "rename", "schedule", "rewrite"}
 
 // Edits are the names of what may be edited. The place of one is its number in the WASM ABI: new ones come at the end.
 func Edits() []string { return slices.Clone(editNames[:]) }

@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"context"
 	"time"
 
 	"github.com/stagepost/stagepost/core/message"
@@ -15,7 +16,10 @@ type MessageView struct {
 	*message.Envelope
 	Content message.Content                 // nil before data; at data and queue as the client sent it, later as it goes out
 	Load    func() (message.Content, error) // brings Content when it is first wanted; may be nil
-	Added   []HeaderField                   // what plugins added before there was a header; intake puts it into the header at data
+	// Draft begins a content that may take the place of Content, at data; MaxSize is how large that may be.
+	Draft   func(ctx context.Context, size int64) (message.Draft, error)
+	MaxSize int64
+	Added   []HeaderField // what plugins added before there was a header; intake puts it into the header at data
 
 	header     *message.Header
 	asked      []asked

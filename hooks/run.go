@@ -218,6 +218,7 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 			err = h.placed(err)
 		}
 	}
+	c.Unwrite()
 	word, end := "", c.ended
 	if end.IsZero() {
 		end = g.now()

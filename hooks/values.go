@@ -47,3 +47,12 @@ func contentOf(m *MessageView) any {
 	}
 	return nil
 }
+
+func (m *MessageView) bodyStart() int64 {
+	h, err := m.Header()
+	if h == nil || err != nil {
+		return 0
+	}
+	start, _ := h.BodyStart(m.Content)
+	return start
+}

@@ -26,9 +26,8 @@ func (t *Transaction) Finish(ctx context.Context) Answer {
 	if t.err != nil {
 		return t.Refuse(ctx, failed(t.err))
 	}
-	content := t.body.Content()
-	t.view.Content = content
-	t.env.Size = content.Size()
+	t.view.Content, t.view.Draft, t.view.MaxSize = t.body.Content(), t.draft, t.set.MaxSize
+	t.env.Size = t.view.Content.Size()
 	if reply := t.header(); reply.Code != 0 {
 		return t.Refuse(ctx, reply)
 	}
@@ -60,6 +59,7 @@ func (t *Transaction) Finish(ctx context.Context) Answer {
 	if err != nil {
 		return t.Refuse(ctx, t.unreadable(err))
 	}
+	content := t.body.Content() // with what plugins made of it
 	t.env.Arrived = t.in.Now()
 	t.env.Prefix, t.env.Skip = header.Result(appendReceived(make([]byte, 0, 256), t.env, t.set.Hostname))
 	t.env.Size = int64(len(t.env.Prefix)) + content.Size() - t.env.Skip
@@ -70,6 +70,27 @@ func (t *Transaction) Finish(ctx context.Context) Answer {
 	}
 	t.env.Rcpts = append(t.env.Rcpts, held...)
 	return t.commit(ctx, smtp.Reply{})
+}
+
+// draft is a content that plugins may put in the place of the one that came in.
+type draft struct {
+	store.BodyWriter
+	tx *Transaction
+}
+
+func (t *Transaction) draft(ctx context.Context, size int64) (message.Draft, error) {
+	body, err := t.body.Instead(ctx, size)
+	if err != nil {
+		return nil, err
+	}
+	return &draft{body, t}, nil
+}
+
+func (d *draft) Content() message.Content { return d.BodyWriter.Content() }
+
+func (d *draft) Use() {
+	d.tx.before = append(d.tx.before, d.tx.body) // something in the background may read it
+	d.tx.body = d.BodyWriter
 }
 
 // header reads the header, bounded, and puts on top what plugins added before it was there. It returns the reply if that

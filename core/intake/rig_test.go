@@ -23,14 +23,15 @@ import (
 // fakeQueue commits to a memory store and says what a test tells it to.
 type fakeQueue struct {
 	*memory.Store
-	health    store.Health
-	bodyErr   error
-	writeErr  error
-	commitErr error
-	outcomes  []message.Outcome
-	relayed   *message.Plan
-	committed *message.Envelope
-	open      atomic.Int64 // bodies not given back
+	health     store.Health
+	bodyErr    error
+	writeErr   error
+	insteadErr error
+	commitErr  error
+	outcomes   []message.Outcome
+	relayed    *message.Plan
+	committed  *message.Envelope
+	open       atomic.Int64 // bodies not given back
 }
 
 type fakeBody struct {
@@ -63,6 +64,18 @@ func (q *fakeQueue) Relay(_ context.Context, _ *hooks.Generation, env *message.E
 }
 
 func (q *fakeQueue) Health() store.Health { return q.health }
+
+func (b *fakeBody) Instead(ctx context.Context, hint int64) (store.BodyWriter, error) {
+	if b.q.insteadErr != nil {
+		return nil, b.q.insteadErr
+	}
+	w, err := b.BodyWriter.Instead(ctx, hint)
+	if err == nil {
+		b.q.open.Add(1)
+		w = &fakeBody{w, b.q, false}
+	}
+	return w, err
+}
 
 func (b *fakeBody) Write(p []byte) (int, error) {
 	if b.q.writeErr != nil {

@@ -16,15 +16,16 @@ import (
 
 // Transaction is one message on its way in. It belongs to one goroutine, and is over after Finish, Refuse or Drop.
 type Transaction struct {
-	in    *Intake
-	began time.Time
-	set   Settings
-	gen   *hooks.Generation
-	env   *message.Envelope
-	body  store.BodyWriter
-	call  hooks.Call
-	view  hooks.MessageView
-	rcpt  hooks.RcptView
+	in     *Intake
+	began  time.Time
+	set    Settings
+	gen    *hooks.Generation
+	env    *message.Envelope
+	body   store.BodyWriter
+	before []store.BodyWriter // contents that another took the place of
+	call   hooks.Call
+	view   hooks.MessageView
+	rcpt   hooks.RcptView
 
 	accepted int              // recipients that were answered 250
 	refused  int              // recipients that were not
@@ -236,7 +237,9 @@ const stageEnd = "intake"
 // The envelope may be the queue's by now: it is only read.
 func (t *Transaction) end(ctx context.Context, outcome string, reply smtp.Reply, by string) {
 	t.view.Abandon() // before the content goes, which it may read
-	t.body.Abort()
+	for _, body := range append(t.before, t.body) {
+		body.Abort()
+	}
 	t.gen.Release()
 	t.count(outcome, reply)
 	if t.left > 0 {

@@ -90,6 +90,16 @@ func (r *remote) got() []string {
 	return slices.Clone(r.sent)
 }
 
+// attempts takes what was attempted so far, sorted.
+func (r *remote) attempts() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	got := r.copies
+	r.copies = nil
+	slices.Sort(got)
+	return got
+}
+
 var (
 	later = message.Outcome{Result: message.Deferred, Host: "mx", Reply: smtp.NewReply(451, "4.2.0", "later")}
 	never = message.Outcome{Result: message.Failed, Host: "mx", Reply: smtp.NewReply(550, "5.1.1", "no such user")}

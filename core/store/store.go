@@ -78,6 +78,9 @@ type Cursor []byte
 type BodyWriter interface {
 	io.Writer
 	ID() ID // in a shard that this node owns
+	// Instead begins another content for the same message, with the same ID. Either of the two may be committed; both are to be
+	// aborted.
+	Instead(ctx context.Context, sizeHint int64) (BodyWriter, error)
 	// Content is what was written so far, complete and readable; nothing may be written afterwards. It is the writer's own
 	// holder, which Abort closes: Retain before handing it on.
 	Content() BodyReader

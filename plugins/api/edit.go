@@ -15,14 +15,19 @@ type Method struct {
 	hooks.Method
 	Object string
 	Shape  []Arg
-	edit   func(c *hooks.Call, o any, a []any) error // nil: it reads, which engines do in ways of their own
+	edit   func(c *hooks.Call, o any, a []any) error // nil: it reads, or takes a function, which engines do in ways of their own
 }
 
 // Edits tells whether the method edits, so that Do carries it out.
 func (m *Method) Edits() bool { return m.edit != nil }
 
-// Edit is the number of the edit in the WASM ABI; -1 for a method that reads.
-func (m *Method) Edit() int { return slices.Index(hooks.Edits(), m.Name) }
+// Edit is the number of the edit in the WASM ABI; -1 for a method that reads, or takes a function.
+func (m *Method) Edit() int {
+	if m.edit == nil {
+		return -1
+	}
+	return slices.Index(hooks.Edits(), m.Name)
+}
 
 // Usage is how the method is called: "add_header(name: string, text: string)".
 func (m *Method) Usage() string {

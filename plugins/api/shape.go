@@ -37,6 +37,7 @@ type Arg struct {
 	Type     Type
 	Words    []string // the only texts that it may be; nil = any
 	Of       []Arg    // of Named
+	Form     string   // of Function: its own arguments and result
 	Optional bool
 	Doc      string
 }
@@ -134,7 +135,7 @@ func (a *Arg) parse(typ string) error {
 	case typ == "string|string[]", typ == "string[]":
 		a.Type = Texts
 	case strings.HasPrefix(typ, "fun("):
-		a.Type = Function
+		a.Type, a.Form = Function, typ
 	case strings.HasPrefix(typ, `"`):
 		for word := range strings.SplitSeq(typ, "|") {
 			a.Words = append(a.Words, strings.Trim(word, `"`))

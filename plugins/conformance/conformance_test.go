@@ -267,7 +267,7 @@ func TestEverythingHasACase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := map[string]bool{"method message.header": true, "method message.headers": true, "method content.read": true, "method content.chunks": true}
+	seen := map[string]bool{"method message.header": true, "method message.headers": true, "method content.read": true, "method content.chunks": true, "method message.rewrite": true}
 	var verdict func(v map[string]any)
 	verdict = func(v map[string]any) {
 		for key := range v {

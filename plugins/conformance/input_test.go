@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -8,19 +9,12 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/message/messagetest"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
 )
 
 const letter = "Subject: one\r\nX-A: 1\r\nX-A: 2\r\n folded\r\n\r\nbody\r\n"
-
-type memory string
-
-func (m memory) ReadAt(p []byte, off int64) (int, error) {
-	return strings.NewReader(string(m)).ReadAt(p, off)
-}
-func (m memory) Size() int64   { return int64(len(m)) }
-func (m memory) Bytes() []byte { return []byte(m) }
 
 func address(t *testing.T, s string) smtp.Address {
 	t.Helper()
@@ -50,6 +44,7 @@ func after(t *testing.T, c *hooks.Call) string {
 		for _, f := range h.Fields("") {
 			b.Write(f.Raw)
 		}
+		fmt.Fprint(&b, m.Content)
 	}
 	return b.String()
 }
@@ -82,7 +77,8 @@ func input(t *testing.T, s hooks.Stage, bare bool) *hooks.Call {
 	}
 	c := &hooks.Call{Stage: s, Session: sess}
 	if s >= hooks.Data && !bare {
-		view.Content = memory(letter)
+		view.Content, view.MaxSize = messagetest.Text(letter), 1<<20
+		view.Draft = func(context.Context, int64) (message.Draft, error) { return &messagetest.Draft{}, nil }
 	}
 	switch s.Scope() {
 	case hooks.ScopeLogin:

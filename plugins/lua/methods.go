@@ -10,12 +10,13 @@ import (
 	"github.com/stagepost/stagepost/plugins/api"
 )
 
-// reading are the methods that read, by object and name. Arguments begin at register 2.
-var reading = map[string]func(L *glua.LState, b *binding, o any) int{
+// bound are the methods that read, or take a function, by object and name. Arguments begin at register 2.
+var bound = map[string]func(L *glua.LState, b *binding, o any) int{
 	"message.header":  messageHeader,
 	"message.headers": messageHeaders,
 	"content.read":    contentRead,
 	"content.chunks":  contentChunks,
+	"message.rewrite": messageRewrite,
 }
 
 func method(fn func(L *glua.LState, b *binding, o any) int) Method {
@@ -114,6 +115,39 @@ func readContent(L *glua.LState, b *binding, c message.Content, off int64, n int
 		must(L, err)
 	}
 	return glua.LString(buf)
+}
+
+// messageRewrite gives the body to a function, piece by piece. What ends it early, though the plugin may catch that, leaves the
+// message as it was.
+func messageRewrite(L *glua.LState, b *binding, o any) int {
+	fn := L.CheckFunction(2)
+	w, err := b.call.Rewrite()
+	must(L, err)
+	ended := false
+	defer func() {
+		if !ended {
+			b.call.Unwrite()
+		}
+	}()
+	c := o.(*hooks.MessageView).Content
+	for off, last := w.From(), false; !last; {
+		chunk := readContent(L, b, c, off, chunkSize)
+		off += int64(len(chunk))
+		last = off >= c.Size()
+		switch piece := call1(L, fn, chunk, glua.LBool(last)).(type) {
+		case *glua.LNilType:
+		case glua.LString:
+			b.waits() // the disk may make it wait
+			_, err = io.WriteString(w, string(piece))
+			must(L, err)
+			b.in.budget.Step(L, len(piece)/256)
+		default:
+			L.RaiseError("rewrite: the function returned a %s; it returns a string, or nothing", piece.Type())
+		}
+	}
+	must(L, w.Close())
+	ended = true
+	return 0
 }
 
 func contentRead(L *glua.LState, b *binding, o any) int {

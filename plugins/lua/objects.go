@@ -56,15 +56,15 @@ func newTypes(a *api.API) *types {
 		for _, f := range o.Fields {
 			fields[f.Name] = t.getter(f)
 		}
-		methods := map[string]Method{}
+		own := map[string]Method{}
 		for _, m := range o.Methods {
 			if m := a.Method(o.Name, m.Name); m.Edits() {
-				methods[m.Name] = edit(m)
+				own[m.Name] = edit(m)
 			} else {
-				methods[m.Name] = method(reading[o.Name+"."+m.Name])
+				own[m.Name] = method(bound[o.Name+"."+m.Name])
 			}
 		}
-		t.objects[o.Name] = NewType(o.Name, fields, methods, setters)
+		t.objects[o.Name] = NewType(o.Name, fields, own, setters)
 	}
 	for scope := range t.scopes {
 		t.scopes[scope] = t.objects[hooks.Scope(scope).Object()]

@@ -23,7 +23,7 @@ func loadPlugin(t testing.TB, src string, settings map[string]any) (*Plugin, err
 	t.Helper()
 	if !strings.HasPrefix(strings.TrimSpace(src), "plugin") {
 		src = `plugin { id = "p", version = "1.0.0", api = 0, description = "test",
-  needs = { kv = "own", read = "body", edit = {"headers", "sender", "rcpts"}, relay = true, route = {"mx", "*:25"} } }
+  needs = { kv = "own", read = "body", edit = {"headers", "sender", "rcpts", "body"}, relay = true, route = {"mx", "*:25"} } }
 ` + src
 	}
 	man, img, err := Open(Files{Main: "p.lua", Texts: map[string][]byte{"p.lua": []byte(src)}, Path: func(f string) string { return "plugins/" + f }})
@@ -138,7 +138,7 @@ func TestEveryFieldAndMethodIsBound(t *testing.T) {
 			t.Errorf("%s: %+v", o.Name, rec.steps)
 		}
 	}
-	for name := range reading {
+	for name := range bound {
 		if !slices.Contains(methods, name) {
 			t.Errorf("the method %s is bound but not declared", name)
 		}

@@ -243,9 +243,6 @@ func TestHeaderAndContent(t *testing.T) {
 				t.Errorf("content_read(%d, %d) = %d, want %d", tt.content, tt.off, n, tt.want)
 			}
 		}
-		if n := int32(g.in.contentEmit([]uint64{0, 0})); n != ErrAbsent {
-			t.Error(n)
-		}
 		if got := g.field("content.size", 0); got != int64(38) {
 			t.Error(got)
 		}

@@ -211,6 +211,8 @@ func (in *instance) edit(a []uint64) uint64 {
 	}
 	if op == editFact {
 		err = in.fact(v, arg)
+	} else if edits[op] == "rewrite" && o.Name == "message" {
+		err = in.rewrite(arg)
 	} else if m := in.plugin.tables.api.Method(o.Name, edits[op]); m != nil && m.Edits() {
 		args, ok := arg.([]any)
 		if !ok || len(m.Shape) == 1 { // where a method takes one argument, that is all there is
@@ -224,6 +226,23 @@ func (in *instance) edit(a []uint64) uint64 {
 		return in.refuse(ErrRefused, err.Error())
 	}
 	return 0
+}
+
+// rewrite begins or ends a new body; content_emit writes it.
+func (in *instance) rewrite(arg any) error {
+	in.waits() // the disk may make it wait
+	defer in.waited()
+	switch w := in.call.Rewriting(); {
+	case arg == "begin":
+		_, err := in.call.Rewrite()
+		return err
+	case arg != "end":
+		return fmt.Errorf(`rewrite takes "begin" or "end"`)
+	case w == nil:
+		return fmt.Errorf("rewrite: nothing was begun")
+	default:
+		return w.Close()
+	}
 }
 
 // editFact is the number of the one edit that is no method.

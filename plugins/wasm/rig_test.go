@@ -72,7 +72,7 @@ id = "p"
 version = "1.0.0"
 api = 0
 description = "test"
-needs = { kv = "own", read = "body", edit = ["headers", "sender", "rcpts"], relay = true, route = ["mx", "*:25"] }
+needs = { kv = "own", read = "body", edit = ["headers", "sender", "rcpts", "body"], relay = true, route = ["mx", "*:25"] }
 config.word = { type = "string", default = "hello" }
 config.boxes = { type = "map", default = { a = "b" } }
 [hook.connect]

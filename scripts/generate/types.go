@@ -92,6 +92,8 @@ func argType(a api.Arg) (string, error) {
 		return "string|string[]", nil
 	case api.Address:
 		return addressLike, nil
+	case api.Function:
+		return a.Form, nil
 	case api.Addresses:
 		return addressLike + "|" + addressLike + "[]", nil
 	}

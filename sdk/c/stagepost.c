@@ -588,6 +588,22 @@ sp_error sp_content_read(sp_content content, int64_t offset, void *buf, uint32_t
   return stagepost_content_read(0, offset, buf, room);
 }
 
+sp_error sp_message_rewrite(sp_message message, sp_text (*piece)(sp_text chunk, int last, void *arg), void *arg) {
+  const uint32_t room = 64 << 10;
+  int64_t off = sp_message_body_start(message), size = sp_content_size(sp_message_content(message));
+  sp_error n = sp_edit(SP_EDIT_REWRITE, SP_OBJECT_MESSAGE, 0, sp_of_text(SP("begin")));
+  char *buf = n < 0 ? 0 : (char *)take(room);
+  for (int last = 0; n >= 0 && !last;) {
+    if ((n = stagepost_content_read(0, off, buf, room)) < 0) break;
+    off += n;
+    last = off >= size;
+    sp_text out = piece((sp_text){buf, (uint32_t)n}, last, arg);
+    for (uint32_t at = 0; n >= 0 && at < out.len; at += 1 << 20)
+      n = stagepost_content_emit(out.ptr + at, out.len - at < 1 << 20 ? out.len - at : 1 << 20);
+  }
+  return n < 0 ? n : sp_edit(SP_EDIT_REWRITE, SP_OBJECT_MESSAGE, 0, sp_of_text(SP("end")));
+}
+
 // --- what the server calls -------------------------------------------------------------------------------------------
 
 int32_t stagepost_abi(void);

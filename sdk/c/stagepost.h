@@ -64,6 +64,9 @@ SP_IMPORT("header") int32_t stagepost_header(const void *name, uint32_t name_len
 // read = "body", and works from data on. Each byte of the message adds 32 steps to what the call may use, once.
 SP_IMPORT("content_read") int32_t stagepost_content_read(uint32_t content, int64_t offset, void *buf, uint32_t room);
 
+// Writes len bytes, at most 1 MiB, to the new body that the edit rewrite began with "begin" and that it ends with "end".
+SP_IMPORT("content_emit") int32_t stagepost_content_emit(const void *ptr, uint32_t len);
+
 // Stages an edit with its argument in CBOR, at most 256 KiB. Edits count only if the handler returns without error. What each takes
 // stands in the manual page wasm. SP_ERR_REFUSED: not at this stage, not granted, or not well formed.
 SP_IMPORT("edit") int32_t stagepost_edit(uint32_t edit, uint32_t object, uint32_t index, const void *ptr, uint32_t len);
@@ -237,6 +240,10 @@ sp_error sp_message_headers(sp_message message, uint32_t n, sp_header *field);
 // Reads at most room bytes of the message, and at most 1 MiB, into buf: their number, 0 at the end, or an error. From data on; needs
 // read = "body".
 sp_error sp_content_read(sp_content content, int64_t offset, void *buf, uint32_t room);
+
+// Gives the message another body: what piece returns for each piece of the old one, of at most 64 KiB; last is 1 for the last. It works
+// at data, once in a handler, and counts when that returns without giving up; needs edit = ["body"] and read = "body".
+sp_error sp_message_rewrite(sp_message message, sp_text (*piece)(sp_text chunk, int last, void *arg), void *arg);
 
 // What a plugin handles; a stage that plugin.toml has and the code does not is an error. load may check the settings.
 //

@@ -41,6 +41,7 @@ enum {
   SP_EDIT_ADD_RCPT = 5,
   SP_EDIT_RENAME = 6,
   SP_EDIT_SCHEDULE = 7,
+  SP_EDIT_REWRITE = 8,
 };
 enum {
   SP_LEVEL_DEBUG = 0,
@@ -102,6 +103,7 @@ enum {
   SP_FIELD_MESSAGE_FACTS = 8,
   SP_FIELD_MESSAGE_MY = 9,
   SP_FIELD_MESSAGE_CONTENT = 10,
+  SP_FIELD_MESSAGE_BODY_START = 11,
   SP_FIELD_RCPT_MESSAGE = 0,
   SP_FIELD_RCPT_ADDRESS = 1,
   SP_FIELD_RCPT_ORIGINAL = 2,
@@ -300,6 +302,8 @@ static inline sp_content sp_message_content(sp_message o) {
   (void)o;
   return (sp_content){0};
 }
+// Where in content the body begins, behind the header and its empty line; 0 before data.
+static inline int64_t sp_message_body_start(sp_message o) { (void)o; return sp_as_int(sp_field(SP_OBJECT_MESSAGE, 0, SP_FIELD_MESSAGE_BODY_START), 0); }
 // put a field on top, below our Received. Works at mail, rcpt, data, queue; needs edit headers.
 static inline sp_error sp_message_add_header(sp_message o, sp_text name, sp_text text) {
   (void)o; return sp_edit(SP_EDIT_ADD_HEADER, SP_OBJECT_MESSAGE, 0, SP_OF_LIST(sp_of_text(name), sp_of_text(text)));
@@ -650,6 +654,15 @@ static inline sp_error sp_throttle_take(sp_text key, sp_text rate, sp_value n, s
 // shows it.
 static inline sp_error sp_metric_count(sp_text name, sp_value n) {
   return sp_call(SP("metric.count"), (const sp_value[]){sp_of_text(name), n}, 2, NULL);
+}
+
+// lookup: Finds values in the operator's tables, and in settings that are lists or tables. What a table holds may be text, or
+// true for a key without a value; upper and lower case of keys are the same.
+// lookup(name, key) -> any: The value of the key in [lookup.NAME], or nil; needs lookup = {"NAME"}. With "config.SETTING" for a
+// name it is that of the key in the plugin's own setting: of a table the value, of a list true if the key is in it, and where the
+// operator wrote "lookup:NAME" instead, what is in that lookup; this needs nothing.
+static inline sp_error sp_lookup(sp_text name, sp_text key, sp_value *result) {
+  return sp_call(SP("lookup"), (const sp_value[]){sp_of_text(name), sp_of_text(key)}, 2, result);
 }
 
 // now: The time.

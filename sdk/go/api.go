@@ -42,6 +42,7 @@ const (
 	editAddRcpt      = 5
 	editRename       = 6
 	editSchedule     = 7
+	editRewrite      = 8
 )
 
 var editNames = [...]string{
@@ -53,6 +54,7 @@ var editNames = [...]string{
 	"add_rcpt",
 	"rename",
 	"schedule",
+	"rewrite",
 }
 
 var stageNames = [...]string{
@@ -98,7 +100,7 @@ func Numbers() NumberTable {
 		Fields: map[string][]string{
 			"session":  {"id", "role", "listener", "origin", "ip", "port", "local_ip", "local_port", "helo", "esmtp", "user", "groups", "early", "errors", "history", "facts", "my"},
 			"login":    {"session", "mechanism", "name", "kind", "password", "token"},
-			"message":  {"id", "key", "session", "sender", "params", "size", "tenant", "rcpts", "facts", "my", "content"},
+			"message":  {"id", "key", "session", "sender", "params", "size", "tenant", "rcpts", "facts", "my", "content", "body_start"},
 			"rcpt":     {"message", "address", "original", "params", "class", "key", "facts", "my", "attempts", "first_try", "last"},
 			"delivery": {"message", "rcpts", "plan", "number"},
 			"address":  {"text", "mailbox", "domain"},
@@ -728,12 +730,17 @@ func (m Message) My() (v Facts) {
 	return Facts{objectMessage, m.index, 9, true}
 }
 
-// Content: the bytes as the client sent them; from data on.
+// Content: the bytes as the client sent them, or as plugins rewrote them; from data on.
 func (m Message) Content() (v *Content) {
 	if _, ok := field(objectContent, 0, 0); !ok {
 		return nil
 	}
 	return new(Content{})
+}
+
+// BodyStart: where in content the body begins, behind the header and its empty line; 0 before data.
+func (m Message) BodyStart() (v int) {
+	return intField(objectMessage, m.index, 11)
 }
 
 // AddHeader: put a field on top, below our Received. It works at mail, rcpt, data, queue. Needs edit = {"headers"}.
@@ -1312,4 +1319,16 @@ type metricService struct{}
 func (metricService) Count(name string, n ...int) (err error) {
 	_, err = call("metric.count", name, first(n))
 	return err
+}
+
+// Lookup: The value of the key in [lookup.NAME], or nil; needs lookup = {"NAME"}. With "config.SETTING" for a name it
+// is that of the key in the plugin's own setting: of a table the value, of a list true if the key is in it, and where
+// the operator wrote "lookup:NAME" instead, what is in that lookup; this needs nothing.
+func Lookup(name string, key string) (v1 any, err error) {
+	r, err := call("lookup", name, key)
+	if err != nil {
+		return v1, err
+	}
+	v1 = r.Value()
+	return v1, r.Err()
 }

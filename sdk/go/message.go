@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/stagepost/stagepost/sdk/go/internal/abi"
+	"github.com/stagepost/stagepost/sdk/go/internal/cbor"
 )
 
 // Header is the value of the first field of that name, unfolded; "" and false if there is none. It is there from data on.
@@ -60,6 +61,34 @@ func headerField(name string, n int) ([]byte, bool) {
 		refuse(&Error{"header", int(size)})
 	}
 	return room[:size], true
+}
+
+// Rewrite gives the message another body: what f returns for each piece of the old one, of at most 64 KiB; last is true for the last.
+// A piece is overwritten by the next. It works at data, once in a handler, and counts when that returns without giving up. Needs
+// edit = ["body"] and read = "body".
+func (m Message) Rewrite(f func(chunk []byte, last bool) []byte) {
+	edit(editRewrite, objectMessage, m.index, cbor.AppendText(nil, "begin"))
+	content := m.Content()
+	if content == nil {
+		return
+	}
+	buf := make([]byte, 64<<10)
+	for off, last := int64(m.BodyStart()), false; !last; {
+		n, err := content.ReadAt(buf, off)
+		if err != nil && err != io.EOF {
+			refuse(err)
+		}
+		off += int64(n)
+		last = off >= int64(content.Size())
+		for piece := f(buf[:n:n], last); len(piece) > 0; {
+			part := piece[:min(len(piece), 1<<20)]
+			if n := abi.ContentEmit(part); n < 0 {
+				refuse(&Error{"content_emit", int(n)})
+			}
+			piece = piece[len(part):]
+		}
+	}
+	edit(editRewrite, objectMessage, m.index, cbor.AppendText(nil, "end"))
 }
 
 // ReadAt reads from the content; it implements [io.ReaderAt].

@@ -29,7 +29,8 @@ var errComplete = errors.New("store: content is complete, nothing can be written
 type writer struct {
 	store *Store
 	ctx   context.Context
-	id    store.ID
+	id    store.ID // of the message
+	name  store.ID // of the file, if there is one; the id unless the content takes another's place
 
 	buf   []byte
 	class int // of buf in bufferSizes
@@ -48,7 +49,22 @@ func (s *Store) Body(ctx context.Context, sizeHint int64) (store.BodyWriter, err
 		return nil, err
 	}
 	defer s.gate.leave()
-	w := &writer{store: s, ctx: ctx, id: s.ids.Next()}
+	id := s.ids.Next()
+	return s.body(ctx, id, id, sizeHint)
+}
+
+// Instead implements store.BodyWriter. The file has a name of its own, so neither content is ever in the other's way.
+func (w *writer) Instead(ctx context.Context, sizeHint int64) (store.BodyWriter, error) {
+	s := w.store
+	if err := s.gate.enter(); err != nil {
+		return nil, err
+	}
+	defer s.gate.leave()
+	return s.body(ctx, w.id, s.ids.Next(), sizeHint)
+}
+
+func (s *Store) body(ctx context.Context, id, name store.ID, sizeHint int64) (*writer, error) {
+	w := &writer{store: s, ctx: ctx, id: id, name: name}
 	for w.class < len(bufferSizes)-1 && int64(bufferSizes[w.class]) < sizeHint {
 		w.class++
 	}
@@ -113,12 +129,12 @@ func (w *writer) grow() error {
 // flush writes what is in the buffer to the file, which it makes the first time.
 func (w *writer) flush() error {
 	if w.file == nil {
-		f, err := w.store.createFile(w.id)
+		f, err := w.store.createFile(w.name)
 		if err != nil {
 			return beforeCommit("creating the body file", err)
 		}
 		w.file = f
-		w.store.files.hold(w.id)
+		w.store.files.hold(w.name)
 	}
 	offset := w.size - int64(len(w.buf))
 	if _, err := w.file.WriteAt(w.buf, fileHeader+offset); err != nil {
@@ -143,10 +159,10 @@ func (w *writer) complete() *reader {
 	if w.own != nil {
 		return w.own
 	}
-	c := &content{store: w.store, id: w.id, size: w.size}
+	c := &content{store: w.store, name: w.name, size: w.size}
 	if w.file != nil && w.err == nil {
 		if w.err = w.flush(); w.err == nil {
-			if _, err := w.file.WriteAt(appendFileHeader(nil, w.id, w.size, w.crc), 0); err != nil {
+			if _, err := w.file.WriteAt(appendFileHeader(nil, w.id, w.name != w.id, w.size, w.crc), 0); err != nil {
 				w.err = beforeCommit("writing the body file", err)
 			}
 		}

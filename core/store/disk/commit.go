@@ -51,6 +51,9 @@ func (s *Store) Commit(ctx context.Context, env *message.Envelope, body store.Bo
 
 	batch := s.db.NewBatch()
 	p := place{inFile: c.file != nil, size: w.size, crc: w.crc, rcpts: len(env.Rcpts)}
+	if p.inFile && w.name != w.id {
+		p.file = w.name
+	}
 	op := batch.SetDeferred(1+idLen, recordLen(p, rec))
 	copy(op.Key, idKey(keyMessage, env.ID))
 	putRecord(op.Value[:0], p, rec)

@@ -13,7 +13,7 @@ import (
 // content is a complete content with its holders. The last one to close frees the buffer or the file.
 type content struct {
 	store   *Store
-	id      store.ID
+	name    store.ID // of the file
 	size    int64
 	err     error // what makes it incomplete
 	holders atomic.Int32
@@ -85,8 +85,8 @@ func (r *reader) Close() error {
 	}
 	err := c.file.Close()
 	if !c.kept.Load() {
-		c.store.files.forget(c.id)
+		c.store.files.forget(c.name)
 	}
-	c.store.files.release(c.id)
+	c.store.files.release(c.name)
 	return err
 }

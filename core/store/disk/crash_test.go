@@ -103,6 +103,17 @@ func (d *diary) work(t *testing.T, s *Store, rng *rand.Rand, stop <-chan struct{
 			t.Error(err)
 			return
 		}
+		first := b
+		if rng.IntN(4) == 0 { // another content takes its place
+			first.Write(crashContent[:rng.IntN(2*maxInline)])
+			if b, err = first.Instead(ctx, 0); err != nil {
+				t.Error(err)
+				return
+			}
+			if rng.IntN(2) == 0 { // and the first goes early, or late
+				first.Abort()
+			}
+		}
 		content := binary.BigEndian.AppendUint64(nil, rng.Uint64())
 		content = append(content, crashContent[:size]...)
 		if _, err := b.Write(content); err != nil {
@@ -120,6 +131,7 @@ func (d *diary) work(t *testing.T, s *Store, rng *rand.Rand, stop <-chan struct{
 			mine = append(mine, own)
 		}
 		b.Abort()
+		first.Abort()
 	}
 }
 
@@ -216,12 +228,22 @@ func orphans(t *testing.T, s *Store, fs vfs.FS) (n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	items, _, err := s.Scan(ctx, nil, 100_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[store.ID]bool{}
+	for _, it := range items {
+		if p, _, _ := s.place(it.Envelope.ID); p.inFile {
+			used[p.name(it.Envelope.ID)] = true
+		}
+	}
 	for _, name := range names {
 		id, err := message.ParseID(name)
 		if err != nil {
 			t.Fatalf("file %s", name)
 		}
-		if _, exists, _ := s.place(id); !exists {
+		if !used[id] {
 			n++
 		}
 	}

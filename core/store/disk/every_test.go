@@ -42,6 +42,18 @@ func live(s *Store, told func(answered)) {
 		a := answered{id: b.ID(), content: content, err: store.ErrUnknown}
 		env := envelope(a.id)
 		told(a)
+		if i%4 == 1 { // a content that takes another's place
+			b.Write(content[:len(content)/2])
+			w, err := b.Instead(ctx, 0)
+			if err != nil {
+				b.Abort()
+				a.err = err
+				told(a)
+				continue
+			}
+			b.Abort()
+			b = w
+		}
 		if _, err := b.Write(content); err != nil {
 			a.err = err
 		} else {

@@ -17,7 +17,8 @@ import (
 )
 
 // A body file starts with a header that names its message, so that a stale or torn file is never sent as something else:
-// magic, id, two bytes 0, length of the content (u64), CRC-32C of the content (u32), all big-endian.
+// magic, id, two bytes that are 1 in a content that took another's place and so is not called by the id, else 0, length of the
+// content (u64), CRC-32C of the content (u32), all big-endian.
 const (
 	fileHeader = 32
 	fileMagic  = "spbody\x00\x01"
@@ -26,18 +27,21 @@ const (
 // writeBody tells Pebble's disk statistics what these writes are.
 const writeBody vfs.DiskWriteCategory = "stagepost-body"
 
-func appendFileHeader(b []byte, id store.ID, size int64, crc uint32) []byte {
+func appendFileHeader(b []byte, id store.ID, instead bool, size int64, crc uint32) []byte {
 	b = append(b, fileMagic...)
 	b = append(b, id[:]...)
 	b = append(b, 0, 0)
+	if instead {
+		b[len(b)-1] = 1
+	}
 	b = binary.BigEndian.AppendUint64(b, uint64(size))
 	return binary.BigEndian.AppendUint32(b, crc)
 }
 
-func (s *Store) bodyPath(id store.ID) string { return s.path(bodyFolder, id.String()) }
+func (s *Store) bodyPath(name store.ID) string { return s.path(bodyFolder, name.String()) }
 
-func (s *Store) createFile(id store.ID) (vfs.File, error) {
-	name := s.bodyPath(id)
+func (s *Store) createFile(file store.ID) (vfs.File, error) {
+	name := s.bodyPath(file)
 	f, err := s.fs.OpenReadWrite(name, writeBody)
 	if err == nil && s.opts.FS == nil {
 		if err = os.Chmod(name, 0o600); err != nil {
@@ -50,7 +54,7 @@ func (s *Store) createFile(id store.ID) (vfs.File, error) {
 
 // openFile opens the body file of a message and reads all of it once: what is damaged must be known before a byte is sent.
 func (s *Store) openFile(id store.ID, p place) (vfs.File, error) {
-	f, err := s.fs.Open(s.bodyPath(id), vfs.SequentialReadsOption)
+	f, err := s.fs.Open(s.bodyPath(p.name(id)), vfs.SequentialReadsOption)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("%w: message %s: its file is gone", store.ErrDamaged, id)
@@ -76,7 +80,7 @@ func checkFile(f vfs.File, id store.ID, p place) error {
 	if _, err := io.ReadFull(f, header); err != nil {
 		return err
 	}
-	if string(header) != string(appendFileHeader(nil, id, p.size, p.crc)) {
+	if string(header) != string(appendFileHeader(nil, id, p.name(id) != id, p.size, p.crc)) {
 		return errors.New("its file begins with another header")
 	}
 	sum := crc32.New(castagnoli)
@@ -89,20 +93,25 @@ func checkFile(f vfs.File, id store.ID, p place) error {
 	return nil
 }
 
-// ownFile tells whether a body file was written by a store for that message, as far as it came: the header is written last.
-func (s *Store) ownFile(id store.ID) bool {
-	f, err := s.fs.Open(s.bodyPath(id))
+// ownerOf finds the message that a body file was written for; own tells whether a store wrote it under that name, as far as it came:
+// the header is written last, and what has none is nobody's.
+func (s *Store) ownerOf(name store.ID) (owner store.ID, own bool) {
+	f, err := s.fs.Open(s.bodyPath(name))
 	if err != nil {
-		return false
+		return name, false
 	}
 	defer f.Close()
-	have := make([]byte, len(fileMagic)+len(id))
+	const idEnd = len(fileMagic) + idLen
+	have := make([]byte, idEnd+2)
 	n, err := f.ReadAt(have, 0)
 	if err != nil && err != io.EOF {
-		return false
+		return name, false
+	}
+	if n == len(have) && string(have[:len(fileMagic)]) == fileMagic && have[idEnd+1] == 1 {
+		return store.ID(have[len(fileMagic):idEnd]), true
 	}
 	have = have[:n]
-	return bytes.HasPrefix(append([]byte(fileMagic), id[:]...), have) || len(bytes.Trim(have, "\x00")) == 0
+	return name, bytes.HasPrefix(appendFileHeader(nil, name, false, 0, 0), have) || len(bytes.Trim(have, "\x00")) == 0
 }
 
 // groupSync lets callers that come while a sync is under way share the next one.

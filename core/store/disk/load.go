@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/store"
@@ -108,16 +109,15 @@ func (s *Store) Open(_ context.Context, id store.ID) (store.BodyReader, error) {
 		return nil, err
 	}
 	defer s.gate.leave()
-	s.files.hold(id) // before the record is read: from now on a file that it names stays
+	s.files.hold(id) // before the record is read: from now on a file of that name stays
 	c, err := s.openContent(id)
-	if err != nil {
+	if err != nil || c.file == nil || c.name != id {
 		s.files.release(id)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if c.file == nil {
-		s.files.release(id)
-	}
-	c.store, c.id = s, id
+	c.store = s
 	c.kept.Store(true)
 	c.holders.Store(1)
 	return &reader{content: c}, nil
@@ -134,13 +134,28 @@ func (s *Store) openContent(id store.ID) (*content, error) {
 		return nil, damaged(id, err)
 	}
 	if p.inFile {
-		f, err := s.openFile(id, p)
-		if errors.Is(err, store.ErrDamaged) {
-			if _, exists, _ := s.place(id); !exists { // settled while we looked
-				return nil, store.ErrNotFound
-			}
+		var f vfs.File
+		name, exists, err := p.name(id), true, error(nil)
+		if name != id { // the message may be settled before the hold, so it is looked for once more
+			s.files.hold(name)
+			_, exists, err = s.place(id)
 		}
-		return &content{size: p.size, file: f}, err
+		if err == nil && exists {
+			f, err = s.openFile(id, p)
+		}
+		if errors.Is(err, store.ErrDamaged) {
+			_, exists, _ = s.place(id)
+		}
+		if err == nil && exists {
+			return &content{size: p.size, file: f, name: name}, nil
+		}
+		if name != id {
+			s.files.release(name)
+		}
+		if !exists { // settled while we looked
+			err = store.ErrNotFound
+		}
+		return nil, err
 	}
 	v, closer, err = s.db.Get(idKey(keyContent, id))
 	if err != nil {

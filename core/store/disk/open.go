@@ -233,13 +233,14 @@ func (s *Store) sortFolder() error {
 		if bytes.Compare(id[:], newest[:]) > 0 {
 			newest = id
 		}
-		p, exists, err := s.place(id)
+		owner, own := s.ownerOf(id)
+		used, err := s.usesFile(id, owner)
 		if err != nil {
 			return err
 		}
 		switch {
-		case exists && p.inFile:
-		case id.Time().Before(s.created.Truncate(time.Millisecond)) || !s.ownFile(id):
+		case used:
+		case id.Time().Before(s.created.Truncate(time.Millisecond)) || !own:
 			strange = append(strange, s.path(bodyFolder, name))
 		default:
 			s.reaper.add(id)
@@ -257,6 +258,21 @@ func (s *Store) sortFolder() error {
 	s.report(strange)
 	s.ids = message.NewIDs(s.now, 0, newest)
 	return nil
+}
+
+// usesFile tells whether a message has its content in that file: the one that it is called by, or the one that its header names. Where a
+// record cannot be read, it may.
+func (s *Store) usesFile(name, owner store.ID) (bool, error) {
+	for _, id := range []store.ID{name, owner} {
+		p, exists, err := s.place(id)
+		if err != nil {
+			return false, err
+		}
+		if exists && (p.damaged || p.inFile && p.name(id) == name) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func (s *Store) countMessages() (newest store.ID, err error) {

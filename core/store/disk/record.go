@@ -24,7 +24,18 @@ type place struct {
 	inFile bool
 	size   int64
 	crc    uint32
-	rcpts  int // recipients of the message; 0 = not known
+	rcpts  int      // recipients of the message; 0 = not known
+	file   store.ID // what the file is called where it is not called by the message's id, being a content that took another's place
+
+	damaged bool // the record cannot be read
+}
+
+// name is what the file of a message is called.
+func (p *place) name(id store.ID) store.ID {
+	if p.file == (store.ID{}) {
+		return id
+	}
+	return p.file
 }
 
 const (
@@ -32,12 +43,17 @@ const (
 	placeSize
 	placeCRC
 	placeRcpts
-	placeEnvelope // last, so that the place is read without it
+	placeEnvelope
+	placeFile
 )
 
 // recordLen and putRecord write the value of an m key straight into a batch.
 func recordLen(p place, env []byte) int {
-	return 1 + protowire.SizeTag(placeInFile) + 1 + protowire.SizeTag(placeSize) + protowire.SizeVarint(uint64(p.size)) +
+	n := 0
+	if p.file != (store.ID{}) {
+		n = protowire.SizeTag(placeFile) + protowire.SizeBytes(idLen)
+	}
+	return n + 1 + protowire.SizeTag(placeInFile) + 1 + protowire.SizeTag(placeSize) + protowire.SizeVarint(uint64(p.size)) +
 		protowire.SizeTag(placeCRC) + 4 + protowire.SizeTag(placeRcpts) + protowire.SizeVarint(uint64(p.rcpts)) + protowire.SizeTag(placeEnvelope) + protowire.SizeBytes(len(env))
 }
 
@@ -47,6 +63,9 @@ func putRecord(b []byte, p place, env []byte) []byte {
 	b = protowire.AppendVarint(protowire.AppendTag(b, placeSize, protowire.VarintType), uint64(p.size))
 	b = protowire.AppendFixed32(protowire.AppendTag(b, placeCRC, protowire.Fixed32Type), p.crc)
 	b = protowire.AppendVarint(protowire.AppendTag(b, placeRcpts, protowire.VarintType), uint64(p.rcpts))
+	if p.file != (store.ID{}) {
+		b = protowire.AppendBytes(protowire.AppendTag(b, placeFile, protowire.BytesType), p.file[:])
+	}
 	return protowire.AppendBytes(protowire.AppendTag(b, placeEnvelope, protowire.BytesType), env)
 }
 
@@ -62,6 +81,8 @@ func readRecord(b []byte) (p place, env []byte, err error) {
 			p.crc = uint32(v)
 		case placeRcpts:
 			p.rcpts = int(v)
+		case placeFile:
+			copy(p.file[:], raw)
 		case placeEnvelope:
 			env = raw
 		}

@@ -199,7 +199,7 @@ func (u *updating) settle(id store.ID, p place, exists, changed bool) error {
 	u.settled++
 	err := u.batch.Delete(idKey(keyMessage, id), nil)
 	if p.inFile {
-		u.files = append(u.files, id)
+		u.files = append(u.files, p.name(id))
 	}
 	if !p.inFile || p.rcpts == 0 { // where the record is damaged it may be either
 		err = errors.Join(err, u.batch.Delete(idKey(keyContent, id), nil))
@@ -268,13 +268,13 @@ func (s *Store) place(id store.ID) (p place, exists bool, err error) {
 	case errors.Is(err, pebble.ErrNotFound):
 		return p, false, nil
 	case pebble.IsCorruptionError(err):
-		return place{inFile: true}, true, nil
+		return place{inFile: true, damaged: true}, true, nil
 	case err != nil:
 		return p, false, err
 	}
 	defer closer.Close()
 	if p, _, err = readRecord(v); err != nil {
-		p = place{inFile: true}
+		p = place{inFile: true, damaged: true}
 	}
 	return p, true, nil
 }

@@ -41,6 +41,15 @@ func (s *Store) Body(ctx context.Context, _ int64) (store.BodyWriter, error) {
 
 func (b *body) ID() store.ID { return b.id }
 
+func (b *body) Instead(ctx context.Context, sizeHint int64) (store.BodyWriter, error) {
+	w, err := b.store.Body(ctx, sizeHint)
+	if err != nil {
+		return nil, err
+	}
+	w.(*body).id = b.id
+	return w, nil
+}
+
 func (b *body) Write(p []byte) (int, error) {
 	if b.own != nil {
 		return 0, errors.New("store: content is complete, nothing can be written to it")

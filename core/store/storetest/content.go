@@ -99,6 +99,65 @@ func testBodyWriter(t *testing.T, open Open) {
 	}
 }
 
+// testInstead commits a content that took another's place, in all combinations of small and large.
+func testInstead(t *testing.T, open Open) {
+	h := open(t, Setup{})
+	s := h.Store
+	const large = 70_000
+	kept := map[store.ID][]byte{}
+	for _, size := range [][2]int{{10, 20}, {10, large}, {large, 10}, {large, large + 1}} {
+		for _, early := range []bool{true, false} { // the first is aborted before the commit, or after
+			first, err := s.Body(ctx, 0)
+			check(t, err)
+			_, err = first.Write(filler(size[0], 1))
+			check(t, err)
+			if size[0] == large {
+				first.Content()
+			}
+			middle, err := first.Instead(ctx, 0)
+			check(t, err)
+			_, err = middle.Write(filler(large, 2))
+			check(t, err)
+			last, err := middle.Instead(ctx, int64(size[1]))
+			check(t, err)
+			middle.Abort()
+			if early {
+				first.Abort()
+			}
+			_, err = last.Write(filler(size[1], 3))
+			check(t, err)
+			if last.ID() != first.ID() {
+				t.Fatalf("%s took the place of %s", last.ID(), first.ID())
+			}
+			reader := last.Content().Retain()
+			check(t, s.Commit(ctx, &message.Envelope{ID: first.ID(), Arrived: base}, last))
+			last.Abort()
+			first.Abort()
+			hasContent(t, reader, filler(size[1], 3))
+			check(t, reader.Close())
+			kept[first.ID()] = filler(size[1], 3)
+		}
+	}
+	for id, content := range kept {
+		hasStored(t, s, id, content)
+	}
+	if h.Reopen != nil {
+		s = h.Reopen()
+	}
+	for id, content := range kept {
+		hasStored(t, s, id, content)
+		r, err := s.Open(ctx, id)
+		check(t, err)
+		stale, err := s.Update(ctx, nil, store.Change{ID: id, Settled: true, Del: []store.Entry{store.FirstEntry(&message.Envelope{ID: id, Arrived: base})}})
+		if err != nil || len(stale) > 0 {
+			t.Fatal(stale, err)
+		}
+		hasContent(t, r, content)
+		check(t, r.Close())
+		isGone(t, s, id)
+	}
+}
+
 func testBadCommit(t *testing.T, open Open) {
 	s, other := open(t, Setup{}).Store, open(t, Setup{}).Store
 	b, err := s.Body(ctx, 0)

@@ -46,6 +46,7 @@ func Run(t *testing.T, open Open) {
 		{"Envelope", testEnvelope},
 		{"BodyWriter", testBodyWriter},
 		{"BadCommit", testBadCommit},
+		{"Instead", testInstead},
 		{"ContentOutlivesMessage", testContentOutlivesMessage},
 		{"Budget", testBudget},
 		{"FirstEntry", testFirstEntry},

@@ -3,7 +3,7 @@ plugin {
   id = "every",
   version = "1.0.0",
   description = "has a hook at every stage",
-  needs = { dns = true, kv = "own", relay = true, read = "body", edit = { "headers", "sender", "rcpts" }, route = { "mx", "*" }, facts = { "other.*" } },
+  needs = { dns = true, kv = "own", relay = true, read = "body", edit = {"headers", "sender", "rcpts", "body"}, route = { "mx", "*" }, facts = { "other.*" } },
   config = {
     list = { type = "list", default = {}, doc = "Domains." },
     wait = { type = "duration", default = "0s", doc = "A delay." },
@@ -52,6 +52,12 @@ function on.data(m)
   m.my.size = m.content.size
   if m:header("Subject") == "hold" then return hold "it asks for it" end
   if m:header("Subject") == "error" then error("it asks for it") end
+  if m:header("Subject") == "rewrite" then
+    m:rewrite(function(chunk, last)
+      if chunk:find("broken") then error("half-way") end
+      return chunk:upper() .. (last and "the end" or "")
+    end)
+  end
   if m:header("Subject") == "each" then
     return each(function(r)
       r:add_header("X-For", r.address.mailbox)

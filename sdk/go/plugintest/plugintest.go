@@ -38,6 +38,7 @@ type Answer struct {
 	Verdict string         // "next", "reject" and so on; "error" if the handler gave up
 	Fields  map[string]any // of the verdict, by the names that they have in Lua
 	Edits   []Edit         // in order
+	Body    []byte         // what Rewrite wrote
 	Log     []string       // "info text"
 	Err     error          // why it gave up
 }
@@ -233,6 +234,11 @@ func (s *Server) ContentRead() ([]byte, int32) {
 		return nil, stagepost.ErrRefused
 	}
 	return s.Content, 0
+}
+
+func (s *Server) ContentEmit(data []byte) int32 {
+	s.got.Body = append(s.got.Body, data...)
+	return 0
 }
 
 func (s *Server) Edit(op, object, index int32, data []byte) int32 {

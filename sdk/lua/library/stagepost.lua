@@ -277,7 +277,8 @@ function each(answer) end
 ---@field rcpts stagepost.rcpt[] recipients accepted so far
 ---@field facts stagepost.facts facts by full name
 ---@field my stagepost.facts this plugin's own facts, by key
----@field content? stagepost.content the bytes as the client sent them; from data on
+---@field content? stagepost.content the bytes as the client sent them, or as plugins rewrote them; from data on
+---@field body_start integer where in content the body begins, behind the header and its empty line; 0 before data
 local message = {}
 
 ---value of the n-th (first) field of that name, unfolded.
@@ -315,6 +316,12 @@ function message:set_header(name, text) end
 ---@param name string
 ---@param n? integer
 function message:remove_header(name, n) end
+
+---a new body: what the function returns for each piece of the old one; needs read = "body", too.
+---
+---Works at data. Needs `edit = {"body"}`.
+---@param fn fun(chunk: string, last: boolean): string?
+function message:rewrite(fn) end
 
 ---another reverse-path; "" is the null one.
 ---

@@ -50,6 +50,7 @@ pub(crate) mod edit {
     pub const ADD_RCPT: u32 = 5;
     pub const RENAME: u32 = 6;
     pub const SCHEDULE: u32 = 7;
+    pub const REWRITE: u32 = 8;
 }
 
 /// Numbers of the interface.
@@ -123,6 +124,7 @@ pub(crate) mod field {
     pub const MESSAGE_FACTS: u32 = 8;
     pub const MESSAGE_MY: u32 = 9;
     pub const MESSAGE_CONTENT: u32 = 10;
+    pub const MESSAGE_BODY_START: u32 = 11;
     pub const RCPT_MESSAGE: u32 = 0;
     pub const RCPT_ADDRESS: u32 = 1;
     pub const RCPT_ORIGINAL: u32 = 2;
@@ -450,9 +452,14 @@ impl Message {
         host::edit(edit::FACT, object::MESSAGE, self.index, Value::List(vec![format!(".{name}").into(), value.into()]))
     }
 
-    /// The bytes as the client sent them; from data on.
+    /// The bytes as the client sent them, or as plugins rewrote them; from data on.
     pub fn content(&self) -> Content {
         Content::at(0)
+    }
+
+    /// Where in content the body begins, behind the header and its empty line; 0 before data.
+    pub fn body_start(&self) -> i64 {
+        host::field(object::MESSAGE, self.index, field::MESSAGE_BODY_START).int().unwrap_or(0)
     }
 
     /// put a field on top, below our Received. Works at mail, rcpt, data, queue; needs edit headers.
@@ -945,6 +952,13 @@ pub mod metric {
         host::call("metric.count", &[Value::of_text(name.as_ref()), n.into()])?;
         Ok(())
     }
+}
+
+/// lookup(name, key) -> any: The value of the key in \[lookup.NAME\], or nil; needs lookup = {"NAME"}. With "config.SETTING" for
+/// a name it is that of the key in the plugin's own setting: of a table the value, of a list true if the key is in it, and where
+/// the operator wrote "lookup:NAME" instead, what is in that lookup; this needs nothing.
+pub fn lookup(name: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Value> {
+    Ok(host::call("lookup", &[Value::of_text(name.as_ref()), Value::of_text(key.as_ref())])?)
 }
 
 /// now() -> number: Seconds since 1970, with fractions.

@@ -13,6 +13,7 @@ mod sys {
         pub fn field(object: u32, index: u32, field: u32, buf: *mut u8, room: u32) -> i32;
         pub fn header(name: *const u8, name_len: u32, n: u32, buf: *mut u8, room: u32) -> i32;
         pub fn content_read(content: u32, offset: i64, buf: *mut u8, room: u32) -> i32;
+        pub fn content_emit(ptr: *const u8, len: u32) -> i32;
         pub fn edit(edit: u32, object: u32, index: u32, ptr: *const u8, len: u32) -> i32;
         pub fn svc(name: *const u8, name_len: u32, args: *const u8, args_len: u32) -> i64;
         pub fn svc_read(handle: u32, offset: i64, buf: *mut u8, room: u32) -> i32;
@@ -33,6 +34,9 @@ mod sys {
         ABSENT
     }
     pub unsafe fn content_read(_: u32, _: i64, _: *mut u8, _: u32) -> i32 {
+        ABSENT
+    }
+    pub unsafe fn content_emit(_: *const u8, _: u32) -> i32 {
         ABSENT
     }
     pub unsafe fn edit(_: u32, _: u32, _: u32, _: *const u8, _: u32) -> i32 {
@@ -98,6 +102,16 @@ pub(crate) fn content_read(offset: u64, buf: &mut [u8]) -> Result<usize> {
         return Err(Error::code_of(n));
     }
     Ok(n as usize)
+}
+
+pub(crate) fn content_emit(bytes: &[u8]) -> Result<()> {
+    for part in bytes.chunks(1 << 20) {
+        let n = unsafe { sys::content_emit(part.as_ptr(), part.len() as u32) };
+        if n < 0 {
+            return Err(Error::code_of(n));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn edit(edit: u32, object: u32, index: u32, argument: Value) -> Result<()> {

@@ -149,6 +149,28 @@ fn rcpts(count: Value, first: u32) -> impl Iterator<Item = Rcpt> {
     (first..first + count.int().unwrap_or(0) as u32).map(Rcpt::at)
 }
 
+impl Message {
+    /// Gives the message another body: what the function returns for each piece of the old one, of at most 64 KiB; the flag is true
+    /// for the last.
+    ///
+    /// At data, once in a handler; it counts when that returns without error. Needs `edit = ["body"]` and `read = "body"`.
+    pub fn rewrite(&self, mut with: impl FnMut(&[u8], bool) -> Result<Vec<u8>>) -> Result<()> {
+        use crate::api::edit;
+        host::edit(edit::REWRITE, object::MESSAGE, 0, "begin".into())?;
+        let size = host::field(object::CONTENT, 0, crate::api::field::CONTENT_SIZE).int().unwrap_or(0) as u64;
+        let (mut buf, mut offset) = (vec![0; 64 << 10], self.body_start() as u64);
+        loop {
+            let n = host::content_read(offset, &mut buf)?;
+            offset += n as u64;
+            host::content_emit(&with(&buf[..n], offset >= size)?)?;
+            if offset >= size {
+                break;
+            }
+        }
+        host::edit(edit::REWRITE, object::MESSAGE, 0, "end".into())
+    }
+}
+
 impl Content {
     /// Reads bytes of the message from offset on into the buffer, at most 1 MiB; 0 at its end.
     ///

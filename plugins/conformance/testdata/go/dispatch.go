@@ -93,6 +93,7 @@ func fields(o any) map[string]any {
 		put(m, "facts", false, known(o.Facts(), false))
 		put(m, "my", false, known(o.My(), true))
 		put(m, "content", true, handle(o.Content() != nil))
+		put(m, "body_start", false, o.BodyStart())
 	case stagepost.Rcpt:
 		put(m, "message", false, "object")
 		put(m, "address", false, plainAddress(o.Address()))
@@ -311,6 +312,12 @@ func service(name string, a []any) (any, error) {
 		return []any{v0, v1}, nil
 	case "metric.count":
 		return nil, stagepost.Metric.Count(text(at(a, 0)), tail(a, 1, func(v any) int { return integer(v) })...)
+	case "lookup":
+		v0, err := stagepost.Lookup(text(at(a, 0)), text(at(a, 1)))
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
 	case "now":
 		return seconds(stagepost.Now()), nil
 	}

@@ -75,6 +75,14 @@ func do(asked any) stagepost.Verdict {
 			all = append(all, string(piece))
 		}
 		report(all)
+	case "rewrite":
+		m := o.(stagepost.Message)
+		var seen []any
+		m.Rewrite(func(chunk []byte, last bool) []byte {
+			seen = []any{m.BodyStart(), string(chunk), last}
+			return append(chunk, "end"...)
+		})
+		report(seen)
 	case "settings":
 		s := stagepost.Config()
 		report([]any{s.Bool("bool"), s.Int("int"), s.Text("string"), s.Duration("duration").Seconds(), s.Int("size"), s.List("list"), s.Map("map")})

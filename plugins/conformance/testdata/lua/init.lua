@@ -100,6 +100,15 @@ function does.chunks(m)
   report(all)
 end
 
+function does.rewrite(m)
+  local start, seen, ended = m.body_start, nil, nil
+  m:rewrite(function(chunk, last)
+    seen, ended = chunk, last
+    return chunk .. "end"
+  end)
+  report { start, seen, ended }
+end
+
 function does.settings()
   local s = config
   report { s.bool, s.int, s.string, s.duration, s.size, s.list, s.map }

@@ -7,6 +7,7 @@ type Host interface {
 	Field(object, index, id int32) ([]byte, int32)
 	Header(name string, n int32) ([]byte, int32)
 	ContentRead() ([]byte, int32)
+	ContentEmit(data []byte) int32
 	Edit(op, object, index int32, data []byte) int32
 	Svc(name string, args []byte) ([]byte, int32)
 	Log(level int32, text string)
@@ -57,6 +58,13 @@ func ContentRead(_ int32, offset int64, buf []byte) int32 {
 		return errno
 	}
 	return int32(copy(buf, content[min(offset, int64(len(content))):]))
+}
+
+func ContentEmit(data []byte) int32 {
+	if Server == nil {
+		return errAbsent
+	}
+	return Server.ContentEmit(data)
 }
 
 func Edit(op, object, index int32, data []byte) int32 {

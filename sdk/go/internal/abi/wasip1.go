@@ -16,6 +16,10 @@ func header(name unsafe.Pointer, size, n int32, buf unsafe.Pointer, room int32) 
 //go:noescape
 func contentRead(content int32, offset int64, buf unsafe.Pointer, room int32) int32
 
+//go:wasmimport stagepost_v0 content_emit
+//go:noescape
+func contentEmit(data unsafe.Pointer, size int32) int32
+
 //go:wasmimport stagepost_v0 edit
 //go:noescape
 func edit(op, object, index int32, data unsafe.Pointer, size int32) int32
@@ -55,6 +59,9 @@ func Header(name string, n int32, buf []byte) int32 {
 func ContentRead(content int32, offset int64, buf []byte) int32 {
 	return contentRead(content, offset, at(buf), int32(len(buf)))
 }
+
+// ContentEmit writes to the new body.
+func ContentEmit(data []byte) int32 { return contentEmit(at(data), int32(len(data))) }
 
 // Edit stages an edit.
 func Edit(op, object, index int32, data []byte) int32 {

@@ -23,6 +23,7 @@ return {
     ["addr.reverse"] = addr.reverse,
     ["throttle.take"] = throttle.take,
     ["metric.count"] = metric.count,
+    ["lookup"] = lookup,
     ["now"] = now,
   },
   verdicts = {
@@ -75,6 +76,7 @@ return {
       { "facts", "facts" },
       { "my", "my" },
       { "content", "handle" },
+      { "body_start", "" },
     },
     rcpt = {
       { "message", "handle" },

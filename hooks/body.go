@@ -1,0 +1,54 @@
+package hooks
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/stagepost/stagepost/core/message"
+)
+
+// Rewrite begins a new body for the message. It takes the place of the one there is when the handler returns without error and the new
+// one was closed; else it is given up, whatever ended the handler.
+func (c *Call) Rewrite() (*message.Rewrite, error) { return c.newBody(opRewrite) }
+
+func (c *Call) newBody(op editOp) (*message.Rewrite, error) {
+	if err := c.editing(op, EditBody, "body", Data); err != nil {
+		return nil, err
+	}
+	if c.rewrite != nil {
+		return nil, fmt.Errorf("%s: the handler has written another body already; one handler writes one", editNames[op])
+	}
+	m := c.Message
+	h, err := m.Header()
+	if err != nil || m.Draft == nil {
+		return nil, cmp.Or(err, fmt.Errorf("%s does not work here", editNames[op]))
+	}
+	draft, err := m.Draft(c.Context(), m.Content.Size())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", editNames[op], err)
+	}
+	r, err := message.NewRewrite(m.Content, h, draft, m.MaxSize)
+	if err == nil {
+		err = c.stage(edit{op: op})
+	}
+	if err != nil {
+		draft.Abort()
+		return nil, fmt.Errorf("%s: %w", editNames[op], err)
+	}
+	c.rewrite = r
+	return r, nil
+}
+
+// Rewriting is the new body that this call writes; nil when there is none.
+func (c *Call) Rewriting() *message.Rewrite { return c.rewrite }
+
+// Unwrite gives up the new body that this call writes, as if it had not begun.
+func (c *Call) Unwrite() {
+	if c.rewrite == nil {
+		return
+	}
+	c.rewrite.Abort()
+	c.rewrite = nil
+	c.edits = slices.DeleteFunc(c.edits, func(e edit) bool { return e.op == opRewrite })
+}
