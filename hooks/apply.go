@@ -53,7 +53,7 @@ func (c *Call) tryEdits() error {
 			added++
 		case opRename:
 			added += len(e.addrs) - 1
-		case opAddHeader, opSetHeader, opRemoveHeader:
+		case opAddHeader, opSetHeader, opRemoveHeader, opSetContent:
 			if e.rcpt != nil {
 				if own += len(e.text); c.Message.ownBytes+own > message.DefaultHeaderLimits.Bytes {
 					return fmt.Errorf("add_header: the recipients of a message may have %d bytes of fields of their own, together", message.DefaultHeaderLimits.Bytes)
@@ -98,6 +98,8 @@ func (c *Call) editHeader(e *edit) error {
 		return c.header.Add(e.name, e.text)
 	case opSetHeader:
 		return c.header.Set(e.name, e.text)
+	case opSetContent:
+		return c.header.SetComposed(e.body, e.subject)
 	}
 	c.header.Remove(e.name, e.n-1)
 	return nil
@@ -131,7 +133,7 @@ func (c *Call) do(e *edit) string {
 		c.Rcpt.Address = e.addrs[0]
 		c.renamed = append(c.renamed, e.addrs[1:]...)
 		return "rename <" + e.addrs[0].Text + ">"
-	case opRewrite:
+	case opRewrite, opSetContent:
 		return fmt.Sprintf("%s: %d bytes", editNames[e.op], m.Envelope.Size)
 	case opSchedule:
 		m.schedule(e.sched)

@@ -21,7 +21,7 @@ func (c *Call) newBody(op editOp) (*message.Rewrite, error) {
 	}
 	m := c.Message
 	h, err := m.Header()
-	if err != nil || m.Draft == nil {
+	if err != nil || h == nil || m.Draft == nil {
 		return nil, cmp.Or(err, fmt.Errorf("%s does not work here", editNames[op]))
 	}
 	draft, err := m.Draft(c.Context(), m.Content.Size())
@@ -40,6 +40,33 @@ func (c *Call) newBody(op editOp) (*message.Rewrite, error) {
 	return r, nil
 }
 
+// SetContent stages a body of text, HTML or both, nil being none, and the header fields that go with it; a nil subject stays as it was.
+func (c *Call) SetContent(subject, text, html *string) error {
+	if subject != nil {
+		if err := c.editing(opSetContent, EditHeaders, "headers", Data); err != nil {
+			return err
+		}
+	}
+	w, err := c.newBody(opSetContent)
+	if err != nil {
+		return err
+	}
+	body, err := message.Compose(text, html)
+	if err == nil {
+		_, err = body.WriteTo(w)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		c.Unwrite()
+		return fmt.Errorf("set_content: %w", err)
+	}
+	e := &c.edits[len(c.edits)-1]
+	e.body, e.subject = body, subject
+	return nil
+}
+
 // Rewriting is the new body that this call writes; nil when there is none.
 func (c *Call) Rewriting() *message.Rewrite { return c.rewrite }
 
@@ -50,5 +77,5 @@ func (c *Call) Unwrite() {
 	}
 	c.rewrite.Abort()
 	c.rewrite = nil
-	c.edits = slices.DeleteFunc(c.edits, func(e edit) bool { return e.op == opRewrite })
+	c.edits = slices.DeleteFunc(c.edits, func(e edit) bool { return e.op == opRewrite || e.op == opSetContent })
 }

@@ -97,9 +97,10 @@ const (
 	opRename
 	opSchedule
 	opRewrite
+	opSetContent
 )
 
-var editNames = [...]string{"fact", "add_header", "set_header", "remove_header", "set_sender", "add_rcpt", "rename", "schedule", "rewrite"}
+var editNames = [...]string{"fact", "add_header", "set_header", "remove_header", "set_sender", "add_rcpt", "rename", "schedule", "rewrite", "set_content"}
 
 // Edits are the names of what may be edited. The place of one is its number in the WASM ABI: new ones come at the end.
 func Edits() []string { return slices.Clone(editNames[:]) }
@@ -115,6 +116,9 @@ type edit struct {
 	addrs []smtp.Address
 	class message.Class
 	sched Schedule
+
+	body    *message.Composed // set_content
+	subject *string
 }
 
 // Schedule changes when and how the queue sends a message. Nil fields stay as they are.
@@ -288,7 +292,10 @@ func (c *Call) at(op editOp, stages ...Stage) error {
 }
 
 // Forget drops what the handler staged so far.
-func (c *Call) Forget() { c.edits = c.edits[:0] }
+func (c *Call) Forget() {
+	c.Unwrite()
+	c.edits = c.edits[:0]
+}
 
 func (c *Call) stage(e edit) error {
 	if c.hook.Background && e.op != opFact {

@@ -77,6 +77,7 @@ func messageObject() Object {
 		{"set_header", "name: string, text: string", "", []Stage{Data}, "edit headers", "replace the first field of that name, drop the others; add it if there is none"},
 		{"remove_header", "name: string, n?: integer", "", []Stage{Data}, "edit headers", "drop all fields of that name, or the n-th"},
 		{"rewrite", "fn: fun(chunk: string, last: boolean): string?", "", []Stage{Data}, "edit body", "a new body: what the function returns for each piece of the old one; needs read = \"body\", too"},
+		{"set_content", "{subject?, text?, html?}", "", []Stage{Data}, "edit body", "a new body of text, HTML or both, with the header fields that go with it; a subject needs edit = {\"headers\"}, too"},
 		{"set_sender", "address: string", "", []Stage{Data}, "edit sender", "another reverse-path; \"\" is the null one"},
 		{"add_rcpt", "address: string, class: \"local\"|\"relay\"", "", []Stage{Data}, "edit rcpts", "one more recipient; it is not asked at rcpt"},
 		{"schedule", "{tenant?, priority?, not_before?, expires?}", "", []Stage{Mail, Rcpt, Data, Queue}, "", "when and how the queue sends it; times as now() gives them"},

@@ -109,16 +109,19 @@ func encodeWords(text string) string {
 }
 
 func encodeRun(run string) string {
-	high := 0
-	for i := range len(run) {
-		if run[i] >= 0x80 {
-			high++
-		}
-	}
-	if high*3 > len(run) {
+	if highBytes(run)*3 > len(run) {
 		return mime.BEncoding.Encode("utf-8", run)
 	}
 	return mime.QEncoding.Encode("utf-8", run)
+}
+
+func highBytes(s string) (n int) {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			n++
+		}
+	}
+	return n
 }
 
 func isASCII(s string) bool {

@@ -64,6 +64,10 @@ var edits = map[string]func(c *hooks.Call, o any, a []any) error{
 		}
 		return c.Rename(a[0].([]smtp.Address)...)
 	},
+	"set_content": func(c *hooks.Call, _ any, a []any) error {
+		m := a[0].(map[string]any)
+		return c.SetContent(given[string](m, "subject"), given[string](m, "text"), given[string](m, "html"))
+	},
 	"schedule": func(c *hooks.Call, _ any, a []any) error {
 		m := a[0].(map[string]any)
 		s := hooks.Schedule{Tenant: given[string](m, "tenant"), NotBefore: given[time.Time](m, "not_before"), Expires: given[time.Time](m, "expires")}

@@ -44,7 +44,7 @@ type Arg struct {
 
 // keys declares the arguments that have names, of all verdicts and methods: a name means the same everywhere.
 var keys = []Arg{
-	{Name: "text", Type: Text, Doc: "the reply's text, for the client"},
+	{Name: "text", Type: Text, Doc: "the text: of the reply, for the client, or of the body"},
 	{Name: "code", Type: Int, Doc: "the reply's SMTP code"},
 	{Name: "enhanced", Type: Text, Doc: "the reply's enhanced status code"},
 	{Name: "reason", Type: Text, Doc: "a word for the record"},
@@ -61,6 +61,8 @@ var keys = []Arg{
 	{Name: "tenant", Type: Text, Doc: "on whose behalf it is sent"},
 	{Name: "priority", Type: Int, Doc: "from -9 to 9, the higher first"},
 	{Name: "not_before", Type: Time, Doc: "not sent before that time, as now() gives it"},
+	{Name: "subject", Type: Text, Doc: "the message's new subject"},
+	{Name: "html", Type: Text, Doc: "the body in HTML"},
 	{Name: "expires", Type: Time, Doc: "given up at that time, as now() gives it"},
 }
 

@@ -236,7 +236,7 @@ func TestCheckUseSaysWhatTheCallSays(t *testing.T) {
 	}
 
 	args := map[string]string{"header": `"A"`, "headers": "", "add_header": `"A", "b"`, "set_header": `"A", "b"`, "remove_header": `"A"`, "set_sender": `""`,
-		"add_rcpt": `"w@example.org", "local"`, "schedule": "{}", "rename": `"w@example.org"`, "read": "0, 1", "chunks": "", "rewrite": "function() end"}
+		"add_rcpt": `"w@example.org", "local"`, "schedule": "{}", "rename": `"w@example.org"`, "read": "0, 1", "chunks": "", "rewrite": "function() end", "set_content": `{text = "x"}`}
 	for _, o := range hooks.Objects() {
 		for _, m := range o.Methods {
 			a, ok := args[m.Name]

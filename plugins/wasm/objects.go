@@ -218,7 +218,9 @@ func (in *instance) edit(a []uint64) uint64 {
 		if !ok || len(m.Shape) == 1 { // where a method takes one argument, that is all there is
 			args = []any{arg}
 		}
-		err = m.Do(in.call, v, args)
+		if err = m.Do(in.call, v, args); edits[op] == "set_content" { // the disk may have made it wait
+			in.waited()
+		}
 	} else {
 		return in.refuse(ErrRefused, fmt.Sprintf("edit: %s has no %s", o.Name, edits[op]))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/message/messagetest"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
@@ -45,7 +47,7 @@ func (s *steps) Observe(step observe.Step) { *s = append(*s, step) }
 // ask loads a plugin and asks it at a stage; it returns what it answered.
 func ask(t *testing.T, stage hooks.Stage, code string) hooks.Result {
 	t.Helper()
-	const header = `plugin { id = "p", needs = { edit = {"headers", "sender", "rcpts"}, route = {"mx", "*:25"} } }` + "\n"
+	const header = `plugin { id = "p", needs = { edit = {"headers", "sender", "rcpts", "body"}, route = {"mx", "*:25"} } }` + "\n"
 	p, err := load(header + code)
 	if err != nil {
 		t.Fatalf("%v in:\n%s", err, code)
@@ -65,6 +67,10 @@ func ask(t *testing.T, stage hooks.Stage, code string) hooks.Result {
 	}
 	session := &message.Session{Role: message.RoleMX}
 	m := &hooks.MessageView{Envelope: &message.Envelope{Session: session, Sender: user, Rcpts: []*message.Rcpt{{Address: user, Original: user}}}}
+	if stage >= hooks.Data {
+		m.Content, m.MaxSize = messagetest.Text("Subject: x\r\n\r\nbody\r\n"), 1000
+		m.Draft = func(context.Context, int64) (message.Draft, error) { return &messagetest.Draft{}, nil }
+	}
 	var seen steps
 	res := gen.Run(&hooks.Call{Stage: stage, Session: session, Login: &hooks.LoginView{Session: session}, Message: m,
 		Rcpt: &hooks.RcptView{Rcpt: m.Rcpts[0], Message: m}, Observer: &seen})

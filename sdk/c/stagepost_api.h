@@ -42,6 +42,7 @@ enum {
   SP_EDIT_RENAME = 6,
   SP_EDIT_SCHEDULE = 7,
   SP_EDIT_REWRITE = 8,
+  SP_EDIT_SET_CONTENT = 9,
 };
 enum {
   SP_LEVEL_DEBUG = 0,
@@ -316,6 +317,18 @@ static inline sp_error sp_message_set_header(sp_message o, sp_text name, sp_text
 static inline sp_error sp_message_remove_header(sp_message o, sp_text name, int64_t n) {
   (void)o; return sp_edit(SP_EDIT_REMOVE_HEADER, SP_OBJECT_MESSAGE, 0, SP_OF_LIST(sp_of_text(name), n ? sp_of_int(n) : SP_NO_VALUE));
 }
+typedef struct {
+  sp_text subject; // the message's new subject
+  sp_text text; // the text: of the reply, for the client, or of the body
+  sp_text html; // the body in HTML
+} sp_message_set_content_fields;
+
+// a new body of text, HTML or both, with the header fields that go with it; a subject needs edit = {"headers"}, too. Works at
+// data; needs edit body. sp_message_set_content(message, .subject = ...)
+static inline sp_error sp_message_set_content_fields_(sp_message o, sp_message_set_content_fields f) {
+  (void)o; return sp_edit(SP_EDIT_SET_CONTENT, SP_OBJECT_MESSAGE, 0, SP_OF_MAP({SP("subject"), sp_of_text(f.subject)}, {SP("text"), sp_of_text(f.text)}, {SP("html"), sp_of_text(f.html)}));
+}
+#define sp_message_set_content(o, ...) sp_message_set_content_fields_((o), (sp_message_set_content_fields){__VA_ARGS__})
 // another reverse-path; "" is the null one. Works at data; needs edit sender.
 static inline sp_error sp_message_set_sender(sp_message o, sp_text address) {
   (void)o; return sp_edit(SP_EDIT_SET_SENDER, SP_OBJECT_MESSAGE, 0, sp_of_text(address));
@@ -426,7 +439,7 @@ static inline sp_verdict sp_reject(sp_text text) {
   return sp_answer(SP_VERDICT_REJECT, (const sp_pair[]){{SP("text"), sp_of_text(text)}}, 1);
 }
 typedef struct {
-  sp_text text; // the reply's text, for the client
+  sp_text text; // the text: of the reply, for the client, or of the body
   int64_t code; // the reply's SMTP code
   sp_text enhanced; // the reply's enhanced status code
   sp_text reason; // a word for the record
@@ -443,7 +456,7 @@ static inline sp_verdict sp_defer(sp_text text) {
   return sp_answer(SP_VERDICT_DEFER, (const sp_pair[]){{SP("text"), sp_of_text(text)}}, 1);
 }
 typedef struct {
-  sp_text text; // the reply's text, for the client
+  sp_text text; // the text: of the reply, for the client, or of the body
   int64_t code; // the reply's SMTP code
   sp_text enhanced; // the reply's enhanced status code
   sp_text reason; // a word for the record
@@ -461,7 +474,7 @@ static inline sp_verdict sp_close(sp_text text) {
   return sp_answer(SP_VERDICT_CLOSE, (const sp_pair[]){{SP("text"), sp_of_text(text)}}, 1);
 }
 typedef struct {
-  sp_text text; // the reply's text, for the client
+  sp_text text; // the text: of the reply, for the client, or of the body
   int64_t code; // the reply's SMTP code
   sp_text enhanced; // the reply's enhanced status code
   sp_text reason; // a word for the record

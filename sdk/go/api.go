@@ -43,6 +43,7 @@ const (
 	editRename       = 6
 	editSchedule     = 7
 	editRewrite      = 8
+	editSetContent   = 9
 )
 
 var editNames = [...]string{
@@ -55,6 +56,7 @@ var editNames = [...]string{
 	"rename",
 	"schedule",
 	"rewrite",
+	"set_content",
 }
 
 var stageNames = [...]string{
@@ -233,7 +235,7 @@ func (v Accept) append(b []byte) ([]byte, error) {
 
 // Reject is a verdict: refuse for good; 550 5.7.1 unless said otherwise; ends the stage.
 type Reject struct {
-	Text     string        // the reply's text, for the client
+	Text     string        // the text: of the reply, for the client, or of the body
 	Code     int           // the reply's SMTP code
 	Enhanced string        // the reply's enhanced status code
 	Reason   string        // a word for the record
@@ -284,7 +286,7 @@ func (v Reject) append(b []byte) ([]byte, error) {
 
 // Defer is a verdict: refuse for now; 451 4.7.1 unless said otherwise; ends the stage.
 type Defer struct {
-	Text     string        // the reply's text, for the client
+	Text     string        // the text: of the reply, for the client, or of the body
 	Code     int           // the reply's SMTP code
 	Enhanced string        // the reply's enhanced status code
 	Reason   string        // a word for the record
@@ -343,7 +345,7 @@ func (v Defer) append(b []byte) ([]byte, error) {
 
 // Close is a verdict: reply, then end the connection; 421 4.7.0 unless said otherwise.
 type Close struct {
-	Text     string        // the reply's text, for the client
+	Text     string        // the text: of the reply, for the client, or of the body
 	Code     int           // the reply's SMTP code
 	Enhanced string        // the reply's enhanced status code
 	Reason   string        // a word for the record
@@ -771,6 +773,48 @@ func (m Message) RemoveHeader(name string, n ...int) {
 		b = cbor.AppendInt(b, int64(n))
 	}
 	edit(editRemoveHeader, objectMessage, m.index, b)
+}
+
+// SetContent is what Message.SetContent takes: what is nil, or zero, is left out. new(5) is a pointer to 5.
+type SetContent struct {
+	Subject *string // the message's new subject
+	Text    *string // the text: of the reply, for the client, or of the body
+	HTML    *string // the body in HTML
+}
+
+func (v SetContent) append(b []byte) []byte {
+	n := 0
+	if v.Subject != nil {
+		n++
+	}
+	if v.Text != nil {
+		n++
+	}
+	if v.HTML != nil {
+		n++
+	}
+	b = cbor.AppendMap(b, n)
+	if v.Subject != nil {
+		b = cbor.AppendText(b, "subject")
+		b = cbor.AppendText(b, *v.Subject)
+	}
+	if v.Text != nil {
+		b = cbor.AppendText(b, "text")
+		b = cbor.AppendText(b, *v.Text)
+	}
+	if v.HTML != nil {
+		b = cbor.AppendText(b, "html")
+		b = cbor.AppendText(b, *v.HTML)
+	}
+	return b
+}
+
+// SetContent: a new body of text, HTML or both, with the header fields that go with it; a subject needs edit =
+// {"headers"}, too. It works at data. Needs edit = {"body"}.
+func (m Message) SetContent(fields SetContent) {
+	b := data[:0]
+	b = fields.append(b)
+	edit(editSetContent, objectMessage, m.index, b)
 }
 
 // SetSender: another reverse-path; "" is the null one. It works at data. Needs edit = {"sender"}.

@@ -52,6 +52,9 @@ function on.data(m)
   m.my.size = m.content.size
   if m:header("Subject") == "hold" then return hold "it asks for it" end
   if m:header("Subject") == "error" then error("it asks for it") end
+  if m:header("Subject") == "compose" then
+    m:set_content { subject = "composed", text = "plain\n", html = "<p>plain</p>\n" }
+  end
   if m:header("Subject") == "rewrite" then
     m:rewrite(function(chunk, last)
       if chunk:find("broken") then error("half-way") end

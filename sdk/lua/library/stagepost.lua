@@ -155,7 +155,7 @@ on = {}
 function accept(answer) end
 
 ---@class (exact) stagepost.args.reject
----@field text? string the reply's text, for the client
+---@field text? string the text: of the reply, for the client, or of the body
 ---@field code? integer the reply's SMTP code
 ---@field enhanced? string the reply's enhanced status code
 ---@field reason? string a word for the record
@@ -169,7 +169,7 @@ function accept(answer) end
 function reject(answer) end
 
 ---@class (exact) stagepost.args.defer
----@field text? string the reply's text, for the client
+---@field text? string the text: of the reply, for the client, or of the body
 ---@field code? integer the reply's SMTP code
 ---@field enhanced? string the reply's enhanced status code
 ---@field reason? string a word for the record
@@ -184,7 +184,7 @@ function reject(answer) end
 function defer(answer) end
 
 ---@class (exact) stagepost.args.close
----@field text? string the reply's text, for the client
+---@field text? string the text: of the reply, for the client, or of the body
 ---@field code? integer the reply's SMTP code
 ---@field enhanced? string the reply's enhanced status code
 ---@field reason? string a word for the record
@@ -322,6 +322,17 @@ function message:remove_header(name, n) end
 ---Works at data. Needs `edit = {"body"}`.
 ---@param fn fun(chunk: string, last: boolean): string?
 function message:rewrite(fn) end
+
+---@class (exact) stagepost.args.set_content
+---@field subject? string the message's new subject
+---@field text? string the text: of the reply, for the client, or of the body
+---@field html? string the body in HTML
+
+---a new body of text, HTML or both, with the header fields that go with it; a subject needs edit = {"headers"}, too.
+---
+---Works at data. Needs `edit = {"body"}`.
+---@param fields stagepost.args.set_content
+function message:set_content(fields) end
 
 ---another reverse-path; "" is the null one.
 ---

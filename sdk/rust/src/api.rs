@@ -51,6 +51,7 @@ pub(crate) mod edit {
     pub const RENAME: u32 = 6;
     pub const SCHEDULE: u32 = 7;
     pub const REWRITE: u32 = 8;
+    pub const SET_CONTENT: u32 = 9;
 }
 
 /// Numbers of the interface.
@@ -477,6 +478,13 @@ impl Message {
         host::edit(edit::REMOVE_HEADER, object::MESSAGE, self.index, Value::List(vec![Value::of_text(name.as_ref()), n.into()]))
     }
 
+    /// a new body of text, HTML or both, with the header fields that go with it; a subject needs edit = {"headers"}, too. Works
+    /// at data; needs edit body. The entries may be `subject`: the message's new subject; `text`: the text: of the reply, for the
+    /// client, or of the body; `html`: the body in HTML.
+    pub fn set_content<V: Into<Value>, const N: usize>(&self, entries: [(&str, V); N]) -> Result<()> {
+        host::edit(edit::SET_CONTENT, object::MESSAGE, self.index, entries.into_iter().collect())
+    }
+
     /// another reverse-path; "" is the null one. Works at data; needs edit sender.
     pub fn set_sender(&self, address: impl Into<Value>) -> Result<()> {
         host::edit(edit::SET_SENDER, object::MESSAGE, self.index, address.into())
@@ -700,7 +708,7 @@ impl Verdict {
         self.set("groups", groups.into())
     }
 
-    /// The reply's text, for the client.
+    /// The text: of the reply, for the client, or of the body.
     pub fn text(self, text: impl AsRef<[u8]>) -> Verdict {
         self.set("text", Value::of_text(text.as_ref()))
     }

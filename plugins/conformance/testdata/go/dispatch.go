@@ -190,6 +190,9 @@ func edit(o any, method string, a []any) {
 		o.(stagepost.Message).SetHeader(text(at(a, 0)), text(at(a, 1)))
 	case "message.remove_header":
 		o.(stagepost.Message).RemoveHeader(text(at(a, 0)), ints(a, 1)...)
+	case "message.set_content":
+		m := object(at(a, 0))
+		o.(stagepost.Message).SetContent(stagepost.SetContent{Subject: given(m["subject"], text), Text: given(m["text"], text), HTML: given(m["html"], text)})
 	case "message.set_sender":
 		o.(stagepost.Message).SetSender(text(at(a, 0)))
 	case "message.add_rcpt":
