@@ -150,6 +150,10 @@ func cases() []testCase {
 		service("addr.reverse", "9.2.0.192.list.example", "192.0.2.9", "list.example"),
 		service("throttle.take", l{true, 0}, "k", "100/1h", int64(1)),
 		service("metric.count", nil, "seen", int64(2)),
+		service("lookup", "here", "users", "alice"),
+		service("lookup", nil, "users", "bob"),
+		service("lookup", 1, "config.map", "a"),
+		fails("lookup", `lookup: the lookup "others" is not granted: ask with needs = { lookup = {"others"} }`, "others", "alice"),
 		service("now", float64(noon.UnixMicro())/1e6),
 	}
 	for i := range all {

@@ -26,6 +26,7 @@ import (
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/lookup"
 	"github.com/stagepost/stagepost/plugins/lua"
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/service"
@@ -189,6 +190,16 @@ func (names) Lookup(_ context.Context, name string, t resolve.Type) (resolve.Ans
 	return resolve.Answer{Name: name, Status: resolve.NoData}, nil
 }
 
+// users is a table of the operator's.
+type users struct{}
+
+func (users) Get(key string, _ lookup.Spend) (any, error) {
+	if key == "alice" {
+		return "here", nil
+	}
+	return nil, nil
+}
+
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 500_000_000, time.UTC)
 
 // run loads the plugin with a case and asks it once.
@@ -205,6 +216,7 @@ func run(t *testing.T, l language, c *testCase) (*hooks.Call, *record, error) {
 	}
 	rec := &record{}
 	host := service.NewHost(service.Options{Log: slog.New(&capture{rec: rec}), KV: kv, Resolver: names{}, Now: func() time.Time { return noon }})
+	host.UseLookups(map[string]service.Lookup{"users": users{}})
 	p, err := l.load(man, set, host)
 	if err != nil {
 		return nil, rec, err
