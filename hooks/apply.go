@@ -99,7 +99,7 @@ func (c *Call) editHeader(e *edit) error {
 	case opSetHeader:
 		return c.header.Set(e.name, e.text)
 	case opSetContent:
-		return c.header.SetComposed(e.body, e.subject)
+		return c.rewrite.EditHeader(c.header)
 	}
 	c.header.Remove(e.name, e.n-1)
 	return nil

@@ -12,34 +12,6 @@ import (
 // one was closed; else it is given up, whatever ended the handler.
 func (c *Call) Rewrite() (*message.Rewrite, error) { return c.newBody(opRewrite) }
 
-func (c *Call) newBody(op editOp) (*message.Rewrite, error) {
-	if err := c.editing(op, EditBody, "body", Data); err != nil {
-		return nil, err
-	}
-	if c.rewrite != nil {
-		return nil, fmt.Errorf("%s: the handler has written another body already; one handler writes one", editNames[op])
-	}
-	m := c.Message
-	h, err := m.Header()
-	if err != nil || h == nil || m.Draft == nil {
-		return nil, cmp.Or(err, fmt.Errorf("%s does not work here", editNames[op]))
-	}
-	draft, err := m.Draft(c.Context(), m.Content.Size())
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", editNames[op], err)
-	}
-	r, err := message.NewRewrite(m.Content, h, draft, m.MaxSize)
-	if err == nil {
-		err = c.stage(edit{op: op})
-	}
-	if err != nil {
-		draft.Abort()
-		return nil, fmt.Errorf("%s: %w", editNames[op], err)
-	}
-	c.rewrite = r
-	return r, nil
-}
-
 // SetContent stages a body of text, HTML or both, nil being none, and the header fields that go with it; a nil subject stays as it was.
 func (c *Call) SetContent(subject, text, html *string) error {
 	if subject != nil {
@@ -51,20 +23,32 @@ func (c *Call) SetContent(subject, text, html *string) error {
 	if err != nil {
 		return err
 	}
-	body, err := message.Compose(text, html)
-	if err == nil {
-		_, err = body.WriteTo(w)
-	}
-	if err == nil {
-		err = w.Close()
-	}
-	if err != nil {
+	if err = w.Compose(subject, text, html); err != nil {
 		c.Unwrite()
 		return fmt.Errorf("set_content: %w", err)
 	}
-	e := &c.edits[len(c.edits)-1]
-	e.body, e.subject = body, subject
 	return nil
+}
+
+func (c *Call) newBody(op editOp) (*message.Rewrite, error) {
+	if err := c.editing(op, EditBody, "body", Data); err != nil {
+		return nil, err
+	}
+	if c.rewrite != nil {
+		return nil, fmt.Errorf("%s: the handler has written another body already; one handler writes one", editNames[op])
+	}
+	h, err := c.Message.Header()
+	if err != nil || h == nil || c.Message.Draft == nil {
+		return nil, cmp.Or(err, fmt.Errorf("%s does not work here", editNames[op]))
+	}
+	if c.rewrite, err = message.NewRewrite(c.Context(), c.Message.Content, h, c.Message.Draft, c.Message.MaxSize); err == nil {
+		err = c.stage(edit{op: op})
+	}
+	if err != nil {
+		c.Unwrite()
+		return nil, fmt.Errorf("%s: %w", editNames[op], err)
+	}
+	return c.rewrite, nil
 }
 
 // Rewriting is the new body that this call writes; nil when there is none.
@@ -72,10 +56,9 @@ func (c *Call) Rewriting() *message.Rewrite { return c.rewrite }
 
 // Unwrite gives up the new body that this call writes, as if it had not begun.
 func (c *Call) Unwrite() {
-	if c.rewrite == nil {
-		return
+	if c.rewrite != nil {
+		c.rewrite.Abort()
+		c.rewrite = nil
+		c.edits = slices.DeleteFunc(c.edits, func(e edit) bool { return e.op == opRewrite || e.op == opSetContent })
 	}
-	c.rewrite.Abort()
-	c.rewrite = nil
-	c.edits = slices.DeleteFunc(c.edits, func(e edit) bool { return e.op == opRewrite || e.op == opSetContent })
 }

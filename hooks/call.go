@@ -116,9 +116,6 @@ type edit struct {
 	addrs []smtp.Address
 	class message.Class
 	sched Schedule
-
-	body    *message.Composed // set_content
-	subject *string
 }
 
 // Schedule changes when and how the queue sends a message. Nil fields stay as they are.

@@ -19,16 +19,15 @@ type MessageView struct {
 	// Draft begins a content that may take the place of Content, at data; MaxSize is how large that may be.
 	Draft   func(ctx context.Context, size int64) (message.Draft, error)
 	MaxSize int64
-	Added   []HeaderField // what plugins added before there was a header; intake puts it into the header at data
+	Ballot  message.Ballot // what each said, at data
+	Added   []HeaderField  // what plugins added before there was a header; intake puts it into the header at data
 
 	header     *message.Header
 	asked      []asked
-	views      []*RcptView            // of Rcpts
-	refused    []*message.Rcpt        // by each, and so no longer in Rcpts; why is in Hold
-	dropped    map[*message.Rcpt]bool // discarded by each, until somebody holds them
-	added      int                    // recipients that plugins added
-	addedBytes int                    // of Added
-	ownBytes   int                    // of fields that are one recipient\'s own
+	views      []*RcptView // of Rcpts
+	added      int         // recipients that plugins added
+	addedBytes int         // of Added
+	ownBytes   int         // of fields that are one recipient\'s own
 }
 
 // HeaderField is a field to be added.

@@ -50,7 +50,7 @@ func (t *Transaction) Finish(ctx context.Context) Answer {
 		return t.refuse(ctx, res.End, res.By)
 	}
 	t.take(res)
-	held := t.view.Settle(t.discard && t.env.Hold == "")
+	held := t.view.Ballot.Settle(t.env, t.discard && t.env.Hold == "")
 	if len(t.env.Rcpts)+len(held) == 0 {
 		return t.discarded(ctx)
 	}
@@ -73,24 +73,10 @@ func (t *Transaction) Finish(ctx context.Context) Answer {
 }
 
 // draft is a content that plugins may put in the place of the one that came in.
-type draft struct {
-	store.BodyWriter
-	tx *Transaction
-}
-
 func (t *Transaction) draft(ctx context.Context, size int64) (message.Draft, error) {
-	body, err := t.body.Instead(ctx, size)
-	if err != nil {
-		return nil, err
-	}
-	return &draft{body, t}, nil
-}
-
-func (d *draft) Content() message.Content { return d.BodyWriter.Content() }
-
-func (d *draft) Use() {
-	d.tx.before = append(d.tx.before, d.tx.body) // something in the background may read it
-	d.tx.body = d.BodyWriter
+	return store.DraftOf(ctx, t.body, size, func(body store.BodyWriter) {
+		t.before, t.body = append(t.before, t.body), body // something in the background may read the one before
+	})
 }
 
 // header reads the header, bounded, and puts on top what plugins added before it was there. It returns the reply if that

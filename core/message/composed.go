@@ -70,14 +70,8 @@ func Compose(text, html *string) (*Composed, error) {
 	return c, nil
 }
 
-// WriteTo writes the body.
-func (c *Composed) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(c.body)
-	return int64(n), err
-}
-
-// SetComposed makes the header that of a composed body: all that it said of the content before is gone. A nil subject stays as it was.
-func (h *Header) SetComposed(c *Composed, subject *string) error {
+// setComposed makes the header that of a composed body: all that it said of the content before is gone. A nil subject stays as it was.
+func (h *Header) setComposed(c *Composed, subject *string) error {
 	gone := func(f rawField) bool {
 		name := strings.ToLower(string(f.name()))
 		about := strings.HasPrefix(name, "content-") || name == "mime-version"

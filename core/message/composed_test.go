@@ -85,7 +85,7 @@ func TestSetComposed(t *testing.T) {
 	h.Add("Content-Language", "de")
 	text, subject := "hi", "Grüße"
 	c, _ := Compose(&text, nil)
-	if err := h.SetComposed(c, &subject); err != nil {
+	if err := h.setComposed(c, &subject); err != nil {
 		t.Fatal(err)
 	}
 	prefix, _ := h.Result(nil)

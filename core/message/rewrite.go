@@ -2,6 +2,7 @@ package message
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,26 +36,38 @@ type Rewrite struct {
 	inLine bool // the line has no end yet
 	err    error
 	done   bool
+
+	composed *Composed
+	subject  *string
 }
 
 const rewriteBuffer = 16 << 10
 
-// NewRewrite begins a new body for content, whose header is h, to be written to draft; most is the size that the whole may have.
-func NewRewrite(content Content, h *Header, draft Draft, most int64) (*Rewrite, error) {
+// NewRewrite begins a new body for content, whose header is h, to be written to what open gives; most is the size that the whole may
+// have.
+func NewRewrite(ctx context.Context, content Content, h *Header, open func(ctx context.Context, size int64) (Draft, error), most int64) (*Rewrite, error) {
 	from, err := h.BodyStart(content)
+	if err != nil {
+		return nil, err
+	}
+	draft, err := open(ctx, content.Size())
 	if err != nil {
 		return nil, err
 	}
 	r := &Rewrite{draft: draft, from: from, most: most, buf: make([]byte, 0, rewriteBuffer)}
 	if _, err := io.Copy(rawWriter{r}, io.NewSectionReader(content, 0, h.end)); err != nil {
+		draft.Abort()
 		return nil, err
 	}
 	if r.inLine { // nothing but fields came in, and the last has no line end
 		r.put('\r', '\n')
 		r.added, r.inLine = 2, false
 	}
-	r.put('\r', '\n')
-	return r, r.err
+	if r.put('\r', '\n'); r.err != nil {
+		draft.Abort()
+		return nil, r.err
+	}
+	return r, nil
 }
 
 // rawWriter writes what is canonical already.
@@ -171,6 +184,21 @@ func (r *Rewrite) Close() error {
 	}
 	return r.err
 }
+
+// Compose writes the whole body: text, HTML or both; see Compose. A nil subject stays as it was.
+func (r *Rewrite) Compose(subject, text, html *string) (err error) {
+	if r.composed, err = Compose(text, html); err != nil {
+		return err
+	}
+	r.subject = subject
+	if _, err := r.Write(r.composed.body); err != nil {
+		return err
+	}
+	return r.Close()
+}
+
+// EditHeader makes h that of a composed body.
+func (r *Rewrite) EditHeader(h *Header) error { return h.setComposed(r.composed, r.subject) }
 
 // Abort gives the new body up; always safe but after Use.
 func (r *Rewrite) Abort() { r.draft.Abort() }

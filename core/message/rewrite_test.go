@@ -2,6 +2,7 @@ package message
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"strings"
@@ -28,10 +29,11 @@ func (m *fake) Write(p []byte) (int, error) {
 	}
 	return m.Buffer.Write(p)
 }
-func (m *fake) Size() int64      { return int64(m.Len()) }
-func (m *fake) Content() Content { return m }
-func (m *fake) Use()             { m.used = true }
-func (m *fake) Abort()           { m.gone = true }
+func (m *fake) open(context.Context, int64) (Draft, error) { return m, nil }
+func (m *fake) Size() int64                                { return int64(m.Len()) }
+func (m *fake) Content() Content                           { return m }
+func (m *fake) Use()                                       { m.used = true }
+func (m *fake) Abort()                                     { m.gone = true }
 func (m *fake) ReadAt(p []byte, off int64) (int, error) {
 	if m.lost != nil {
 		return 0, m.lost
@@ -47,7 +49,7 @@ func rewritten(t testing.TB, old string, most int64, pieces ...string) (*fake, *
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := NewRewrite(c, h, out, most)
+	r, err := NewRewrite(t.Context(), c, h, out.open, most)
 	if err != nil {
 		return out, nil, err
 	}
@@ -112,7 +114,7 @@ func TestRewriteKeepsEditsOfTheHeader(t *testing.T) {
 		h, _ := ReadHeader(c, DefaultHeaderLimits)
 		h.Add("New", "n")
 		h.Remove("B", -1)
-		r, err := NewRewrite(c, h, out, 1000)
+		r, err := NewRewrite(t.Context(), c, h, out.open, 1000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,7 +160,7 @@ func TestRewriteFails(t *testing.T) {
 	c, broken := inMemory(old), errors.New("the disk is full")
 	h, _ := ReadHeader(c, DefaultHeaderLimits)
 	for _, out := range []*fake{{fail: broken}, {lost: broken}} {
-		r, err := NewRewrite(c, h, out, 1<<20)
+		r, err := NewRewrite(t.Context(), c, h, out.open, 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
