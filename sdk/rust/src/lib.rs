@@ -41,7 +41,7 @@ mod verdict;
 
 pub use api::*;
 pub use error::{Error, Result};
-pub use runtime::{Header, Instance};
+pub use runtime::{Header, Instance, Memory};
 pub use value::Value;
 pub use verdict::Verdict;
 
@@ -50,6 +50,10 @@ pub use verdict::Verdict;
 macro_rules! plugin {
     ($plugin:ty) => {
         const _: () = {
+            #[cfg(target_arch = "wasm32")]
+            #[global_allocator]
+            static MEMORY: $crate::Memory = $crate::Memory;
+
             static INSTANCE: $crate::Instance<$plugin> = $crate::Instance::new();
 
             #[no_mangle]

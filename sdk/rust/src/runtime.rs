@@ -1,5 +1,6 @@
 //! What the server calls, and what of the objects is not a plain field.
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, UnsafeCell};
 use std::panic;
 
@@ -67,6 +68,35 @@ impl<P: Plugin> Instance<P> {
                 }
             },
         }
+    }
+}
+
+/// The allocator of the standard library, which alone would not say that there is no more.
+#[doc(hidden)]
+pub struct Memory;
+
+fn had(at: *mut u8) -> *mut u8 {
+    if at.is_null() {
+        host::log(level::ERROR, "out of memory");
+    }
+    at
+}
+
+unsafe impl GlobalAlloc for Memory {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        had(System.alloc(layout))
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        had(System.alloc_zeroed(layout))
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        had(System.realloc(at, layout, size))
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        System.dealloc(at, layout)
     }
 }
 
