@@ -3,6 +3,7 @@ package hooks
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/stagepost/stagepost/core/message"
@@ -20,7 +21,7 @@ type task struct {
 	hook   *Hook
 	call   *Call // with the copies
 	of     Call  // what they are copies of
-	owners map[*message.Facts]*message.Facts
+	owners message.Owners
 	gen    *Generation // held until it ends
 	start  time.Time
 	err    error
@@ -33,7 +34,7 @@ func (g *Generation) begin(c *Call, h *Hook, start time.Time) {
 	if len(c.tasks()) >= maxBackground {
 		c.settle(nil)
 	}
-	t := &task{hook: h, of: *c, gen: g, start: start, done: make(chan struct{})}
+	t := &task{hook: h, of: *c, gen: g, start: start, owners: message.Owners{}, done: make(chan struct{})}
 	t.copy()
 	t.call.Parent, t.cancel = context.WithCancel(cmp.Or(c.Parent, context.Background()))
 	g.refs.Add(1) // the caller holds it, too
@@ -48,23 +49,16 @@ func (g *Generation) begin(c *Call, h *Hook, start time.Time) {
 }
 
 func (t *task) copy() {
-	session := t.of.Session.Clone()
-	t.call = &Call{Stage: t.of.Stage, Session: session}
-	t.owners = map[*message.Facts]*message.Facts{&session.Facts: &t.of.Session.Facts}
+	t.call = &Call{Stage: t.of.Stage, Session: t.of.Session.Clone(t.owners)}
 	if m := t.of.Message; m != nil {
-		env := m.Envelope.Clone()
-		env.Session = session
+		env := m.Envelope.Clone(t.owners)
+		env.Session = t.call.Session
 		t.call.Message = &MessageView{Envelope: env, Content: m.Content, header: m.header}
-		t.owners[&env.Facts] = &m.Facts
-		for i, r := range env.Rcpts {
-			t.owners[&r.Facts] = &m.Rcpts[i].Facts
-		}
 	}
 	if r := t.of.Rcpt; r != nil {
 		of, own := *r, *r // the view is used again for the next recipient
-		own.Rcpt, own.Message = r.Rcpt.Clone(), t.call.Message
+		own.Rcpt, own.Message = r.Rcpt.Clone(t.owners), t.call.Message
 		t.of.Rcpt, t.call.Rcpt = &of, &own
-		t.owners[&own.Facts] = &r.Facts
 	}
 }
 
@@ -92,7 +86,7 @@ func (c *Call) tasks() []*asked {
 func (c *Call) settle(facts []read) (waited bool) {
 	for _, a := range c.tasks() {
 		t := a.task
-		if facts != nil && !t.hook.setsAny(facts) {
+		if facts != nil && !slices.ContainsFunc(facts, func(r read) bool { return t.hook.sets(r.fact) }) {
 			continue
 		}
 		<-t.done

@@ -81,9 +81,6 @@ func (s Stage) Scope() Scope { return stages[s].Scope }
 // Verdicts are what may be answered at s, besides next.
 func (s Stage) Verdicts() Kinds { return stages[s].Verdicts }
 
-// Background tells whether hooks may be called in the background at s: where something comes after it that can wait for them.
-func (s Stage) Background() bool { return s <= Data && s != Auth }
-
 // String is the stage's name.
 func (s Stage) String() string { return stages[s].Name }
 

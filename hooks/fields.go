@@ -116,6 +116,7 @@ func deliveryObject() Object {
 		{Name: "rcpts", Type: TypeList, Of: "rcpt", Value: func(o any) any { return o.(*DeliveryView).Rcpts }, Doc: "the recipients of this attempt"},
 		{Name: "plan", Type: TypeObject, Of: "plan", Value: func(o any) any { return o.(*DeliveryView).Plan }, Doc: "the plan that led here"},
 		{Name: "number", Type: TypeInt, Int: func(o any) int64 { return int64(o.(*DeliveryView).Number) }, Doc: "number of the attempt, from 1"},
+		{Name: "parcel", Type: TypeMap, Optional: true, Value: func(o any) any { return o.(*DeliveryView).Parcel.Value() }, Doc: "what a plugin handed in by inject{via}, which is no mail: from (the plugin), key, content; nil for mail"},
 	}}
 }
 

@@ -11,12 +11,6 @@ import (
 // DefaultTimeout is a hook's deadline unless its plugin or the operator sets another.
 const DefaultTimeout = 10 * time.Second
 
-// DefaultEvery is the time between two calls at tick unless its plugin or the operator sets another, and MinEvery the shortest.
-const (
-	DefaultEvery = time.Minute
-	MinEvery     = time.Second
-)
-
 // DefaultOrder is a hook's order unless its plugin or the operator sets another; lower is asked first.
 const DefaultOrder = 50
 

@@ -74,7 +74,8 @@ type DeliveryView struct {
 	Message *MessageView
 	Rcpts   []*RcptView
 	Plan    *message.Plan
-	Number  int // of this attempt, from 1
+	Number  int             // of this attempt, from 1
+	Parcel  *message.Parcel // instead of mail
 }
 
 // LoginView is the object login.

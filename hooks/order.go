@@ -87,10 +87,6 @@ func (h *Hook) sets(fact string) bool {
 	return CoversFact(h.Plugin, fact)
 }
 
-func (h *Hook) setsAny(facts []read) bool {
-	return slices.ContainsFunc(facts, func(r read) bool { return h.sets(r.fact) })
-}
-
 func circle(sorted []*Hook, done map[*Hook]bool, first map[*Hook][]*Hook) error {
 	h := sorted[slices.IndexFunc(sorted, func(h *Hook) bool { return !done[h] })]
 	var path []string

@@ -54,7 +54,7 @@ func (g *Generation) Run(c *Call) Result {
 	}
 	start := g.now()
 	for _, h := range chain {
-		if !h.When.holds(c.Session) {
+		if !h.When.holds(c.Session) || c.Stage >= Mail && c.Stage <= Queue && c.Message.Injected.IsBy(h.Plugin) { // it would wait for itself
 			continue
 		}
 		if len(h.reads) > 0 && c.settle(h.reads) {

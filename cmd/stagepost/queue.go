@@ -78,15 +78,18 @@ func (a *app) queueRow(t *table, m *admin.Message) {
 			last = strings.TrimSpace("next " + relative(*r.NextAttempt, a.now()) + "; " + last)
 		}
 	}
-	t.add(text(m.ID), text(relative(m.Arrived, a.now())), text(size(m.Size)), cell{m.State, verdictPaint(m.State)}, text(sender(m.Sender)), text(rcpts),
+	t.add(text(m.ID), text(relative(m.Arrived, a.now())), text(size(m.Size)), cell{m.State, verdictPaint(m.State)}, text(sender(m)), text(rcpts),
 		text(strings.TrimSuffix(last, ";")))
 }
 
-func sender(s string) string {
-	if s == "" {
+func sender(m *admin.Message) string {
+	switch {
+	case m.Parcel:
+		return "(parcel of " + m.Plugin + ")"
+	case m.Sender == "":
 		return "<>"
 	}
-	return s
+	return m.Sender
 }
 
 func (a *app) queueShowCommand() *cobra.Command {
@@ -124,10 +127,12 @@ func (a *app) showMessage(out output, m *admin.MessageDetail) {
 	}
 	line("id", m.ID)
 	line("state", strings.TrimSuffix(m.State+": "+m.Held, ": "))
-	line("sender", sender(m.Sender))
+	line("sender", sender(&m.Message))
 	line("size", size(m.Size))
 	line("arrived", moment(m.Arrived, now))
 	line("from", originWords(&m.Origin))
+	line("plugin", m.Plugin)
+	line("key", m.Key)
 	line("generation", strconv.FormatUint(m.Generation, 10))
 	line("tenant", m.Tenant)
 	if m.Priority != 0 {

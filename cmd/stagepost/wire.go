@@ -143,6 +143,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		c := d.plugins.Config()
 		return intake.Settings{Hostname: c.Hostname, MaxSize: c.Limits.MessageSize, MaxRcpts: c.Limits.Recipients}
 	}})
+	host.Outbox(&service.Outbox{Intake: d.intake, Queue: d.queue})
 	d.queue.Notify(notices(d.intake))
 	d.smtp = server.New(server.Options{Intake: d.intake, Current: current, Records: d.records, Log: d.log, Limits: func() server.Limits {
 		c := d.plugins.Config().Limits

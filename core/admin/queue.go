@@ -35,6 +35,9 @@ type Message struct {
 	Arrived    time.Time   `json:"arrived"`
 	State      string      `json:"state"`
 	Recipients []Recipient `json:"recipients"`
+	Plugin     string      `json:"plugin,omitempty"` // that handed it in
+	Key        string      `json:"key,omitempty"`    // that the plugin gave it
+	Parcel     bool        `json:"parcel,omitempty"` // it is no mail: its recipient is a plugin, as "plugin:archive"
 }
 
 // Recipient is one recipient of a message in the queue.
@@ -80,6 +83,9 @@ type viewer struct {
 func (v viewer) message(it store.Item) Message {
 	env := it.Envelope
 	m := Message{ID: env.ID.String(), Sender: env.Sender.Text, Size: env.Size, Arrived: env.Arrived, Recipients: make([]Recipient, len(env.Rcpts))}
+	if in := env.Injected; in != nil {
+		m.Plugin, m.Key, m.Parcel = in.By, in.Key, in.Via != ""
+	}
 	held := it.State.Held != ""
 	var fresh, deferred, stopped bool
 	for i, r := range env.Rcpts {
@@ -184,6 +190,9 @@ func known(t time.Time) *time.Time {
 
 // header returns the header as the next hop gets it.
 func (h *handler) header(ctx context.Context, env *message.Envelope) (string, error) {
+	if env.IsParcel() {
+		return "", nil
+	}
 	content, err := h.Store.Open(ctx, env.ID)
 	if err != nil {
 		return "", err

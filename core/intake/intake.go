@@ -137,6 +137,9 @@ func (in *Intake) Begin(ctx context.Context, from *hooks.Call, steps []observe.S
 	}
 	gen := in.Current.Acquire()
 	env := &message.Envelope{ID: body.ID(), Session: from.Session, Sender: sender, Params: params, Generation: gen.Number, Size: size}
+	if m := from.Message; m != nil { // of a Submission
+		env.Notice, env.Injected = m.Notice, m.Injected
+	}
 	t := &Transaction{in: in, began: time.Now(), set: set, gen: gen, env: env, body: body, steps: in.steps.Get().(*[]observe.Step)}
 	t.view.Envelope = env
 	t.call = hooks.Call{Session: from.Session, Asked: from.Asked, Message: &t.view, Observer: t}

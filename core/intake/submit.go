@@ -13,7 +13,9 @@ type Submission struct {
 	Session *message.Session // who brings it; its Role is what hooks select on
 	Sender  smtp.Address
 	Rcpts   []smtp.Address
-	Notice  *message.Notice // see message.Envelope
+	// See message.Envelope.
+	Notice   *message.Notice
+	Injected *message.Injected
 	// Content gives the whole message, with CRLF line ends, once its id is known.
 	Content func(id message.ID) ([]byte, error)
 }
@@ -21,12 +23,12 @@ type Submission struct {
 // Submit takes a message from this server itself or a program beside it. It is refused as a whole by the first recipient that
 // is refused. The id is zero where there was none yet.
 func (in *Intake) Submit(ctx context.Context, s *Submission) (message.ID, Answer) {
-	t, ans := in.Begin(ctx, &hooks.Call{Session: s.Session}, nil, s.Sender, nil)
+	view := hooks.MessageView{Envelope: &message.Envelope{Notice: s.Notice, Injected: s.Injected}}
+	t, ans := in.Begin(ctx, &hooks.Call{Session: s.Session, Message: &view}, nil, s.Sender, nil)
 	if t == nil {
 		return message.ID{}, ans
 	}
 	id := t.ID()
-	t.env.Notice = s.Notice
 	for _, r := range s.Rcpts {
 		if ans := t.Rcpt(ctx, r, nil); !ans.Reply.Positive() {
 			t.Drop()

@@ -15,8 +15,12 @@ func TestClone(t *testing.T) {
 		return e
 	}
 	e := env()
-	c := e.Clone()
-	c.Session = e.Session.Clone()
+	owners := Owners{}
+	c := e.Clone(owners)
+	c.Session = e.Session.Clone(owners)
+	if len(owners) != 3 || owners[&c.Facts] != &e.Facts || owners[&c.Session.Facts] != &e.Session.Facts || owners[&c.Rcpts[0].Facts] != &e.Rcpts[0].Facts {
+		t.Errorf("owners %v", owners)
+	}
 	if !reflect.DeepEqual(c, e) {
 		t.Fatalf("the copy is %+v", c)
 	}

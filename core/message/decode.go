@@ -65,6 +65,8 @@ func DecodeRecord(b []byte) (*Envelope, error) {
 			e.Prefix = slices.Clone(f.bytes)
 		case envSkip:
 			e.Skip, err = decodeSigned[int64](f.value, 0, math.MaxInt64)
+		case envInjected:
+			e.Injected, err = decodeInjected(f.bytes)
 		}
 		return err
 	})

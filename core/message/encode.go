@@ -15,10 +15,10 @@ import (
 
 // A version stands first in the record of an envelope. It is another only when a reader of the old form would be wrong; a new
 // field does not change it, since readers skip the fields they do not know. What recordVersion cannot say without harm, such as
-// that a recipient is held, is written as recordOwn: a server that does not know that leaves the message alone.
+// that a recipient is held or that this is no mail, is written as recordOwn: a server that does not know that leaves the message alone.
 const (
 	recordVersion = 1
-	recordOwn     = 2 // recipients have what is theirs alone
+	recordOwn     = 2 // recipients have what is theirs alone, or it is a parcel
 )
 
 // maxRcpts is what the index of a recipient can name.
@@ -42,6 +42,7 @@ const (
 	envSize
 	envPrefix
 	envSkip
+	envInjected
 )
 
 const (
@@ -91,7 +92,7 @@ func (e *Envelope) AppendRecord(b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("a message may have %d recipients, not %d", maxRcpts, len(e.Rcpts))
 	}
 	version := byte(recordVersion)
-	if slices.ContainsFunc(e.Rcpts, (*Rcpt).own) {
+	if e.IsParcel() || slices.ContainsFunc(e.Rcpts, (*Rcpt).own) {
 		version = recordOwn
 	}
 	b = append(b, version)
@@ -128,7 +129,11 @@ func (e *Envelope) AppendRecord(b []byte) ([]byte, error) {
 		b = protowire.AppendTag(b, envPrefix, protowire.BytesType)
 		b = protowire.AppendBytes(b, e.Prefix)
 	}
-	return appendSigned(b, envSkip, e.Skip), nil
+	b = appendSigned(b, envSkip, e.Skip)
+	if e.Injected != nil {
+		b = appendMessage(b, envInjected, e.Injected, appendInjected)
+	}
+	return b, nil
 }
 
 func appendSession(b []byte, s *Session) []byte {

@@ -57,6 +57,7 @@ func fullEnvelope(t testing.TB) *Envelope {
 	e.NotBefore, e.Expires = time.Unix(0, 0).UTC(), time.Unix(-1, 0).UTC()
 	e.Session.User, e.Session.Groups, e.Session.Early, e.Session.Errors = "u", []string{"a", ""}, true, 3
 	e.Session.IP = netip.MustParseAddr("fe80::1%eth0")
+	e.Injected = &Injected{By: "digest", Depth: 3, Key: "2026-03-01"}
 	long := &Rcpt{
 		Address:  smtp.Address{Text: `"a b"@` + strings.Repeat("x", 200) + ".Example", Local: "a b", Domain: strings.Repeat("x", 200) + ".example"},
 		Original: address("list@example.net"),
@@ -110,7 +111,7 @@ func sameEnvelope(a, b *Envelope) bool {
 }
 
 func TestRecordRoundTrip(t *testing.T) {
-	for name, e := range map[string]*Envelope{"empty": {}, "plain": plainEnvelope(), "full": fullEnvelope(t)} {
+	for name, e := range map[string]*Envelope{"empty": {}, "parcel": {Injected: &Injected{By: "a", Depth: 1, Key: "k", Via: "a"}}, "plain": plainEnvelope(), "full": fullEnvelope(t)} {
 		if got := roundTrip(t, e); !sameEnvelope(e, got) {
 			t.Errorf("%s:\n%+v\ncame back as\n%+v", name, e, got)
 		}
@@ -194,8 +195,13 @@ func TestDecodeRecordSkipsUnknownFields(t *testing.T) {
 func TestRecordVersions(t *testing.T) {
 	old, _ := plainEnvelope().AppendRecord(nil)
 	own, _ := fullEnvelope(t).AppendRecord(nil)
-	if old[0] != 1 || own[0] != 2 {
-		t.Errorf("versions are %d and %d", old[0], own[0])
+	e := plainEnvelope()
+	e.Injected = &Injected{By: "archive", Depth: 1, Via: "archive"}
+	parcel, _ := e.AppendRecord(nil)
+	e.Injected.Via = ""
+	mail, _ := e.AppendRecord(nil)
+	if old[0] != 1 || own[0] != 2 || parcel[0] != 2 || mail[0] != 1 {
+		t.Errorf("versions are %d, %d, %d of a parcel and %d of mail of a plugin", old[0], own[0], parcel[0], mail[0])
 	}
 }
 

@@ -92,6 +92,7 @@ type Envelope struct {
 	Generation uint64    // the generation that served the transaction
 	Plan       *Plan     // set at the stage queue: delivered before the reply, never queued on this machine
 	Notice     *Notice   // set when the message tells the sender of another one; not stored
+	Injected   *Injected // set when a plugin handed the message in
 	Size       int64     // bytes sent to the next hop: len(Prefix) + content size - Skip
 	Prefix     []byte    // header fields that stand before content[Skip:]
 	Skip       int64

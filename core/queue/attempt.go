@@ -55,6 +55,10 @@ func (q *Queue) send(ctx context.Context, gen *hooks.Generation, view *hooks.Mes
 		d.Number = max(d.Number, r.Attempts+1)
 		d.Rcpts = append(d.Rcpts, r)
 	}
+	if err := Unpack(d, content); err != nil {
+		q.Log.Error("a parcel cannot be read", "id", view.ID.String(), "error", err)
+		return all(len(j.rcpts), message.Outcome{Result: message.Held, Reply: smtp.NewReply(451, "4.3.0", "the stored content cannot be read")})
+	}
 	call := hooks.Call{Stage: hooks.Deliver, Session: view.Session, Message: view, Delivery: d, Observer: &j.steps, Parent: ctx}
 	return Hand(gen, &call)
 }

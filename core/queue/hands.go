@@ -138,7 +138,7 @@ func (q *Queue) byHand(ctx context.Context, id store.ID, verdict, detail string,
 		if ch.Held != nil {
 			state.Held = *ch.Held
 		}
-		q.applied(id, state, ch)
+		q.applied(env, state, ch)
 		for _, e := range ch.Add {
 			q.wake.at(e.Lane, e.At)
 		}

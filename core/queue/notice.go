@@ -187,7 +187,7 @@ func (q *Queue) tell(ctx context.Context, kind dsn.Kind, env *message.Envelope, 
 		q.noticed(of, noticeDiscarded, kind.String()+" notice to <"+env.Sender.Text+"> was refused: "+sub.Reply.Error())
 	}
 	// Nobody is told: the debt ends all the same.
-	return q.alone(ctx, of.Of, func(_ *message.Envelope, state *store.State) error {
+	return q.alone(ctx, of.Of, func(env *message.Envelope, state *store.State) error {
 		ch, err := told(of, state)
 		if err != nil {
 			return nil // somebody was faster
@@ -195,7 +195,7 @@ func (q *Queue) tell(ctx context.Context, kind dsn.Kind, env *message.Envelope, 
 		if _, err := q.Store.Update(ctx, q.own, ch); err != nil {
 			return err
 		}
-		q.applied(of.Of, state, ch)
+		q.applied(env, state, ch)
 		return nil
 	})
 }
@@ -249,20 +249,21 @@ func told(of *message.Notice, state *store.State) (store.Change, error) {
 }
 
 // applied takes a change that was written outside the marks into the state in memory. It is called within alone.
-func (q *Queue) applied(id store.ID, state *store.State, ch store.Change) {
+func (q *Queue) applied(env *message.Envelope, state *store.State, ch store.Change) {
 	for _, r := range ch.Rcpts {
 		state.Rcpts[r.Index] = r.RcptState
 	}
 	state.Rev++
 	if ch.Settled {
-		q.flights.settled(id)
+		q.flights.settled(env.ID)
+		q.keys.settled(env)
 	}
 }
 
 // commitNotice commits a notice together with the end of the debt.
 func (q *Queue) commitNotice(ctx context.Context, env *message.Envelope, body store.BodyWriter) error {
 	of := env.Notice
-	return q.alone(ctx, of.Of, func(_ *message.Envelope, state *store.State) error {
+	return q.alone(ctx, of.Of, func(about *message.Envelope, state *store.State) error {
 		ch, err := told(of, state)
 		if err != nil {
 			return err
@@ -270,7 +271,7 @@ func (q *Queue) commitNotice(ctx context.Context, env *message.Envelope, body st
 		if err := q.Store.Commit(ctx, env, body, ch); err != nil {
 			return err
 		}
-		q.applied(of.Of, state, ch)
+		q.applied(about, state, ch)
 		return nil
 	})
 }

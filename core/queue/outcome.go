@@ -60,6 +60,9 @@ func (q *Queue) ask(gen *hooks.Generation, j *job, i int, o *message.Outcome, ex
 	if o.Result == message.Deferred && !now.Before(expires) {
 		o.Result = message.Failed // and the last answer stays what it was
 	}
+	if j.flight.msg.env.IsParcel() {
+		return false
+	}
 	return Conclude(gen, o, func(s hooks.Stage, o *message.Outcome) *hooks.Call {
 		m := j.flight.msg
 		view := m.view(q)
@@ -142,7 +145,9 @@ func (q *Queue) submit(f *flight, ch store.Change) {
 			}
 		}
 	}
-	m.settled = m.settled || ch.Settled
+	if m.settled = m.settled || ch.Settled; ch.Settled {
+		q.keys.settled(m.env)
+	}
 	mk := &mark{flight: f, at: time.Now(), last: f.open <= 0, change: ch}
 	if len(ch.Rcpts) > 0 || len(ch.Del) > 0 {
 		mk.write = true
@@ -178,6 +183,11 @@ func (q *Queue) report(j *job, outcomes []message.Outcome) {
 			detail = "<" + rcpt + "> by " + o.Host + ": " + said
 		}
 		j.steps.Observe(observe.Step{Time: now, Stage: "outcome", Generation: q.Current.Number(), Verdict: o.Result.String(), Detail: detail})
+		if m.env.IsParcel() && o.Result == message.Failed {
+			in := m.env.Injected
+			q.Log.Warn("a parcel was given up", "id", id, "plugin", in.By, "via", in.Via, "key", in.Key, "reply", said)
+			continue
+		}
 		q.Log.Info(o.Result.String(), "id", id, "rcpt", rcpt, "host", o.Host, "reply", said, "delay", now.Sub(m.env.Arrived).Round(time.Millisecond).Seconds())
 	}
 	q.Records.Append(id, j.steps.steps...)

@@ -80,6 +80,7 @@ type Queue struct {
 	wake    waker
 	budget  budget
 	notices notices
+	keys    keys
 	counts  *Counts
 
 	stop     context.CancelFunc // ends waking, routing and attempts that have not sent the final dot
@@ -179,7 +180,11 @@ func (q *Queue) commit(ctx context.Context, env *message.Envelope, body store.Bo
 	if env.Notice != nil {
 		return q.commitNotice(ctx, env, body)
 	}
-	return q.Store.Commit(ctx, env, body)
+	if err := q.Store.Commit(ctx, env, body); err != nil {
+		return err
+	}
+	q.keys.committed(env)
+	return nil
 }
 
 // land ends a flight: its marks, if any, are durable.

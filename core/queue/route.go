@@ -104,8 +104,12 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *de
 	for _, i := range f.rcpts {
 		m.rcptView(&rcpt, view, i)
 		call.Rcpt = &rcpt
-		res := gen.Run(&call)
-		plan, out := Decide(res, m.env.Rcpts[i])
+		var res hooks.Result
+		plan, out := ParcelPlan(m.env), (*message.Outcome)(nil)
+		if plan == nil {
+			res = gen.Run(&call)
+			plan, out = Decide(res, m.env.Rcpts[i])
+		}
 		if out != nil && res.Failed && q.stopping.Err() != nil { // the plugin may have failed for that alone
 			broken := interrupted
 			out = &broken
@@ -118,8 +122,8 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *de
 			settled.outcomes = append(settled.outcomes, *out)
 			continue
 		}
-		lane := plan.Lane()
-		rec.Observe(observe.Step{Time: time.Now(), Stage: "route", Generation: gen.Number, Verdict: "route", Detail: "<" + m.env.Rcpts[i].Address.Text + "> to " + lane})
+		lane := laneOf(m.env, plan)
+		rec.Observe(observe.Step{Time: time.Now(), Stage: "route", Generation: gen.Number, Verdict: "route", Detail: "<" + m.env.Rcpts[i].Address.Text + "> to " + string(lane)})
 		own = nil
 		for _, j := range jobs {
 			if j.lane == lane && j.plan.Equal(plan) && m.env.SameCopy(j.rcpts[0], i) {

@@ -3,6 +3,7 @@ package conformance
 import (
 	"fmt"
 
+	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -12,6 +13,7 @@ type testCase struct {
 	name    string
 	stage   hooks.Stage
 	bare    bool           // optional fields have no value
+	behind  bool           // in the background
 	do      map[string]any // what the plugin does
 	verdict string         // "" is next; the beginning of the verdict in the record with its detail, or of a failure a part of the reason
 	got     any            // what it reports; nil: it reports nothing
@@ -26,6 +28,11 @@ const failed = "error, defer 451 4.3.0"
 type m = map[string]any
 
 type l = []any
+
+func (c testCase) inBackground() testCase {
+	c.behind = true
+	return c
+}
 
 // cases are the table, but for the fields of objects and the verdicts of stages, which follow from the declarations.
 func cases() []testCase {
@@ -103,6 +110,10 @@ func cases() []testCase {
 			got: l{7, 7}, facts: m{"p.known": "fact", "p.own": 7, "shared.n": 7}, edits: []string{"fact p.own", "fact shared.n"}},
 		{name: "facts of the recipient", stage: hooks.Rcpt, do: m{"do": "fact", "my": "own", "name": "shared", "value": "x"},
 			got: l{"x", "x"}, facts: m{"p.known": "fact", "p.own": "x", "shared": "x"}, edits: []string{"fact p.own", "fact shared"}},
+		{name: "facts set in the background", behind: true, stage: hooks.Rcpt, do: m{"do": "fact", "my": "own", "name": "shared", "value": "x"},
+			got: l{"x", "x"}, facts: m{"p.known": "fact", "p.own": "x", "shared": "x"}, edits: []string{"fact p.own", "fact shared"}, verdict: "next <u@example.org> in the background"},
+		edits("an edit in the background", hooks.Data, "error, next in the background: ", nil, edit("message.set_sender", "")).inBackground(),
+		answer("a verdict in the background", hooks.Mail, "error, next in the background: ", m{"kind": "reject", "text": "no"}).inBackground(),
 		{name: "a fact of another plugin", stage: hooks.Mail, do: m{"do": "fact", "my": "own", "name": "spf.mail", "value": "x"}, verdict: failed + ` fact "spf.mail" is not this plugin's`, facts: m{"p.known": "fact"}},
 		{name: "a fact too late", stage: hooks.Route, do: m{"do": "fact", "my": "own", "name": "shared", "value": "x"}, verdict: failed + " facts cannot be set at route", facts: m{"p.known": "fact"}},
 
@@ -154,6 +165,8 @@ func cases() []testCase {
 		service("lookup", nil, "users", "bob"),
 		service("lookup", 1, "config.map", "a"),
 		fails("lookup", `lookup: the lookup "others" is not granted: ask with needs = { lookup = {"others"} }`, "others", "alice"),
+		service("inject", store.ID{7}.String(), m{"via": "p", "content": l{"x"}, "key": "k"}),
+		fails("inject", "inject: unknown key \"contnet\"; did you mean \"content\"?", m{"via": "p", "contnet": "x"}),
 		service("now", float64(noon.UnixMicro())/1e6),
 	}
 	for i := range all {

@@ -90,6 +90,9 @@ func input(t *testing.T, s hooks.Stage, bare bool) *hooks.Call {
 	case hooks.ScopeDelivery:
 		second := &hooks.RcptView{Rcpt: other, Message: view, Index: 1}
 		c.Message, c.Delivery = view, &hooks.DeliveryView{Message: view, Plan: plan, Number: 2, Rcpts: []*hooks.RcptView{second}}
+		if !bare {
+			c.Delivery.Parcel = &message.Parcel{From: "q", Key: "k", Content: []any{int64(1), "x"}}
+		}
 	case hooks.ScopeTick:
 		c.Tick = &hooks.TickView{Time: time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC)}
 	}

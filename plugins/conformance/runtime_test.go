@@ -23,8 +23,10 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/resolve"
+	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/lookup"
 	"github.com/stagepost/stagepost/plugins/lua"
@@ -200,6 +202,17 @@ func (users) Get(key string, _ lookup.Spend) (any, error) {
 	return nil, nil
 }
 
+// outbox takes parcels.
+type outbox struct{}
+
+func (outbox) Once(context.Context, string, string, func() (store.ID, error)) (store.ID, error) {
+	return store.ID{}, errors.New("no mail here")
+}
+
+func (outbox) Parcel(context.Context, message.Injected, any) (store.ID, error) {
+	return store.ID{7}, nil
+}
+
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 500_000_000, time.UTC)
 
 // run loads the plugin with a case and asks it once.
@@ -217,6 +230,7 @@ func run(t *testing.T, l language, c *testCase) (*hooks.Call, *record, error) {
 	rec := &record{}
 	host := service.NewHost(service.Options{Log: slog.New(&capture{rec: rec}), KV: kv, Resolver: names{}, Now: func() time.Time { return noon }})
 	host.UseLookups(map[string]service.Lookup{"users": users{}})
+	host.Outbox(&service.Outbox{Queue: outbox{}})
 	p, err := l.load(man, set, host)
 	if err != nil {
 		return nil, rec, err
@@ -224,6 +238,9 @@ func run(t *testing.T, l language, c *testCase) (*hooks.Call, *record, error) {
 	defer p.Close()
 	h := man.Hook(c.stage, "p", config.Run{})
 	h.Handler, h.Pos, h.Timeout = p.Handlers()[c.stage], p.Pos(c.stage), time.Minute
+	if h.Background = c.behind; c.behind {
+		h.Sets = []string{"p", "shared"}
+	}
 	g, err := hooks.NewGeneration(1, []*hooks.Hook{h}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -234,6 +251,11 @@ func run(t *testing.T, l language, c *testCase) (*hooks.Call, *record, error) {
 		g.RunPlugin(call, "p")
 	} else {
 		g.Run(call)
+	}
+	if c.behind { // it is over before queue
+		call.Stage = hooks.Queue
+		g.Run(call)
+		call.Stage = c.stage
 	}
 	return call, rec, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/manifest"
 )
 
 // Ticker asks the plugins that have a hook at tick, each at its own interval, always those of the generation in force. A plugin
@@ -36,7 +37,7 @@ func NewTicker(current *hooks.Current, now func() time.Time) *Ticker {
 // Run asks until ctx ends. Then the calls that are under way are told so, and it returns when they have ended.
 func (t *Ticker) Run(ctx context.Context) {
 	defer t.group.Wait()
-	look := time.NewTicker(hooks.MinEvery)
+	look := time.NewTicker(manifest.MinEvery)
 	defer look.Stop()
 	for {
 		t.look(ctx)

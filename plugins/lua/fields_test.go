@@ -274,7 +274,16 @@ func TestCheckUseSaysWhatTheCallSays(t *testing.T) {
 			if f.Needs == "" {
 				continue
 			}
-			name := strings.TrimPrefix(f.Name, s.Name+".")
+			name, isTable := strings.CutPrefix(f.Name, s.Name+".")
+			if !isTable { // to name it is to use it
+				want := fmt.Sprintf("p.lua:2: %s: it is not granted: ask with needs = { inject = true }", f.Name)
+				if _, _, err := Open(Files{Main: "p.lua", Path: func(f string) string { return f }, Texts: map[string][]byte{
+					"p.lua": fmt.Appendf(nil, "%slocal s = %s", bare, f.Name),
+				}}); err == nil || err.Error() != want {
+					t.Errorf("error %v, want %s", err, want)
+				}
+				continue
+			}
 			compare(t, hooks.Rcpt, fmt.Sprintf("%sfunction on.rcpt(x) %s.%s() end", bare, s.Name, name),
 				fmt.Sprintf("%sfunction on.rcpt(x) local s = %s s.%s() end", bare, s.Name, name), "", true)
 		}

@@ -122,7 +122,7 @@ func (m *Manifest) setHooks(d *decoder, at string, n *node) {
 // background checks what a hook in the background must say, and may not.
 func (d *decoder) background(at string, line int, stage hooks.Stage, h *HookSpec) {
 	switch {
-	case !stage.Background():
+	case stage > hooks.Data || stage == hooks.Auth: // afterwards nothing comes that could wait for it
 		d.report(line, "%s: a hook in the background may stand at connect, helo, mail, rcpt or data, not at %s", at, stage)
 	case len(h.Sets) == 0:
 		d.report(line, "%s: a hook in the background only sets facts; name them, as sets = {\"NAME.score\"}", at)
@@ -172,8 +172,8 @@ func (h *HookSpec) keys(stage hooks.Stage) []Key {
 	// It comes of no mail, so there is nothing to choose it by, nobody to be asked before or after, and no facts.
 	keys = slices.DeleteFunc(keys, func(k Key) bool { return k.Name != "on_error" && k.Name != "timeout" })
 	return append(keys, Key{Name: "every", Form: `every = "1m"`,
-		Doc: fmt.Sprintf("The time between two calls, at least %s; without it %s.", config.FormatDuration(hooks.MinEvery), config.FormatDuration(hooks.DefaultEvery)),
-		set: func(d *decoder, at string, n *node) { d.duration(at, n, hooks.MinEvery, maxEvery, &h.Every) }})
+		Doc: fmt.Sprintf("The time between two calls, at least %s; without it %s.", config.FormatDuration(MinEvery), config.FormatDuration(DefaultEvery)),
+		set: func(d *decoder, at string, n *node) { d.duration(at, n, MinEvery, maxEvery, &h.Every) }})
 }
 
 func onError(word string) hooks.Kind {

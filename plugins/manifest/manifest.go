@@ -26,6 +26,12 @@ const API = 0
 // MaxFile bounds plugin.toml, in bytes.
 const MaxFile = 64 << 10
 
+// DefaultEvery is the time between two calls at tick unless the plugin or the operator sets another, and MinEvery the shortest.
+const (
+	DefaultEvery = time.Minute
+	MinEvery     = time.Second
+)
+
 // Manifest is what one plugin says of itself. It is never changed after it was read, and safe for concurrent use.
 type Manifest struct {
 	File string // as given to FromTOML or FromLua
@@ -62,7 +68,7 @@ type HookSpec struct {
 	Background bool
 	OnError    hooks.Kind // Next, Defer or Reject
 	Timeout    time.Duration
-	Every      time.Duration // of tick; 0: hooks.DefaultEvery
+	Every      time.Duration // of tick; 0: DefaultEvery
 	Line       int           // 0 when the manifest does not name the stage
 	Said       bool          // OnError is what the manifest says
 }

@@ -60,7 +60,7 @@ func (m *Manifest) Hook(stage hooks.Stage, name string, run config.Run) *hooks.H
 		OnError: spec.OnError, Timeout: spec.Timeout, Pos: m.Pos(),
 	}
 	if stage == hooks.Tick {
-		h.Every = cmp.Or(spec.Every, hooks.DefaultEvery)
+		h.Every = cmp.Or(spec.Every, DefaultEvery)
 	}
 	return h
 }

@@ -93,7 +93,7 @@ func (k Kind) String() string {
 
 // Services declares them all, in the order of the manual.
 func Services() []Service {
-	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), lookupService(), {
+	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), lookupService(), injectService(), {
 		Name: "now", Doc: "The time.",
 		Funcs: []Func{{
 			Name: "now", Result: "number", Pure: true, Doc: "Seconds since 1970, with fractions.",
@@ -138,6 +138,7 @@ type Options struct {
 type Host struct {
 	Options
 
+	outbox  atomic.Pointer[Outbox]
 	mu      sync.Mutex
 	plugins map[string]*state
 	lookups atomic.Pointer[map[string]Lookup]
@@ -173,6 +174,7 @@ type Context struct {
 	state   *state
 	call    *hooks.Call
 	lookups int // DNS questions of this call
+	injects int // messages that it handed in
 }
 
 // Context makes a context for an instance of a plugin. charge, which may be nil, is told of the work, as far
@@ -189,7 +191,7 @@ func (h *Host) Context(plugin string, needs *hooks.Needs, charge func(steps, byt
 }
 
 // Begin says for which hook call functions work from now on; nil while the plugin's main chunk runs.
-func (c *Context) Begin(call *hooks.Call) { c.call, c.lookups = call, 0 }
+func (c *Context) Begin(call *hooks.Call) { c.call, c.lookups, c.injects = call, 0, 0 }
 
 // spend charges work that is about to be done.
 func (c *Context) spend(steps, bytes int) error {

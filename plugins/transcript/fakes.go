@@ -302,6 +302,10 @@ type spool struct {
 	run *run
 	mu  sync.Mutex
 	ids []store.ID
+
+	state  string              // of inject: "up", "full", "busy"
+	keys   map[string]store.ID // of what was handed in and is not done
+	handed []store.ID          // by the plugin, since the last thing that was done
 }
 
 // Commit implements intake.Queue.
@@ -310,6 +314,7 @@ func (s *spool) Commit(ctx context.Context, env *message.Envelope, body store.Bo
 	if err == nil {
 		s.mu.Lock()
 		s.ids = append(s.ids, env.ID)
+		s.handedIn(env)
 		s.mu.Unlock()
 	}
 	return err

@@ -186,9 +186,12 @@ func (*beat) do(r *run) error {
 
 // route asks the stage route for one recipient.
 func (r *run) route(gen *hooks.Generation, m *mail, i int) {
+	d := &m.rcpts[i]
+	if d.plan = queue.ParcelPlan(m.env); d.plan != nil {
+		return
+	}
 	view := m.view()
 	call := hooks.Call{Stage: hooks.Route, Session: m.env.Session, Message: view, Rcpt: m.rcpt(view, i), Parent: r.ctx}
-	d := &m.rcpts[i]
 	d.plan, d.outcome = queue.Decide(gen.Run(&call), m.env.Rcpts[i])
 }
 
@@ -221,6 +224,9 @@ func (a *attempt) do(r *run) error {
 	for _, i := range places {
 		r.conclude(gen, m, i)
 	}
+	if !slices.ContainsFunc(m.rcpts, func(d delivery) bool { return !d.done() }) {
+		r.spool.settled(m.env)
+	}
 	return nil
 }
 
@@ -233,6 +239,9 @@ func (r *run) try(ctx context.Context, gen *hooks.Generation, m *mail, places []
 		for _, i := range places {
 			d.Number = max(d.Number, m.rcpts[i].attempts+1)
 			d.Rcpts = append(d.Rcpts, m.rcpt(view, i))
+		}
+		if err := queue.Unpack(d, m.content); err != nil {
+			panic(err) // it was packed here
 		}
 		return queue.Hand(gen, &hooks.Call{Stage: hooks.Deliver, Session: m.env.Session, Message: view, Delivery: d, Parent: ctx})
 	}
@@ -251,13 +260,15 @@ func (r *run) try(ctx context.Context, gen *hooks.Generation, m *mail, places []
 // conclude takes one recipient's outcome through its stage.
 func (r *run) conclude(gen *hooks.Generation, m *mail, i int) {
 	d := &m.rcpts[i]
-	d.told = queue.Conclude(gen, d.outcome, func(s hooks.Stage, o *message.Outcome) *hooks.Call {
-		view := m.view()
-		rcpt := m.rcpt(view, i)
-		rcpt.Last = o.Last()
-		rcpt.Attempts++
-		return &hooks.Call{Stage: s, Session: m.env.Session, Message: view, Rcpt: rcpt, Parent: r.ctx}
-	})
+	if !m.env.IsParcel() {
+		d.told = queue.Conclude(gen, d.outcome, func(s hooks.Stage, o *message.Outcome) *hooks.Call {
+			view := m.view()
+			rcpt := m.rcpt(view, i)
+			rcpt.Last = o.Last()
+			rcpt.Attempts++
+			return &hooks.Call{Stage: s, Session: m.env.Session, Message: view, Rcpt: rcpt, Parent: r.ctx}
+		})
+	}
 	d.attempts++
 	if d.first.IsZero() {
 		d.first = r.clock.Now()

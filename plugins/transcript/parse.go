@@ -22,7 +22,7 @@ func Lines() []Line {
 	return slices.Concat([]Line{
 		{"config", "config KEY = VALUE", "A setting of the plugin, as it stands under [plugin.NAME]; a text may stand without quotes.", nil},
 		{"run", "run KEY = VALUE", "What the operator decides about the plugin, as it stands under [run.NAME].", nil},
-	}, talkLines(), givenLines(), outboundLines(), wantLines())
+	}, talkLines(), givenLines(), injectLines(), outboundLines(), wantLines())
 }
 
 // Parse reads a transcript. Messages call it name. The error, if any, is of type config.Errors.

@@ -17,6 +17,7 @@ import (
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/server"
 	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/core/store/memory"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/generation"
@@ -231,12 +232,13 @@ func (w *world) play(ctx context.Context, name string, lines []line, timeout tim
 		return nil, &Failure{Line: w.c.Line, Run: name, Got: err.Error()}
 	}
 	w.mend()
-	r := &run{world: w, ctx: ctx, spool: &spool{Store: memory.New(memory.Options{Now: w.clock.Now})}}
+	r := &run{world: w, ctx: ctx, spool: &spool{Store: memory.New(memory.Options{Now: w.clock.Now}), keys: map[string]store.ID{}}}
 	r.spool.run = r
 	quiet := slog.New(slog.DiscardHandler)
 	r.in = intake.New(intake.Options{Queue: r.spool, Current: w.current, Records: noRecord{}, Log: quiet, Now: w.clock.Now, Settings: func() intake.Settings {
 		return intake.Settings{Hostname: hostname, MaxSize: 10 << 20, MaxRcpts: 1000}
 	}})
+	w.host.Outbox(&service.Outbox{Intake: r.in, Queue: r.spool})
 	r.server = server.New(server.Options{Intake: r.in, Current: w.current, Records: noRecord{}, Log: quiet, Limits: func() server.Limits { return server.Limits{} },
 		After: func(d time.Duration) <-chan time.Time {
 			w.mu.Lock()
@@ -351,6 +353,9 @@ func (r *run) begin() error {
 	defer r.mu.Unlock()
 	r.steps, r.delayed, r.acted, r.excused = nil, 0, r.number, map[string]bool{}
 	r.log.clear()
+	r.spool.mu.Lock()
+	defer r.spool.mu.Unlock()
+	r.spool.handed = nil
 	return nil
 }
 

@@ -122,7 +122,7 @@ func funcs() map[string]*service.Func {
 
 func (in *instance) svc(a []uint64) uint64 {
 	name := string(in.bytesAt("a name", a[0], a[1], maxName))
-	raw := in.bytesAt("arguments", a[2], a[3], maxValue)
+	raw := in.bytesAt("arguments", a[2], a[3], maxArgs)
 	f := in.plugin.funcs[name]
 	if f == nil {
 		return in.refuse(ErrAbsent, fmt.Sprintf("svc: there is no service %q", name))

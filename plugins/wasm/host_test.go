@@ -343,6 +343,12 @@ func TestServices(t *testing.T) {
 				t.Errorf("%s%v = %#v (%s), want %#v", tt.name, tt.args, got, g.in.told, tt.want)
 			}
 		}
+		if _, ok := g.in.mod.Memory().Grow(20); !ok {
+			t.Fatal("the memory does not grow")
+		}
+		if got := g.svc("hash.sha256", make([]byte, 1<<20)); got != "30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58" {
+			t.Errorf("an argument of 1 MiB, as a whole mail may be: %v (%s)", got, g.in.told)
+		}
 		np, nl := g.put(space, []byte("hash.sha256"))
 		at, n := g.value([]any{"x"})
 		for i := range maxHandles {

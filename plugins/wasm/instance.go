@@ -38,6 +38,7 @@ const (
 const (
 	maxName    = 1 << 10
 	maxValue   = 256 << 10 // bytes of CBOR that a guest hands over
+	maxArgs    = 1100_000  // of the arguments of a service, among which may be a whole mail of 1 MiB
 	maxResult  = 4 << 20   // bytes of CBOR that it gets
 	maxRead    = 1 << 20
 	maxHandles = 16

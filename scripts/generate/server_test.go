@@ -176,6 +176,7 @@ func TestContents(t *testing.T) {
 	m := &hooks.MessageView{Envelope: &message.Envelope{Session: session, Params: mail}}
 	samples := map[string]any{
 		"session": session, "message": m, "rcpt": &hooks.RcptView{Rcpt: &message.Rcpt{Params: mail}, Message: m}, "plan": &message.Plan{Hosts: []string{"a:25"}},
+		"delivery": &hooks.DeliveryView{Parcel: &message.Parcel{}},
 	}
 	seen := 0
 	for _, o := range hooks.Objects() {
@@ -195,9 +196,11 @@ func TestContents(t *testing.T) {
 	}
 }
 
-// typeOf names the type of a value that has one element on each level. Only the note of a session has several.
+// typeOf names the type of a value that has one element on each level. Only the note of a session and a parcel have several.
 func typeOf(t *testing.T, v any) string {
 	switch v := v.(type) {
+	case nil:
+		return "any"
 	case string:
 		return "string"
 	case int64:
@@ -211,8 +214,10 @@ func typeOf(t *testing.T, v any) string {
 			}
 		}
 		var fields []string
-		for _, name := range []string{"stage", "plugin", "verdict", "code", "reason"} {
-			fields = append(fields, name+": "+typeOf(t, v[name]))
+		for _, name := range []string{"stage", "plugin", "verdict", "code", "reason", "from", "key", "content"} {
+			if e, ok := v[name]; ok {
+				fields = append(fields, name+": "+typeOf(t, e))
+			}
 		}
 		if len(fields) != len(v) {
 			t.Errorf("there are more fields in %v", v)

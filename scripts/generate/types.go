@@ -127,6 +127,7 @@ func contents() map[string]string {
 		"message.params":  "table<string, string>",
 		"rcpt.params":     "table<string, string>",
 		"plan.hosts":      "string[]",
+		"delivery.parcel": "{from: string, key: string, content: any}",
 	}
 }
 

@@ -120,6 +120,7 @@ enum {
   SP_FIELD_DELIVERY_RCPTS = 1,
   SP_FIELD_DELIVERY_PLAN = 2,
   SP_FIELD_DELIVERY_NUMBER = 3,
+  SP_FIELD_DELIVERY_PARCEL = 4,
   SP_FIELD_ADDRESS_TEXT = 0,
   SP_FIELD_ADDRESS_MAILBOX = 1,
   SP_FIELD_ADDRESS_DOMAIN = 2,
@@ -407,6 +408,8 @@ static inline sp_rcpt sp_delivery_rcpt(sp_delivery o, uint32_t place) { (void)o;
 static inline sp_plan sp_delivery_plan(sp_delivery o) { (void)o; return sp_plan_of(sp_field(SP_OBJECT_DELIVERY, 0, SP_FIELD_DELIVERY_PLAN)); }
 // Number of the attempt, from 1.
 static inline int64_t sp_delivery_number(sp_delivery o) { (void)o; return sp_as_int(sp_field(SP_OBJECT_DELIVERY, 0, SP_FIELD_DELIVERY_NUMBER), 0); }
+// What a plugin handed in by inject{via}, which is no mail: from (the plugin), key, content; nil for mail. Or nil.
+static inline sp_value sp_delivery_parcel(sp_delivery o) { (void)o; return sp_field(SP_OBJECT_DELIVERY, 0, SP_FIELD_DELIVERY_PARCEL); }
 
 // content: the message's bytes as the client sent them.
 // Bytes.
@@ -676,6 +679,22 @@ static inline sp_error sp_metric_count(sp_text name, sp_value n) {
 // operator wrote "lookup:NAME" instead, what is in that lookup; this needs nothing.
 static inline sp_error sp_lookup(sp_text name, sp_text key, sp_value *result) {
   return sp_call(SP("lookup"), (const sp_value[]){sp_of_text(name), sp_of_text(key)}, 2, result);
+}
+
+// inject: Hands mail in, or a parcel. It has happened when the function returns, on disk, whatever the handler does then: it is
+// no edit. So a handler that may be called again gives a `key`: while one with that key is queued, another is not queued, and its
+// id is the result. What cannot be taken (the disk is full, too much mail at once, a plugin refused it) is an error. A hook may
+// hand in 10 times in one call; mail and parcels are at most 1 MiB, and at most three deep where one leads to the next.
+// inject{sender, rcpts, content[, key]} or inject{via, content[, key]} -> string: The id. Mail has `sender` ("" is the null one),
+// `rcpts` and `content`, a whole message with its header; Date and Message-ID are added where they are missing. It begins at the
+// stage mail, with the role internal and this plugin as origin; only this plugin is not asked about it before it is queued. A
+// parcel is no mail: `content` is any value, and goes to the on.deliver of the plugin `via`, this one, as `delivery.parcel`. It
+// is tried again when that defers, until it is as old as mail may become. Needs inject.
+static inline sp_error sp_inject(sp_value message, sp_text *result) {
+  sp_value v = SP_NO_VALUE;
+  sp_error e = sp_call(SP("inject"), (const sp_value[]){message}, 1, &v);
+  *result = sp_as_text(v);
+  return e;
 }
 
 // now: The time.

@@ -104,7 +104,7 @@ func Numbers() NumberTable {
 			"login":    {"session", "mechanism", "name", "kind", "password", "token"},
 			"message":  {"id", "key", "session", "sender", "params", "size", "tenant", "rcpts", "facts", "my", "content", "body_start"},
 			"rcpt":     {"message", "address", "original", "params", "class", "key", "facts", "my", "attempts", "first_try", "last"},
-			"delivery": {"message", "rcpts", "plan", "number"},
+			"delivery": {"message", "rcpts", "plan", "number", "parcel"},
 			"address":  {"text", "mailbox", "domain"},
 			"plan":     {"via", "hosts", "mx", "helo", "sender"},
 			"last":     {"code", "enhanced", "host", "text"},
@@ -1005,6 +1005,39 @@ func (d Delivery) Number() (v int) {
 	return intField(objectDelivery, d.index, 3)
 }
 
+// Parcel: what a plugin handed in by inject{via}, which is no mail: from (the plugin), key, content; nil for mail.
+func (d Delivery) Parcel() (v *DeliveryParcel) {
+	f, ok := field(objectDelivery, d.index, 4)
+	if !ok {
+		return v
+	}
+	r := &f
+	return new(readDeliveryParcel(r))
+}
+
+// DeliveryParcel is an item of parcel.
+type DeliveryParcel struct {
+	From    string //
+	Key     string //
+	Content any    //
+}
+
+func readDeliveryParcel(r *cbor.Reader) (v DeliveryParcel) {
+	for range r.Map() {
+		switch string(r.Key()) {
+		case "from":
+			v.From = r.Text()
+		case "key":
+			v.Key = r.Text()
+		case "content":
+			v.Content = r.Value()
+		default:
+			r.Value()
+		}
+	}
+	return v
+}
+
 // Address is an address of the envelope.
 type Address struct {
 	Text    string // as given, without angle brackets; "" for the null sender
@@ -1374,5 +1407,20 @@ func Lookup(name string, key string) (v1 any, err error) {
 		return v1, err
 	}
 	v1 = r.Value()
+	return v1, r.Err()
+}
+
+// Inject: The id. Mail has `sender` ("" is the null one), `rcpts` and `content`, a whole message with its header; Date
+// and Message-ID are added where they are missing. It begins at the stage mail, with the role internal and this plugin
+// as origin; only this plugin is not asked about it before it is queued. A parcel is no mail: `content` is any value,
+// and goes to the on.deliver of the plugin `via`, this one, as `delivery.parcel`. It is tried again when that defers,
+// until it is as old as mail may become. In Lua it is called as inject{sender, rcpts, content[, key]} or inject{via,
+// content[, key]}. Needs inject = true.
+func Inject(message map[string]any) (v1 string, err error) {
+	r, err := call("inject", message)
+	if err != nil {
+		return v1, err
+	}
+	v1 = r.Text()
 	return v1, r.Err()
 }

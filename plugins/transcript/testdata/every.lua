@@ -3,12 +3,12 @@ plugin {
   id = "every",
   version = "1.0.0",
   description = "has a hook at every stage",
-  needs = { dns = true, kv = "own", relay = true, read = "body", edit = {"headers", "sender", "rcpts", "body"}, route = { "mx", "*" }, facts = { "other.*" } },
+  needs = { inject = true, dns = true, kv = "own", relay = true, read = "body", edit = {"headers", "sender", "rcpts", "body"}, route = { "mx", "*" }, facts = { "other.*" } },
   config = {
     list = { type = "list", default = {}, doc = "Domains." },
     wait = { type = "duration", default = "0s", doc = "A delay." },
     word = { type = "string", default = "none", doc = "A word." },
-    size = { type = "int", default = 0, doc = "A number." },
+    hand = { type = "string", default = "", doc = "What it hands in." }, size = { type = "int", default = 0, doc = "A number." },
   },
   hook = { mail = { on_error = "next" }, queue = { on_error = "reject" }, rcpt = { reads = { "spam.score?" } } },
 }
@@ -85,6 +85,11 @@ function on.route(r)
 end
 
 function on.deliver(d)
+  if d.parcel then
+    log.info("parcel", { from = d.parcel.from, key = d.parcel.key, number = d.number, content = d.parcel.content })
+    if d.number == 1 and d.parcel.key == "p" then return defer "later" end
+    return accept()
+  end
   if #d.rcpts == 1 then
     kv.set(d.rcpts[1].key, d.number, 3600)
     return accept()
@@ -114,6 +119,13 @@ function on.disconnect(s)
 end
 
 function on.tick(t)
+  if config.hand == "mail" then
+    local id = inject { sender = "", rcpts = { "u@example.org", "v@example.net" }, content = "Subject: caf\195\169\nFrom: <me@example.org>\n\nhello\n", key = "today" }
+    kv.set("mail", id, 60)
+  elseif config.hand == "parcel" then
+    inject { via = "every", content = { n = 1, list = { "a" } }, key = "p" }
+    inject { via = "every", content = "alone" }
+  end
   kv.incr("ticks", 1, 60)
   log.info("tick", { at = t.time - 1767268800 }) -- since the beginning of a case
 end

@@ -393,6 +393,7 @@ function rcpt:rename(address) end
 ---@field rcpts stagepost.rcpt[] the recipients of this attempt
 ---@field plan stagepost.plan the plan that led here
 ---@field number integer number of the attempt, from 1
+---@field parcel? {from: string, key: string, content: any} what a plugin handed in by inject{via}, which is no mail: from (the plugin), key, content; nil for mail
 
 ---an address of the envelope
 ---@class (exact) stagepost.address
@@ -616,6 +617,11 @@ function metric.count(name, n) end
 ---@param key string
 ---@return any
 function lookup(name, key) end
+
+---The id. Mail has `sender` ("" is the null one), `rcpts` and `content`, a whole message with its header; Date and Message-ID are added where they are missing. It begins at the stage mail, with the role internal and this plugin as origin; only this plugin is not asked about it before it is queued. A parcel is no mail: `content` is any value, and goes to the on.deliver of the plugin `via`, this one, as `delivery.parcel`. It is tried again when that defers, until it is as old as mail may become. Called as `inject{sender, rcpts, content[, key]} or inject{via, content[, key]}`. Needs `inject = true`.
+---@param message table<string, any>
+---@return string
+function inject(message) end
 
 ---Seconds since 1970, with fractions.
 ---@return number

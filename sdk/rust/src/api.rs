@@ -141,6 +141,7 @@ pub(crate) mod field {
     pub const DELIVERY_RCPTS: u32 = 1;
     pub const DELIVERY_PLAN: u32 = 2;
     pub const DELIVERY_NUMBER: u32 = 3;
+    pub const DELIVERY_PARCEL: u32 = 4;
     pub const ADDRESS_TEXT: u32 = 0;
     pub const ADDRESS_MAILBOX: u32 = 1;
     pub const ADDRESS_DOMAIN: u32 = 2;
@@ -616,6 +617,11 @@ impl Delivery {
     pub fn number(&self) -> i64 {
         host::field(object::DELIVERY, self.index, field::DELIVERY_NUMBER).int().unwrap_or(0)
     }
+
+    /// What a plugin handed in by inject{via}, which is no mail: from (the plugin), key, content; nil for mail.
+    pub fn parcel(&self) -> Value {
+        host::field(object::DELIVERY, self.index, field::DELIVERY_PARCEL)
+    }
 }
 
 /// The message's bytes as the client sent them.
@@ -967,6 +973,15 @@ pub mod metric {
 /// the operator wrote "lookup:NAME" instead, what is in that lookup; this needs nothing.
 pub fn lookup(name: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Value> {
     Ok(host::call("lookup", &[Value::of_text(name.as_ref()), Value::of_text(key.as_ref())])?)
+}
+
+/// inject{sender, rcpts, content\[, key\]} or inject{via, content\[, key\]} -> string: The id. Mail has `sender` ("" is the null
+/// one), `rcpts` and `content`, a whole message with its header; Date and Message-ID are added where they are missing. It begins
+/// at the stage mail, with the role internal and this plugin as origin; only this plugin is not asked about it before it is
+/// queued. A parcel is no mail: `content` is any value, and goes to the on.deliver of the plugin `via`, this one, as
+/// `delivery.parcel`. It is tried again when that defers, until it is as old as mail may become. Needs inject.
+pub fn inject(message: impl Into<Value>) -> Result<String> {
+    Ok(host::call("inject", &[message.into()])?.into_text().unwrap_or_default())
 }
 
 /// now() -> number: Seconds since 1970, with fractions.

@@ -111,6 +111,7 @@ func fields(o any) map[string]any {
 		put(m, "rcpts", false, addresses(o.Rcpts()))
 		put(m, "plan", false, plainPlan(o.Plan()))
 		put(m, "number", false, o.Number())
+		put(m, "parcel", true, maybe(o.Parcel(), plainDeliveryParcel))
 	case stagepost.Content:
 		put(m, "size", false, o.Size())
 	case stagepost.Tick:
@@ -126,6 +127,14 @@ func plainSessionHistory(v stagepost.SessionHistory) any {
 	put(m, "verdict", false, v.Verdict)
 	put(m, "code", false, v.Code)
 	put(m, "reason", false, v.Reason)
+	return m
+}
+
+func plainDeliveryParcel(v stagepost.DeliveryParcel) any {
+	m := map[string]any{}
+	put(m, "from", false, v.From)
+	put(m, "key", false, v.Key)
+	put(m, "content", false, v.Content)
 	return m
 }
 
@@ -317,6 +326,12 @@ func service(name string, a []any) (any, error) {
 		return nil, stagepost.Metric.Count(text(at(a, 0)), tail(a, 1, func(v any) int { return integer(v) })...)
 	case "lookup":
 		v0, err := stagepost.Lookup(text(at(a, 0)), text(at(a, 1)))
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
+	case "inject":
+		v0, err := stagepost.Inject(object(at(a, 0)))
 		if err != nil {
 			return nil, err
 		}

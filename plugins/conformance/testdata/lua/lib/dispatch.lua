@@ -24,6 +24,7 @@ return {
     ["throttle.take"] = throttle.take,
     ["metric.count"] = metric.count,
     ["lookup"] = lookup,
+    ["inject"] = inject,
     ["now"] = now,
   },
   verdicts = {
@@ -96,6 +97,7 @@ return {
       { "rcpts", "rcpts" },
       { "plan", "plan" },
       { "number", "" },
+      { "parcel", "" },
     },
     address = {
       { "text", "" },

@@ -1,0 +1,91 @@
+package message
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Injected is of a message that a plugin handed in: mail, or, where Via is set, a parcel, which is no mail. A parcel has the
+// null sender and one recipient that is no address; its content is one value in CBOR, for the plugin that Via names.
+type Injected struct {
+	By    string // the plugin
+	Depth int    // 1, or one more than that of the message for which the plugin was asked
+	Key   string // while a message of this plugin with this key is queued, no other is; empty: it has none
+	Via   string
+}
+
+// ParcelTo is the recipient of a parcel, as listings show it.
+func ParcelTo(via string) string { return "plugin:" + via }
+
+// IsParcel tells whether this is no mail.
+func (e *Envelope) IsParcel() bool { return e.Injected != nil && e.Injected.Via != "" }
+
+// IsBy tells whether that plugin handed the message in; nobody did where i is nil.
+func (i *Injected) IsBy(plugin string) bool { return i != nil && i.By == plugin }
+
+// Parcel is what the plugin gets that a parcel is for.
+type Parcel struct {
+	From, Key string
+	Content   any
+}
+
+// Value is the parcel in the types of facts; nil where there is none.
+func (p *Parcel) Value() any {
+	if p == nil {
+		return nil
+	}
+	return map[string]any{"from": p.From, "key": p.Key, "content": p.Content}
+}
+
+const (
+	injBy protowire.Number = iota + 1
+	injDepth
+	injKey
+	injVia
+)
+
+func appendInjected(b []byte, i *Injected) []byte {
+	b = appendString(b, injBy, i.By)
+	b = appendUint(b, injDepth, uint64(i.Depth))
+	b = appendString(b, injKey, i.Key)
+	return appendString(b, injVia, i.Via)
+}
+
+func decodeInjected(b []byte) (*Injected, error) {
+	i := &Injected{}
+	err := eachField(b, func(f field) error {
+		switch f.num {
+		case injBy:
+			i.By = string(f.bytes)
+		case injDepth:
+			if f.value > 255 {
+				return errField
+			}
+			i.Depth = int(f.value)
+		case injKey:
+			i.Key = string(f.bytes)
+		case injVia:
+			i.Via = string(f.bytes)
+		}
+		return nil
+	})
+	return i, err
+}
+
+// Complete puts on top of a message what a program may leave to the server that it hands it to (RFC 6409 section 8): Date and
+// Message-ID.
+func Complete(content []byte, id ID, hostname string, now time.Time) ([]byte, error) {
+	h, err := ParseHeader(content, DefaultHeaderLimits)
+	if err != nil {
+		return nil, err
+	}
+	var top []byte
+	if h.Count("Date") == 0 {
+		top = append(now.UTC().AppendFormat(append(top, "Date: "...), "Mon, 02 Jan 2006 15:04:05 -0700"), "\r\n"...)
+	}
+	if h.Count("Message-ID") == 0 {
+		top = append(top, "Message-ID: <"+id.String()+"@"+hostname+">\r\n"...)
+	}
+	return append(top, content...), nil
+}
