@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/core/message"
 )
 
@@ -129,14 +130,15 @@ func TestBackgroundFails(t *testing.T) {
 			return nil, c.SetFact(&c.Session.Facts, "slow.score", strings.Repeat("x", message.MaxFactsBytes))
 		}, `in the background: slow.lua:1: fact "slow.score": more than`},
 		"open breaker":  {nil, "in the background: not asked since"},
-		"out of budget": {func(*Call) (*Verdict, error) { return nil, OverInstructions }, "in the background: ran out of instructions"},
+		"out of budget": {func(*Call) (*Verdict, error) { return nil, breaker.OverInstructions }, "in the background: ran out of instructions"},
 	} {
 		slow := behind("slow", Mail, c.does)
 		slow.Sets = []string{"slow.score"}
 		if c.does == nil {
-			slow.Breaker = NewBreaker(nil, time.Now())
-			slow.Breaker.open.Store(&opening{since: time.Now()})
-			slow.Breaker.open.Load().probe.Store(int64(time.Hour))
+			slow.Breaker = breaker.New(nil, time.Now())
+			for range 10 {
+				slow.Breaker.Ended(time.Now(), breaker.OverTime, true, false)
+			}
 		}
 		g := generation(t, slow, reader("a", Mail, answer(nil), "slow.score?"), reader("b", Mail, answer(nil), "slow.score"))
 		cl, rec := call(t, Mail)
@@ -333,7 +335,7 @@ func TestBackgroundIsBounded(t *testing.T) {
 func TestBackgroundDeadline(t *testing.T) {
 	slow := behind("slow", Mail, func(c *Call) (*Verdict, error) {
 		<-c.Context().Done()
-		return nil, OverTime
+		return nil, breaker.OverTime
 	})
 	slow.Timeout = 10 * time.Millisecond
 	r := reader("r", Mail, func(c *Call) (*Verdict, error) {
@@ -342,7 +344,7 @@ func TestBackgroundDeadline(t *testing.T) {
 	r.Timeout = time.Hour
 	cl, rec := call(t, Mail)
 	generation(t, slow, r).Run(cl)
-	if got := rec.words(); !slices.Equal(got, []string{"slow error, next", "r next"}) || slow.Breaker.State().Overran[OverTime] != 1 {
+	if got := rec.words(); !slices.Equal(got, []string{"slow error, next", "r next"}) || slow.Breaker.State().Overran[breaker.OverTime] != 1 {
 		t.Errorf("steps %q", got)
 	}
 }

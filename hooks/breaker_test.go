@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stagepost/stagepost/core/breaker"
 )
 
 // clock is a time that only the test moves.
@@ -20,9 +22,9 @@ type told struct {
 	turned []string
 }
 
-func (w *told) Failed(*Call, *Hook, error) { w.failed++ }
+func (w *told) saw(*Call, *Hook, error) { w.failed++ }
 
-func (w *told) Turned(h *Hook, s BreakerState) {
+func (w *told) turn(h *Hook, s breaker.State) {
 	w.turned = append(w.turned, fmt.Sprintf("%s %s open=%v %s", h.Plugin, h.Stage, s.Open, s.Why.String()))
 }
 
@@ -43,7 +45,8 @@ func newPatient(t *testing.T) *patient {
 		p.made++
 		return p.next()
 	})
-	p.hook.Breaker = NewBreaker(&p.watch, p.clock.at)
+	p.hook.Breaker = breaker.New(func(s breaker.State) { p.watch.turn(p.hook, s) }, p.clock.at)
+	p.hook.Failed = p.watch.saw
 	p.gen = generation(t, p.hook)
 	p.gen.now = p.clock.now
 	return p
@@ -65,7 +68,7 @@ func (p *patient) ask(n int, next func() (*Verdict, error)) string {
 func well() (*Verdict, error)  { return nil, nil }
 func fails() (*Verdict, error) { return nil, errors.New("no such table") }
 func overruns() (*Verdict, error) {
-	return nil, fmt.Errorf("p.lua:3: %w", OverInstructions)
+	return nil, fmt.Errorf("p.lua:3: %w", breaker.OverInstructions)
 }
 
 func (p *patient) open() bool { return p.hook.Breaker.State().Open }
@@ -78,7 +81,7 @@ func TestBreakerOpens(t *testing.T) {
 	}{
 		{"nine overruns", func(p *patient) { p.ask(9, overruns) }, false},
 		{"ten overruns", func(p *patient) { p.ask(10, overruns) }, true},
-		{"no instance", func(p *patient) { p.ask(10, func() (*Verdict, error) { return nil, Busy }) }, true},
+		{"no instance", func(p *patient) { p.ask(10, func() (*Verdict, error) { return nil, breaker.Busy }) }, true},
 		{"plain errors", func(p *patient) { p.ask(1000, fails) }, false},
 		{"panics", func(p *patient) { p.ask(1000, func() (*Verdict, error) { panic("no") }) }, false},
 		{"half of all", func(p *patient) { p.ask(10, well); p.ask(10, overruns) }, true},
@@ -128,7 +131,7 @@ func TestOpenBreakerAnswersAtOnce(t *testing.T) {
 	if word := p.ask(1000, well); word != "open, defer 451 4.3.0" || p.made != 10 {
 		t.Errorf("the record says %q, %d calls were made", word, p.made)
 	}
-	if s := p.hook.Breaker.State(); s.Calls != 10 || s.Errors != 10 || s.Skipped != 1000 || s.Overran[OverInstructions] != 10 || s.Why != OverInstructions || !s.Since.Equal(p.clock.at) {
+	if s := p.hook.Breaker.State(); s.Calls != 10 || s.Errors != 10 || s.Skipped != 1000 || s.Overran[breaker.OverInstructions] != 10 || s.Why != breaker.OverInstructions || !s.Since.Equal(p.clock.at) {
 		t.Errorf("state %+v", s)
 	}
 	if p.watch.failed != 10 {
@@ -151,9 +154,9 @@ func TestBreakerProbes(t *testing.T) {
 		made  int
 		open  bool
 	}{
-		{"too early", breakerProbe - 1, well, 10, true},
+		{"too early", breaker.ProbeEvery - 1, well, 10, true},
 		{"one is tried and overruns", 1, overruns, 11, true},
-		{"too early again", breakerProbe - 1, well, 11, true},
+		{"too early again", breaker.ProbeEvery - 1, well, 11, true},
 		{"one is tried and is well", 1, well, 11 + 20, false},
 		{"half of twenty overrun", 0, overruns, 31 + 19, true}, // with the 19 that followed the probe
 	} {
@@ -175,7 +178,7 @@ func TestBreakerProbes(t *testing.T) {
 func TestBreakerClosesForGood(t *testing.T) {
 	p := newPatient(t)
 	p.ask(10, overruns)
-	p.clock.at = p.clock.at.Add(breakerProbe)
+	p.clock.at = p.clock.at.Add(breaker.ProbeEvery)
 	if p.ask(1, fails); p.open() { // an error, but no overrun
 		t.Error("a probe that failed within its bounds left it open")
 	}
@@ -189,11 +192,11 @@ func TestCallsFromBeforeItOpened(t *testing.T) {
 	p := newPatient(t)
 	b := p.hook.Breaker
 	for range 10 {
-		b.ended(p.hook, p.clock.at, OverTime, true, false)
+		b.Ended(p.clock.at, breaker.OverTime, true, false)
 	}
 	for range 100 {
-		b.ended(p.hook, p.clock.at, OverTime, true, false)
-		b.ended(p.hook, p.clock.at, nil, false, false)
+		b.Ended(p.clock.at, breaker.OverTime, true, false)
+		b.Ended(p.clock.at, nil, false, false)
 	}
 	if !p.open() || len(p.watch.turned) != 1 {
 		t.Errorf("open %v, told %q", p.open(), p.watch.turned)
@@ -212,9 +215,9 @@ func TestOneProbe(t *testing.T) {
 	g := generation(t, h)
 	start := time.Now()
 	for range 10 {
-		h.Breaker.ended(h, start, OverTime, true, false)
+		h.Breaker.Ended(start, breaker.OverTime, true, false)
 	}
-	g.now = func() time.Time { return start.Add(breakerProbe) }
+	g.now = func() time.Time { return start.Add(breaker.ProbeEvery) }
 	var group sync.WaitGroup
 	var skipped atomic.Int32
 	for range 50 {
@@ -235,7 +238,7 @@ func TestOneProbe(t *testing.T) {
 
 // TestBreakerOfASetter: who reads what the hook sets is answered by its own on_error, as when the hook fails.
 func TestBreakerOfASetter(t *testing.T) {
-	set := hook("spf", Mail, func(*Call) (*Verdict, error) { return nil, OverTime })
+	set := hook("spf", Mail, func(*Call) (*Verdict, error) { return nil, breaker.OverTime })
 	set.OnError = Next
 	asked := false
 	read := hook("dmarc", Mail, func(*Call) (*Verdict, error) { asked = true; return nil, nil })

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/core/observe"
 )
 
@@ -27,7 +28,7 @@ func NewGeneration(number uint64, all []*Hook, closed func()) (*Generation, erro
 	g.refs.Store(1)
 	for _, h := range all {
 		if h.Breaker == nil {
-			h.Breaker = NewBreaker(nil, g.now())
+			h.Breaker = breaker.New(nil, g.now())
 		}
 	}
 	for s := range stageCount {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/core/message"
 )
 
@@ -30,10 +31,11 @@ type Hook struct {
 	Background bool // called beside the session; then Sets names all facts that it sets, and readers' OnError answers for it
 	OnError    Kind // Next, Defer or Reject: the answer when the handler fails
 	Timeout    time.Duration
-	Every      time.Duration // between two calls at tick
-	Breaker    *Breaker      // nil: the generation makes one
-	Counts     *Counts       // may be nil
-	Pos        string        // file:line of the handler, for messages
+	Every      time.Duration                     // between two calls at tick
+	Breaker    *breaker.Breaker                  // shared by the copies of the hook in several generations; nil: the generation makes one
+	Failed     func(c *Call, h *Hook, err error) // told when a call fails that was made; may be nil
+	Counts     *Counts                           // may be nil
+	Pos        string                            // file:line of the handler, for messages
 
 	reads  []read
 	setter bool // another hook reads what this plugin sets

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 )
@@ -158,7 +159,7 @@ func (c *Call) note(a asked) {
 // ask calls the handler if its breaker lets it, contains its panic, and checks its verdict.
 func (c *Call) ask(h *Hook, now time.Time) (v *Verdict, err error) {
 	c.hook, c.deadline, c.edits = h, now.Add(h.Timeout), c.edits[:0]
-	if c.probe, err = h.Breaker.admit(now); err != nil {
+	if c.probe, err = h.Breaker.Admit(now); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -223,7 +224,7 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 	if end.IsZero() {
 		end = g.now()
 	}
-	_, open := err.(*opening)
+	_, open := err.(*breaker.Open)
 	switch {
 	case open:
 		word = "open, "
@@ -231,10 +232,10 @@ func (g *Generation) step(c *Call, h *Hook, res *Result, v *Verdict, err error, 
 		word = "error, "
 	}
 	if !open && err != errSetter {
-		h.Breaker.ended(h, end, err, !end.Before(c.deadline), c.probe)
+		h.Breaker.Ended(end, err, !end.Before(c.deadline), c.probe)
 		h.Counts.count(v, err, end.Sub(start))
-		if err != nil && h.Breaker.watch != nil {
-			h.Breaker.watch.Failed(c, h, err)
+		if err != nil && h.Failed != nil {
+			h.Failed(c, h, err)
 		}
 	}
 	detail := ""

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/stagepost/stagepost/core/admin"
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/generation"
 )
@@ -31,7 +32,7 @@ func describeCalls(p *admin.Plugin, all []generation.HookStatus) {
 	p.Hooks = make([]admin.Calls, len(all))
 	for i, h := range all {
 		c := admin.Calls{Stage: h.Stage, Calls: h.Calls, Errors: h.Errors, Overran: map[string]uint64{}, Skipped: h.Skipped, Open: h.Open}
-		for _, o := range hooks.Overruns() {
+		for _, o := range breaker.Overruns() {
 			c.Overran[o.String()] = h.Overran[o]
 		}
 		if h.Open {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/core/deliver"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
@@ -96,7 +97,7 @@ func (d *daemon) pluginMetrics() []metrics.Family {
 		stage.Values = append(stage.Values, s.Name)
 	}
 	overrun := metrics.Label{Name: "kind"}
-	for _, o := range hooks.Overruns() {
+	for _, o := range breaker.Overruns() {
 		overrun.Values = append(overrun.Values, o.String())
 	}
 	eachHook := func(read func(*hooks.Hook, *metrics.Samples)) func(*metrics.Samples) {
@@ -137,7 +138,7 @@ func (d *daemon) pluginMetrics() []metrics.Family {
 		{Name: "stagepost_hook_overruns_total", Kind: metrics.Counter, Help: "Calls that used up what they may have, by what ran out.", Labels: []metrics.Label{plugin, stage, overrun},
 			Read: eachHook(func(h *hooks.Hook, s *metrics.Samples) {
 				st := h.Breaker.State()
-				for _, o := range hooks.Overruns() {
+				for _, o := range breaker.Overruns() {
 					s.Add(float64(st.Overran[o]), h.Plugin, h.Stage.String(), o.String())
 				}
 			})},

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/core/breaker"
 )
 
 // loops is a plugin that uses up its instructions at rcpt.
@@ -40,7 +40,7 @@ func TestBreakerOverReloads(t *testing.T) {
 			t.Fatalf("it says %q", got)
 		}
 	}
-	if st := vip(); !st.Open || st.Calls != 10 || st.Errors != 10 || st.Skipped != 10 || st.Why != hooks.OverInstructions {
+	if st := vip(); !st.Open || st.Calls != 10 || st.Errors != 10 || st.Skipped != 10 || st.Why != breaker.OverInstructions {
 		t.Errorf("after 20 calls: %+v", st)
 	}
 	const line = "a plugin is not asked for now"

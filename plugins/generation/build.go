@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/bundled"
@@ -233,7 +234,8 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	s.refs.Store(1)
 	for stage, handler := range plugin.Handlers() {
 		hk := man.Hook(stage, name, run)
-		hk.Handler, hk.Breaker, hk.Counts = handler, hooks.NewBreaker(s, time.Now()), hooks.NewCounts()
+		hk.Handler, hk.Breaker, hk.Counts = handler, breaker.New(func(st breaker.State) { s.turned(hk, st) }, time.Now()), hooks.NewCounts()
+		hk.Failed = s.failed
 		hk.Pos = plugin.Pos(stage)
 		s.hooks = append(s.hooks, hk)
 	}
@@ -266,8 +268,8 @@ func runKey(r config.Run) string {
 // failWait is the least time between two lines about failures of one plugin.
 const failWait = time.Second
 
-// Failed implements hooks.Watch: the log is told where plugins fail.
-func (s *shared) Failed(c *hooks.Call, h *hooks.Hook, err error) {
+// failed tells the log where the plugin fails.
+func (s *shared) failed(c *hooks.Call, h *hooks.Hook, err error) {
 	s.untold.Add(1)
 	now := time.Now().UnixNano()
 	if last := s.told.Load(); now-last >= int64(failWait) && s.told.CompareAndSwap(last, now) {
@@ -281,8 +283,8 @@ func (s *shared) Failed(c *hooks.Call, h *hooks.Hook, err error) {
 	}
 }
 
-// Turned implements hooks.Watch.
-func (s *shared) Turned(h *hooks.Hook, st hooks.BreakerState) {
+// turned tells the log that the breaker of a hook opened or closed.
+func (s *shared) turned(h *hooks.Hook, st breaker.State) {
 	at := []any{"plugin", s.name, "stage", h.Stage.String()}
 	if !st.Open {
 		s.log.Info("a plugin is asked again: a call ended within its bounds", append(at, "skipped", st.Skipped)...)

@@ -3,6 +3,7 @@ package generation
 import (
 	"time"
 
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/manifest"
@@ -30,7 +31,7 @@ type PluginStatus struct {
 // HookStatus is what became of the calls of one hook, as long as its plugin is not changed.
 type HookStatus struct {
 	Stage string
-	hooks.BreakerState
+	breaker.State
 }
 
 // Status is what is in force and why the last change is not.

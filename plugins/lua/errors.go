@@ -8,15 +8,15 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/core/breaker"
 )
 
 // What a failed call ran out of, or why its state cannot go on. Error.Unwrap gives one of these, or nil when
 // the plugin itself raised the error.
 const (
-	ErrInstructions = hooks.OverInstructions
-	ErrMemory       = hooks.OverMemory
-	ErrTime         = hooks.OverTime
+	ErrInstructions = breaker.OverInstructions
+	ErrMemory       = breaker.OverMemory
+	ErrTime         = breaker.OverTime
 )
 
 // ErrPanic is that of a call that failed by a fault of the server and not of the plugin.

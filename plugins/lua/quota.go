@@ -3,7 +3,7 @@ package lua
 import (
 	"time"
 
-	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/plugins/pool"
 )
 
@@ -33,7 +33,7 @@ func newPool(im *Image, instances int, now func() time.Time, o Options) *pool.Po
 		own := o
 		if !deadline.IsZero() { // the main chunk runs on the time of the call
 			if own.Load.Time = time.Until(deadline); own.Load.Time <= 0 {
-				return nil, hooks.OverTime
+				return nil, breaker.OverTime
 			}
 		}
 		return NewInstance(im, own)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -59,7 +60,7 @@ func New[T any](o Options[T]) *Pool[T] {
 	return &Pool[T]{options: o}
 }
 
-// Get takes an instance, or makes one, waiting until ctx ends if all are in use: then it returns hooks.Busy. Every instance must
+// Get takes an instance, or makes one, waiting until ctx ends if all are in use: then it returns breaker.Busy. Every instance must
 // go back by Put.
 func (p *Pool[T]) Get(ctx context.Context) (T, error) {
 	var none T
@@ -117,7 +118,7 @@ func (p *Pool[T]) wait(ctx context.Context) error {
 		p.leave()
 	}
 	p.stats.Busy++
-	return hooks.Busy
+	return breaker.Busy
 }
 
 // leave gives the place of an instance to the next who waits. mu is held.

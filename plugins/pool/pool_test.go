@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/core/breaker"
 )
 
 type thing struct{ closed bool }
@@ -36,7 +36,7 @@ func TestPool(t *testing.T) {
 	a, b := get(), get()
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := p.Get(ended); !errors.Is(err, hooks.Busy) {
+	if _, err := p.Get(ended); !errors.Is(err, breaker.Busy) {
 		t.Errorf("a third instance: %v", err)
 	}
 	want(Stats{InUse: 2, Created: 2, Busy: 1})

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
@@ -287,7 +288,7 @@ func (w *world) mend() {
 	defer gen.Release()
 	for _, s := range hooks.Stages() {
 		for _, h := range gen.Chain(s.Stage) {
-			h.Breaker = hooks.NewBreaker(nil, time.Now())
+			h.Breaker = breaker.New(nil, time.Now())
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/pool"
 )
@@ -93,8 +94,8 @@ func TestOverruns(t *testing.T) {
 	p := r.mustLoad(assembled(t, "", "export func stagepost_hook i32 -> i64\nloop br 0 end i64.const 0"))
 	for _, tt := range []struct {
 		timeout time.Duration
-		want    hooks.Overrun
-	}{{10 * time.Second, hooks.OverInstructions}, {50 * time.Millisecond, hooks.OverTime}} {
+		want    breaker.Overrun
+	}{{10 * time.Second, breaker.OverInstructions}, {50 * time.Millisecond, breaker.OverTime}} {
 		c, _ := testCall(t, hooks.Connect)
 		var got error
 		g := generationOf(t, p, tt.timeout)
@@ -107,7 +108,7 @@ func TestOverruns(t *testing.T) {
 		})
 		begin := time.Now()
 		g.Run(c)
-		var over hooks.Overrun
+		var over breaker.Overrun
 		if !errors.As(got, &over) || over != tt.want {
 			t.Errorf("with %s: %v, want %v", tt.timeout, got, tt.want)
 		}

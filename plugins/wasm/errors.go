@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/core/breaker"
 )
 
 // Error is a failure of a plugin's code, at load or in a call.
 type Error struct {
 	File    string
 	Message string
-	Cause   error // a hooks.Overrun, or nil
+	Cause   error // a breaker.Overrun, or nil
 }
 
 func (e *Error) Error() string { return e.File + ": " + e.Message }
@@ -39,7 +39,7 @@ func (in *instance) errorFrom(err error) *Error {
 	switch {
 	case errors.As(err, &f):
 		e.Message, e.Cause = f.message, f.cause
-	case over == hooks.OverInstructions && in.rest > 0:
+	case over == breaker.OverInstructions && in.rest > 0:
 		e.Message, e.Cause = fmt.Sprintf("%s: it may use %d between two calls of the server", over.Error(), in.slice), over
 	case over != 0:
 		e.Message, e.Cause = over.Error(), over
@@ -58,14 +58,14 @@ func (in *instance) errorFrom(err error) *Error {
 }
 
 // overrun tells what ran out when the fuel is below zero.
-func (in *instance) overrun() hooks.Overrun {
+func (in *instance) overrun() breaker.Overrun {
 	switch {
 	case int64(in.fuel.Get()) >= 0:
 		return 0
 	case in.timed:
-		return hooks.OverTime
+		return breaker.OverTime
 	}
-	return hooks.OverInstructions
+	return breaker.OverInstructions
 }
 
 // trap keeps the first lines of what the runtime says: the kind of the trap and the innermost functions.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/service"
@@ -138,7 +139,7 @@ func (in *instance) svc(a []uint64) uint64 {
 	v, err := f.Do(in.services, list)
 	in.waited()
 	if err != nil {
-		var over hooks.Overrun
+		var over breaker.Overrun
 		if errors.As(err, &over) {
 			panic(&fault{err.Error(), over})
 		}

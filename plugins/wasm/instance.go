@@ -8,6 +8,7 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/pool"
@@ -84,7 +85,7 @@ func newInstance(p *Plugin, before time.Time) (in *instance, err error) {
 	in = &instance{plugin: p, turn: pool.Turn{Of: p.Turns}}
 	in.waits = in.turn.End
 	if !in.turn.Enter(before) {
-		return nil, hooks.OverTime
+		return nil, breaker.OverTime
 	}
 	defer in.turn.End()
 	in.services = p.Host.Context(p.Name, p.Manifest.Granted, in.spend)
@@ -157,7 +158,7 @@ func (in *instance) give(b []byte) (uint32, error) {
 func (in *instance) handle(c *hooks.Call) (*hooks.Verdict, error) {
 	deadline := c.Deadline()
 	if !in.turn.Enter(deadline) {
-		return nil, hooks.Busy
+		return nil, breaker.Busy
 	}
 	in.call, c.Waits = c, in.waits
 	in.limit(callFuel, deadline)
@@ -261,7 +262,7 @@ func (in *instance) refill() {
 
 func (in *instance) proceed(now time.Time) {
 	if !now.Before(in.deadline) || !in.turn.Continue(now, in.deadline) {
-		panic(&fault{hooks.OverTime.Error(), hooks.OverTime})
+		panic(&fault{breaker.OverTime.Error(), breaker.OverTime})
 	}
 	in.grant()
 }
@@ -277,7 +278,7 @@ func (in *instance) spend(steps, bytes int) error {
 		return in.overrun()
 	}
 	if in.bytes -= int64(bytes); in.bytes < 0 || bytes < 0 {
-		return hooks.OverMemory
+		return breaker.OverMemory
 	}
 	return nil
 }

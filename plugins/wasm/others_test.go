@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/hooks"
@@ -116,7 +117,7 @@ func TestTurns(t *testing.T) {
 		t.Fatal("turns are not given back")
 	}
 	c, rec := testCall(t, hooks.Connect)
-	if res := generationOf(t, quick, 20*time.Millisecond).Run(c); !res.Failed || !strings.Contains(rec.last().Detail, hooks.Busy.Error()) {
+	if res := generationOf(t, quick, 20*time.Millisecond).Run(c); !res.Failed || !strings.Contains(rec.last().Detail, breaker.Busy.Error()) {
 		t.Errorf("%+v %+v", res, rec.steps)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/wasm/asm"
 )
@@ -119,7 +120,7 @@ func TestPool(t *testing.T) {
 	}
 	c, rec := testCall(t, hooks.Connect)
 	g.Run(c)
-	if !strings.Contains(rec.last().Detail, hooks.Busy.Error()) {
+	if !strings.Contains(rec.last().Detail, breaker.Busy.Error()) {
 		t.Errorf("%+v", rec.last())
 	}
 	p.put(first)

@@ -1,4 +1,6 @@
-package hooks
+// Package breaker keeps what overruns again and again from being asked. A Breaker counts what became of calls; when too many of
+// them used up what a call may have, it refuses further ones, except one now and then as a probe, until such a one ends well.
+package breaker
 
 import (
 	"errors"
@@ -38,73 +40,65 @@ func (o Overrun) String() string { return overrunTable[o].word }
 // Error says it in a sentence.
 func (o Overrun) Error() string { return overrunTable[o].text }
 
-// When a breaker opens: in a minute ten calls, and half of all, overran. While it is open, one call in 30 s is let through.
+// When a breaker opens: in a minute ten calls, and half of all, overran. While it is open, one call in ProbeEvery is let through.
 const (
-	breakerLeast = 10
-	breakerSlot  = 10 * time.Second
-	breakerSlots = 6 // make the minute
-	breakerProbe = 30 * time.Second
+	least      = 10
+	slotTime   = 10 * time.Second
+	slots      = 6 // make the minute
+	ProbeEvery = 30 * time.Second
 )
 
-// A Breaker counts what became of the calls of one hook, and keeps a hook that overruns again and again from being asked: its
-// on_error answers at once, until a call that is let through as a probe ends within its bounds. Errors that are no overruns
-// do not count, so a message by which a plugin fails never opens it. While it is closed it costs a call one atomic addition
-// and two reads. The copies of a hook in several generations share one.
+// A Breaker is that of one thing that is called. Errors that are no overruns do not count, so a message by which a plugin fails
+// never opens it. While it is closed it costs a call one atomic addition and two reads. It is safe for concurrent use.
 type Breaker struct {
-	watch Watch
-	begun time.Time // times are counted from here, by the monotonic clock
+	turned func(State)
+	begun  time.Time // times are counted from here, by the monotonic clock
 
 	calls, errors, skipped atomic.Uint64
 	overran                [overrunCount]atomic.Uint64
 	slot                   atomic.Int64 // the number of the newest slot
-	open                   atomic.Pointer[opening]
+	open                   atomic.Pointer[Open]
 
 	mu    sync.Mutex // of the slots, and of opening and closing
-	slots [breakerSlots]breakerCount
+	slots [slots]count
 }
 
-// breakerCount is what a slot holds.
-type breakerCount struct {
+// count is what a slot holds.
+type count struct {
 	number int64  // counted from 1; 0 = not used
 	before uint64 // calls before it
 	over   uint64 // overruns in it
 }
 
-// Watch is told when a call fails that was made, and when a breaker opens or closes.
-type Watch interface {
-	Failed(c *Call, h *Hook, err error)
-	Turned(h *Hook, s BreakerState)
-}
-
-// BreakerState is what a Breaker counted so far.
-type BreakerState struct {
+// State is what a Breaker counted so far.
+type State struct {
 	Calls, Errors uint64               // made, and how many of them failed
 	Overran       [overrunCount]uint64 // by Overrun; calls that answered late are counted here, too
-	Skipped       uint64               // answered by on_error because the breaker was open
+	Skipped       uint64               // calls that were not made because the breaker was open
 	Open          bool
 	Why           Overrun   // of the call that opened it
 	Since         time.Time // it has been open
 }
 
-// opening is the state of an open breaker, and the error of the calls that are not made.
-type opening struct {
+// Open is the error of a call that is not to be made.
+type Open struct {
 	why   Overrun
 	since time.Time
 	probe atomic.Int64 // when the next one may be made
 }
 
-func (o *opening) Error() string {
+func (o *Open) Error() string {
 	return fmt.Sprintf("not asked since %s, because too many calls %s", o.since.UTC().Format("15:04:05 MST"), o.why.Error())
 }
 
-// NewBreaker makes one that is closed. w may be nil.
-func NewBreaker(w Watch, now time.Time) *Breaker {
-	return &Breaker{watch: w, begun: now}
+// New makes one that is closed. turned, which may be nil, is told when it opens or closes, by who ended the call.
+func New(turned func(State), now time.Time) *Breaker {
+	return &Breaker{turned: turned, begun: now}
 }
 
 // State returns the counts.
-func (b *Breaker) State() BreakerState {
-	s := BreakerState{Calls: b.calls.Load(), Errors: b.errors.Load(), Skipped: b.skipped.Load()}
+func (b *Breaker) State() State {
+	s := State{Calls: b.calls.Load(), Errors: b.errors.Load(), Skipped: b.skipped.Load()}
 	for i := range s.Overran {
 		s.Overran[i] = b.overran[i].Load()
 	}
@@ -114,24 +108,25 @@ func (b *Breaker) State() BreakerState {
 	return s
 }
 
-// admit tells whether a call may be made: an error if not, and whether it is a probe.
-func (b *Breaker) admit(now time.Time) (probe bool, err error) {
+// Admit tells whether a call may be made: an *Open if not, and whether it is a probe.
+func (b *Breaker) Admit(now time.Time) (probe bool, err error) {
 	o := b.open.Load()
 	if o == nil {
 		return false, nil
 	}
 	at := int64(now.Sub(b.begun))
-	if next := o.probe.Load(); at >= next && o.probe.CompareAndSwap(next, at+int64(breakerProbe)) {
+	if next := o.probe.Load(); at >= next && o.probe.CompareAndSwap(next, at+int64(ProbeEvery)) {
 		return true, nil
 	}
 	b.skipped.Add(1)
 	return false, o
 }
 
-// ended counts a call that was made, and opens or closes the breaker.
-func (b *Breaker) ended(h *Hook, end time.Time, err error, late, probe bool) {
+// Ended counts a call that was made, and opens or closes the breaker. late says that it ended after its deadline, whatever it
+// answered.
+func (b *Breaker) Ended(end time.Time, err error, late, probe bool) {
 	calls := b.calls.Add(1)
-	slot := 1 + int64(end.Sub(b.begun)/breakerSlot)
+	slot := 1 + int64(end.Sub(b.begun)/slotTime)
 	if err == nil && !late && !probe && slot == b.slot.Load() {
 		return
 	}
@@ -142,8 +137,8 @@ func (b *Breaker) ended(h *Hook, end time.Time, err error, late, probe bool) {
 	if err != nil {
 		b.errors.Add(1)
 	}
-	if b.turn(end, slot, calls, over, probe) && b.watch != nil {
-		b.watch.Turned(h, b.State())
+	if b.turn(end, slot, calls, over, probe) && b.turned != nil {
+		b.turned(b.State())
 	}
 }
 
@@ -161,14 +156,14 @@ func overrunOf(err error, late bool) (o Overrun) {
 func (b *Breaker) turn(end time.Time, slot int64, calls uint64, over Overrun, probe bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := &b.slots[slot%breakerSlots]
+	s := &b.slots[slot%slots]
 	if slot > b.slot.Load() {
 		b.slot.Store(slot)
-		*s = breakerCount{number: slot, before: calls - 1}
+		*s = count{number: slot, before: calls - 1}
 	}
 	switch open := b.open.Load() != nil; {
 	case open && probe && over == 0:
-		b.slots = [breakerSlots]breakerCount{}
+		b.slots = [slots]count{}
 		b.slot.Store(0)
 		b.open.Store(nil)
 		return true
@@ -178,15 +173,15 @@ func (b *Breaker) turn(end time.Time, slot int64, calls uint64, over Overrun, pr
 	s.over++
 	first, overran := calls, uint64(0)
 	for _, s := range b.slots {
-		if s.number > 0 && s.number > slot-breakerSlots {
+		if s.number > 0 && s.number > slot-slots {
 			first, overran = min(first, s.before), overran+s.over
 		}
 	}
-	if overran < breakerLeast || 2*overran < calls-first {
+	if overran < least || 2*overran < calls-first {
 		return false
 	}
-	o := &opening{why: over, since: end}
-	o.probe.Store(int64(end.Sub(b.begun) + breakerProbe))
+	o := &Open{why: over, since: end}
+	o.probe.Store(int64(end.Sub(b.begun) + ProbeEvery))
 	b.open.Store(o)
 	return true
 }
