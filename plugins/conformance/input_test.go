@@ -16,7 +16,7 @@ import (
 
 const letter = "Subject: one\r\nX-A: 1\r\nX-A: 2\r\n folded\r\n\r\nbody\r\n"
 
-func address(t *testing.T, s string) smtp.Address {
+func address(t testing.TB, s string) smtp.Address {
 	t.Helper()
 	a, err := smtp.ParseAddress(s)
 	if err != nil {
@@ -50,7 +50,7 @@ func after(t *testing.T, c *hooks.Call) string {
 }
 
 // input is what a stage is asked with: every field has a value, or, if bare, only those that must.
-func input(t *testing.T, s hooks.Stage, bare bool) *hooks.Call {
+func input(t testing.TB, s hooks.Stage, bare bool) *hooks.Call {
 	t.Helper()
 	sess := &message.Session{ID: "s1", Role: message.RoleMX, Listener: "mx", Origin: "smtp"}
 	env := &message.Envelope{Session: sess}

@@ -67,7 +67,7 @@ func languages(t *testing.T) []language {
 }
 
 // build makes the module of a folder, by its program build if it has one, else by Go.
-func build(t *testing.T, folder string) ([]byte, error) {
+func build(t testing.TB, folder string) ([]byte, error) {
 	out := filepath.Join(t.TempDir(), wasm.File)
 	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", out, ".")
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=", "GOWORK=off")
@@ -85,7 +85,7 @@ func build(t *testing.T, folder string) ([]byte, error) {
 	return os.ReadFile(out)
 }
 
-func readFile(t *testing.T, name string) []byte {
+func readFile(t testing.TB, name string) []byte {
 	text, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func loadLua(t *testing.T) func(*manifest.Manifest, manifest.Settings, *service.
 	}
 }
 
-func loadWasm(t *testing.T, module []byte) func(*manifest.Manifest, manifest.Settings, *service.Host) (plugin, error) {
+func loadWasm(t testing.TB, module []byte) func(*manifest.Manifest, manifest.Settings, *service.Host) (plugin, error) {
 	engine, err := wasm.NewEngine(wasm.EngineOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func loadWasm(t *testing.T, module []byte) func(*manifest.Manifest, manifest.Set
 }
 
 // configured is the manifest, with a case as the setting.
-func configured(t *testing.T, of map[string]any) (*manifest.Manifest, manifest.Settings) {
+func configured(t testing.TB, of map[string]any) (*manifest.Manifest, manifest.Settings) {
 	t.Helper()
 	man, err := manifest.FromTOML("p/plugin.toml", readFile(t, "plugin.toml"))
 	if err != nil {
