@@ -1,4 +1,4 @@
-// Package sdk carries the SDKs in C and Rust in the program, so that a new plugin in one of these languages needs nothing but its compiler:
+// Package sdk carries the SDKs in C, Rust and Go in the program, so that a new plugin in one of these languages needs nothing but its compiler:
 // its folder gets the first files, a template, and the SDK itself as a folder "stagepost" with the script build.sh that compiles both.
 package sdk
 
@@ -18,6 +18,11 @@ import (
 //go:embed c/stagepost.h c/stagepost_api.h c/stagepost.c c/build.sh c/template rust/Cargo.toml rust/src rust/build.sh rust/template
 var files embed.FS
 
+// goFiles is the SDK in Go, whose files belong to another module and cannot be embedded one by one; scripts/generate puts them together.
+//
+//go:embed go.txt
+var goFiles string
+
 // In a plugin's folder: where the SDK lies, and the script in it that compiles the plugin.
 const (
 	Folder = "stagepost"
@@ -31,22 +36,33 @@ type Language struct {
 }
 
 // Languages are those that an SDK is carried for.
-func Languages() []Language { return []Language{{"c", needsC}, {"rust", needsRust}} }
+func Languages() []Language { return []Language{{"c", needsC}, {"rust", needsRust}, {"go", needsGo}} }
 
 // Files are those of a new plugin of that name, by path.
 func (l Language) Files(plugin string) (map[string]string, error) {
 	out := map[string]string{}
+	put := func(rel, text string) {
+		if first, ok := strings.CutPrefix(rel, "template/"); ok {
+			out[first] = strings.ReplaceAll(text, "NAME", plugin)
+		} else {
+			out[path.Join(Folder, rel)] = text
+		}
+	}
+	if l.Name == "go" {
+		for part := range strings.SplitSeq("\n"+goFiles, "\n-- ") {
+			if name, text, ok := strings.Cut(part, " --\n"); ok {
+				put(name, strings.TrimSuffix(text, "\n")+"\n")
+			}
+		}
+		out["go.mod"] = "module " + plugin + "\n\ngo 1.26\n\nrequire " + goModule + " v0.0.0\n\nreplace " + goModule + " => ./" + Folder + "\n"
+		return out, nil
+	}
 	err := fs.WalkDir(files, l.Name, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		text, err := fs.ReadFile(files, p)
-		rel := strings.TrimPrefix(p, l.Name+"/")
-		if first, ok := strings.CutPrefix(rel, "template/"); ok {
-			out[first] = strings.ReplaceAll(string(text), "NAME", plugin)
-		} else {
-			out[path.Join(Folder, rel)] = string(text)
-		}
+		put(strings.TrimPrefix(p, l.Name+"/"), string(text))
 		return err
 	})
 	return out, err
@@ -80,6 +96,16 @@ func needsC(context.Context) ([]string, error) {
 		if _, err := exec.LookPath(program); err != nil {
 			return nil, &Missing{"C", program, "clang lld"}
 		}
+	}
+	return nil, nil
+}
+
+// goModule is the SDK in Go.
+const goModule = "github.com/stagepost/stagepost/sdk/go"
+
+func needsGo(context.Context) ([]string, error) {
+	if _, err := exec.LookPath("go"); err != nil {
+		return nil, &Missing{"Go", "go 1.26 or later", "golang"}
 	}
 	return nil, nil
 }

@@ -34,6 +34,7 @@ func pages() []page {
 		{"quickstart", "five minutes: a server, a message, a plugin changed while it runs", file("quickstart")},
 		{"plugins", "how to write a plugin, and the reference of all it can use", func() string { return file("plugins")() + "\n" + reference() }},
 		{"wasm", "plugins in WebAssembly: the interface, and what their walls hold", func() string { return file("wasm")() + "\n" + wasmReference() }},
+		{"go", "how to write a plugin in Go", file("go")},
 		{"rust", "how to write a plugin in Rust", file("rust")},
 		{"c", "how to write a plugin in C", file("c")},
 		{"testing", "how the tests of plugins are written and run", func() string { return file("testing")() + "\n" + testingReference() }},

@@ -58,6 +58,13 @@ func run(root string, check bool, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if _, err := os.Stat(filepath.Join(root, "sdk", "go", "go.mod")); err == nil {
+		archive, err := goArchive(root, all)
+		if err != nil {
+			return err
+		}
+		all = append(all, file{"sdk/go.txt", archive})
+	}
 	var errs []error
 	for _, f := range all {
 		name := filepath.Join(root, filepath.FromSlash(f.path))
