@@ -139,16 +139,21 @@ func (n *Needs) Allow(list func(*Needs) []string, name string) bool {
 	return true
 }
 
+// Withheld is the error for a name that does not match the list of a capability: who can change that, and with what in needs.
+func (n *Needs) Withheld(what, form string, list func(*Needs) []string, name string) error {
+	return withheld(what, form, n.Asked != nil && n.Asked.Allow(list, name))
+}
+
 func routes(n *Needs) []string { return n.Route }
 
-// RefuseName tells why a name in lower case matches nothing in the list of a capability, and nil if it does.
+// RefuseName tells why a name matches nothing in the list of a capability, and nil if it does.
 func (n *Needs) RefuseName(what, need, name string) error {
 	i := slices.IndexFunc(capabilities, func(c Capability) bool { return c.Name == need })
 	list := func(n *Needs) []string { return *capabilities[i].Field(n).(*[]string) }
 	if n.Allow(list, name) {
 		return nil
 	}
-	return withheld(what, fmt.Sprintf("%s = {%q}", need, name), n.Asked != nil && n.Asked.Allow(list, name))
+	return n.Withheld(what, fmt.Sprintf("%s = {%q}", need, name), list, name)
 }
 
 // mayRoute tells why a plan is more than the plugin was granted, and nil if it is not. It notes in the plan what may be private.
@@ -181,9 +186,9 @@ func (n *Needs) AllowPrivate(list func(*Needs) []string, host string) bool {
 	return true
 }
 
-// Matches compares a name in lower case with a pattern of Needs, in which * stands for any run of characters.
+// Matches compares a name with a pattern of Needs, in which * stands for any run of characters.
 func Matches(pattern, name string) bool {
-	parts := strings.Split(strings.ToLower(pattern), "*")
+	parts := strings.Split(pattern, "*")
 	if len(parts) == 1 {
 		return parts[0] == name
 	}

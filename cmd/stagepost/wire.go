@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,7 +127,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if d.wasm, err = wasm.NewEngine(wasm.EngineOptions{Cache: filepath.Join(cfg.Data, wasmCache), Log: d.log}); err != nil {
 		return fail(exitCantCreate, "the folder for compiled plugins cannot be used: %w", err)
 	}
-	host := service.NewHost(service.Options{Resolver: d.dns, KV: d.kv, Log: d.log})
+	host := service.NewHost(service.Options{Resolver: d.dns, KV: d.kv, Secrets: service.SecretFolder{Folder: d.secretFolder}, Own: d.bound.own, Dial: d.dial, Log: d.log})
 	if d.plugins, err = generation.New(generation.Options{File: d.file, Host: host, Wasm: d.wasm, Log: d.log, Console: d.console, Prepare: d.prepare}); err != nil {
 		return err
 	}
@@ -165,6 +166,11 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	d.group.Go(func() { generation.NewTicker(current, time.Now).Run(watch) })
 	d.group.Go(func() { d.lately.watch(watch, d.traffic) })
 	return nil
+}
+
+// secretFolder is where secrets are now.
+func (d *daemon) secretFolder() string {
+	return cmp.Or(d.plugins.Config().Secrets.Folder, os.Getenv("CREDENTIALS_DIRECTORY"))
 }
 
 func newResolver(cfg *config.Config) (resolve.Resolver, error) {

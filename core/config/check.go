@@ -18,6 +18,7 @@ func (c *Config) complete(d *decoder, folder string, opts Options) {
 	}
 	absolute(&c.Data)
 	absolute(&c.Plugins.Folder)
+	absolute(&c.Secrets.Folder)
 	for name, l := range c.Lookups {
 		absolute(&l.File)
 		c.Lookups[name] = l

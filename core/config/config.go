@@ -38,6 +38,7 @@ type Config struct {
 	Limits    Limits
 	Queue     Queue
 	Plugins   Plugins
+	Secrets   Secrets
 	// Settings are the [plugin.NAME] tables by NAME. The values are bool, int64, float64, string, []any and
 	// map[string]any, nested.
 	Settings map[string]map[string]any
@@ -88,6 +89,11 @@ type Plugins struct {
 	Folder      string   // watched folder; empty: none
 	TrustFolder bool     // what plugins in it ask for is granted
 	Enable      []string // bundled and installed plugins, in order
+}
+
+// Secrets says where secrets are kept.
+type Secrets struct {
+	Folder string // empty: that of systemd's credentials, if there is one
 }
 
 // Run is one [run.NAME]: what the operator decides about a plugin's calls. Nil, empty and zero leave what the plugin

@@ -138,6 +138,16 @@ func (c *Config) fields() []field {
 			to: named(&c.Lookups, (*Lookup).fields),
 		},
 		{
+			name: "secrets", doc: "Keys, passwords and tokens that plugins use and do not see.",
+			to: section([]field{
+				{
+					name: "folder", example: `"secrets"`, absent: "the credentials that systemd passes to the server (LoadCredential), if it does",
+					doc: "A folder in which each secret is a file, readable by the server's user alone (chmod 600). The secret dkim/example.org is the file example.org in the folder dkim there. A change counts at once.",
+					to:  one(&c.Secrets.Folder, "a path", text),
+				},
+			}),
+		},
+		{
 			name: "trace", doc: "How much of the messages' records is kept. Whichever bound is met first counts.",
 			to: section([]field{
 				{

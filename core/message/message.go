@@ -65,6 +65,7 @@ type Session struct {
 	Errors    int  // refused commands so far
 	History   []Note
 	Facts     Facts
+	Life      *Life // until its end; nil where nobody tells that
 }
 
 // Note is one verdict other than next that a plugin gave in this session, oldest first.

@@ -68,7 +68,7 @@ var (
 func newSession(srv *Server, conn net.Conn, t *Tally) *session {
 	s := &session{srv: srv, conn: conn, tally: t, limits: srv.Limits().withDefaults(), source: newSource(conn, &srv.buffers)}
 	s.reader = smtp.NewReader(s)
-	s.info = message.Session{ID: srv.ids.Next().String(), Role: t.Listener.Role, Listener: t.Listener.Name, Origin: "smtp"}
+	s.info = message.Session{ID: srv.ids.Next().String(), Role: t.Listener.Role, Listener: t.Listener.Name, Origin: "smtp", Life: &message.Life{}}
 	s.info.IP, s.info.Port = ipPort(conn.RemoteAddr())
 	s.info.LocalIP, s.info.LocalPort = ipPort(conn.LocalAddr())
 	return s
@@ -447,6 +447,7 @@ func (s *session) end() {
 	}
 	s.conn.Close()
 	s.ask(hooks.Disconnect)
+	s.info.Life.End()
 	if s.asked != nil {
 		s.asked.Abandon()
 	}

@@ -153,9 +153,9 @@ func Split(text string) (parts []string) {
 	depth, from := 0, 0
 	for i, r := range text {
 		switch r {
-		case '(', '{', '[':
+		case '(', '{', '[', '<':
 			depth++
-		case ')', '}', ']':
+		case ')', '}', ']', '>':
 			depth--
 		case ',':
 			if depth == 0 {

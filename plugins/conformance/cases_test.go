@@ -167,6 +167,11 @@ func cases() []testCase {
 		fails("lookup", `lookup: the lookup "others" is not granted: ask with needs = { lookup = {"others"} }`, "others", "alice"),
 		service("inject", store.ID{7}.String(), m{"via": "p", "content": l{"x"}, "key": "k"}),
 		fails("inject", "inject: unknown key \"contnet\"; did you mean \"content\"?", m{"via": "p", "contnet": "x"}),
+		service("secret", nil, "none"),
+		fails("secret", "secret: there is no door", "broken"),
+		service("http.request", m{"status": 200, "headers": m{"x-a": "b"}, "body": "POST text"}, m{"url": "https://api.example/", "body": "text"}),
+		fails("http.request", `http.request: a connection to other.example:443 is not granted: ask with needs = { http = {"other.example:443"} }`, m{"url": "https://other.example/"}),
+		fails("net.open", "net.open: nobody listens", "policy.example:10040", m{"tls": true}),
 		service("now", float64(noon.UnixMicro())/1e6),
 	}
 	for i := range all {

@@ -228,7 +228,7 @@ func run(t *testing.T, l language, c *testCase) (*hooks.Call, *record, error) {
 		t.Fatal(err)
 	}
 	rec := &record{}
-	host := service.NewHost(service.Options{Log: slog.New(&capture{rec: rec}), KV: kv, Resolver: names{}, Now: func() time.Time { return noon }})
+	host := service.NewHost(service.Options{Log: slog.New(&capture{rec: rec}), KV: kv, Resolver: names{}, Secrets: outside{}, Fetch: outside{}, Connect: outside{}.connect, Now: func() time.Time { return noon }})
 	host.UseLookups(map[string]service.Lookup{"users": users{}})
 	host.Outbox(&service.Outbox{Queue: outbox{}})
 	p, err := l.load(man, set, host)

@@ -29,6 +29,9 @@ type types struct {
 	lookup  *Type
 	verdict *Type
 	globals map[string]glua.LValue
+	given   map[string]*Type // that services give
+
+	addresses []*Type // what is taken for an address
 }
 
 // wrap is one userdata that stands for a host value during a call.
@@ -50,7 +53,7 @@ type listKey struct {
 }
 
 func newTypes(a *api.API) *types {
-	t := &types{objects: map[string]*Type{}, globals: map[string]glua.LValue{}}
+	t := &types{objects: map[string]*Type{}, globals: map[string]glua.LValue{}, given: map[string]*Type{}}
 	for _, o := range hooks.Objects() {
 		fields, setters := map[string]Getter{}, map[string]Setter{}
 		for _, f := range o.Fields {
@@ -77,8 +80,13 @@ func newTypes(a *api.API) *types {
 			t.globals[k.Name] = Function(verdictFunc(a.Form(k.Kind)))
 		}
 	}
-	for _, s := range service.Services() {
-		t.globals[s.Name] = serviceGlobal(s)
+	t.addresses = []*Type{t.objects["address"]}
+	all := service.Services()
+	for _, s := range all {
+		t.give(s)
+	}
+	for _, s := range all {
+		t.globals[s.Name] = t.service(s)
 	}
 	t.lookup = lookupType(t.globals["lookup"])
 	return t

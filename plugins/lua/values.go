@@ -60,6 +60,8 @@ func (b *binding) toLua(L *glua.LState, v any) (glua.LValue, error) {
 			}
 		}
 		return t, nil
+	case service.Thing:
+		return b.wrap(b.plugin.types.given[v.Object()], v), nil
 	}
 	return nil, fmt.Errorf("a %T cannot be given to a plugin", v)
 }
@@ -70,10 +72,10 @@ func (b *binding) fromLua(L *glua.LState, v glua.LValue) (any, error) { return b
 
 // argument is fromLua for what package api reads, which takes addresses of the message, too.
 func (b *binding) argument(L *glua.LState, v glua.LValue) (any, error) {
-	return b.value(L, v, 0, b.plugin.types.objects["address"])
+	return b.value(L, v, 0, b.plugin.types.addresses)
 }
 
-func (b *binding) value(L *glua.LState, v glua.LValue, depth int, also *Type) (any, error) {
+func (b *binding) value(L *glua.LState, v glua.LValue, depth int, also []*Type) (any, error) {
 	if depth > maxValueDepth {
 		return nil, fmt.Errorf("the value is nested more than %d deep, or holds itself", maxValueDepth)
 	}
@@ -92,8 +94,8 @@ func (b *binding) value(L *glua.LState, v glua.LValue, depth int, also *Type) (a
 	case *glua.LTable:
 		return b.table(L, v, depth, also)
 	case *glua.LUserData:
-		if also != nil {
-			if o, ok := also.Of(v); ok {
+		for _, t := range also {
+			if o, ok := t.Of(v); ok {
 				return o, nil
 			}
 		}
@@ -101,7 +103,7 @@ func (b *binding) value(L *glua.LState, v glua.LValue, depth int, also *Type) (a
 	return nil, fmt.Errorf("a %s cannot be kept: a value is nil, a boolean, a number, a string, or a table of these", v.Type())
 }
 
-func (b *binding) table(L *glua.LState, t *glua.LTable, depth int, also *Type) (any, error) {
+func (b *binding) table(L *glua.LState, t *glua.LTable, depth int, also []*Type) (any, error) {
 	n := t.Len()
 	b.in.budget.Alloc(L, tableBytes+n*itemBytes)
 	if n > 0 {
@@ -139,49 +141,79 @@ func (b *binding) table(L *glua.LState, t *glua.LTable, depth int, also *Type) (
 	return m, failed
 }
 
-// serviceGlobal makes the global of a service: a table of its functions, or, where they bear one name, the function.
-func serviceGlobal(s service.Service) glua.LValue {
+// service makes the global of a service: a table of its functions, or, where they bear one name, the function.
+func (t *types) service(s service.Service) glua.LValue {
 	if len(s.Funcs) == 1 && s.Funcs[0].Name == s.Name {
-		return serviceFunc(&s.Funcs[0])
+		return t.serviceFunc(&s.Funcs[0])
 	}
-	t := &glua.LTable{Metatable: glua.LNil}
+	table := &glua.LTable{Metatable: glua.LNil}
 	for i := range s.Funcs {
 		f := &s.Funcs[i]
-		t.RawSetString(strings.TrimPrefix(f.Name, s.Name+"."), serviceFunc(f))
+		table.RawSetString(strings.TrimPrefix(f.Name, s.Name+"."), t.serviceFunc(f))
 	}
-	return t
+	return table
 }
 
-func serviceFunc(f *service.Func) *glua.LFunction {
+// give makes the types of the objects that a service gives.
+func (t *types) give(s service.Service) {
+	for _, o := range s.Objects {
+		methods := map[string]Method{}
+		for i := range o.Methods {
+			f := &o.Methods[i]
+			also := t.taken(f)
+			methods[strings.TrimPrefix(f.Name, s.Name+".")] = func(L *glua.LState, o any) int {
+				return bindingOf(L).do(L, f, append(make([]any, 0, 4), o), 2, also)
+			}
+		}
+		t.given[o.Name] = NewType(o.Name, nil, methods, nil)
+	}
+}
+
+// taken are the types of the objects that a function takes.
+func (t *types) taken(f *service.Func) (taken []*Type) {
+	for _, name := range f.Takes() {
+		if typ := t.given[name]; typ != nil {
+			taken = append(taken, typ)
+		} else {
+			taken = append(taken, t.objects[name])
+		}
+	}
+	return taken
+}
+
+func (t *types) serviceFunc(f *service.Func) *glua.LFunction {
+	also := t.taken(f)
 	return Function(func(L *glua.LState) int {
-		b := bindingOf(L)
-		n := L.GetTop()
-		if n > 0 && L.Get(1).Type() == glua.LTUserData {
+		if L.GetTop() > 0 && len(also) == 0 && L.Get(1).Type() == glua.LTUserData {
 			L.RaiseError("%s: call it with a dot, as %s", f.Name, f.Usage())
 		}
 		var buf [4]any
-		in := buf[:0]
-		for i := 1; i <= n; i++ {
-			v, err := b.fromLua(L, L.Get(i))
-			if err != nil {
-				L.RaiseError("%s: %s", f.Name, err)
-			}
-			in = append(in, v)
-		}
-		v, err := f.Do(b.services, in)
-		must(L, err)
-		if f.Result == "" {
-			return 0
-		}
-		results, several := v.(service.Several)
-		if !several {
-			results = service.Several{v}
-		}
-		for _, v := range results {
-			lv, err := b.toLua(L, v)
-			must(L, err)
-			L.Push(lv)
-		}
-		return len(results)
+		return bindingOf(L).do(L, f, buf[:0], 1, also)
 	})
+}
+
+// do calls a function of a service with the values from a register on.
+func (b *binding) do(L *glua.LState, f *service.Func, args []any, from int, also []*Type) int {
+	for i := from; i <= L.GetTop(); i++ {
+		v, err := b.value(L, L.Get(i), 0, also)
+		if err != nil {
+			L.RaiseError("%s: %s", f.Name, err)
+		}
+		args = append(args, v)
+	}
+	v, err := f.Do(b.services, args)
+	must(L, err)
+	if f.Result == "" {
+		return 0
+	}
+	results, several := v.(service.Several)
+	if !several {
+		results = service.Several{v}
+	}
+	for _, v := range results {
+		lv, err := b.toLua(L, v)
+		must(L, err)
+		L.Push(lv)
+	}
+	return len(results)
 }

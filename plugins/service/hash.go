@@ -27,11 +27,11 @@ func hashService() Service {
 				},
 			},
 			{
-				Name: "hash.hmac", Args: []Arg{{Name: "alg", Kind: String}, {Name: "key", Kind: String}, {Name: "text", Kind: String}, {Name: "encoding", Kind: String, Optional: true}},
+				Name: "hash.hmac", Args: []Arg{{Name: "alg", Kind: String}, {Name: "key", Kind: String | Given, Of: []string{secretObject}}, {Name: "text", Kind: String}, {Name: "encoding", Kind: String, Optional: true}},
 				Result: "string", AtLoad: true, Pure: true,
 				Doc: `HMAC (RFC 2104) with "sha256", "sha512" or "sha1", in lower-case hexadecimal or, with encoding "base64", in base64.`,
 				Call: func(c *Context, args []any) (any, error) {
-					return c.hmac(args[0].(string), args[1].(string), args[2].(string), args[3])
+					return c.hmac(args[0].(string), textOf(args[1]), args[2].(string), args[3])
 				},
 			},
 		},

@@ -15,8 +15,13 @@
 package service
 
 import (
+	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,9 +33,10 @@ import (
 
 // Service is a group of functions under one name.
 type Service struct {
-	Name  string
-	Doc   string
-	Funcs []Func
+	Name    string
+	Doc     string
+	Funcs   []Func
+	Objects []Object // that its functions give
 }
 
 // Func declares one function.
@@ -55,6 +61,7 @@ type Several []any
 type Arg struct {
 	Name     string
 	Kind     Kind
+	Of       []string // with Given, the objects that it may be; of a Map and List, those that may be in it
 	Optional bool
 }
 
@@ -63,13 +70,14 @@ type Kind uint8
 
 // The types. A number that is whole passes for an Int; bytes pass for a String.
 const (
-	Bool   Kind = 1 << iota // bool
-	Int                     // int64
-	Number                  // float64
-	String                  // string
-	List                    // []any
-	Map                     // map[string]any
-	Any    Kind = 0xff      // all of these, but nil
+	Bool   Kind        = 1 << iota // bool
+	Int                            // int64
+	Number                         // float64
+	String                         // string
+	List                           // []any
+	Map                            // map[string]any
+	Given                          // a Thing, of one of Arg.Of
+	Any    = Given - 1             // all of these but Given; not nil
 )
 
 var kindNames = []struct {
@@ -93,7 +101,7 @@ func (k Kind) String() string {
 
 // Services declares them all, in the order of the manual.
 func Services() []Service {
-	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), lookupService(), injectService(), {
+	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), lookupService(), injectService(), secretService(), httpService(), netService(), {
 		Name: "now", Doc: "The time.",
 		Funcs: []Func{{
 			Name: "now", Result: "number", Pure: true, Doc: "Seconds since 1970, with fractions.",
@@ -110,8 +118,15 @@ func (f *Func) Usage() string {
 		return f.Form
 	}
 	var b strings.Builder
-	b.WriteString(f.Name + "(")
-	for i, a := range f.Args {
+	args := f.Args
+	if f.method() {
+		_, name, _ := strings.Cut(f.Name, ".")
+		b.WriteString(args[0].Name + ":" + name + "(")
+		args = args[1:]
+	} else {
+		b.WriteString(f.Name + "(")
+	}
+	for i, a := range args {
 		switch {
 		case a.Optional && i > 0:
 			b.WriteString("[, " + a.Name + "]")
@@ -130,8 +145,18 @@ func (f *Func) Usage() string {
 type Options struct {
 	Resolver resolve.Resolver
 	KV       KV
-	Now      func() time.Time // nil: time.Now
-	Log      *slog.Logger     // nil: slog.Default()
+	Secrets  Secrets
+	Roots    *x509.CertPool            // for http and net; nil: the system's
+	Own      func(netip.AddrPort) bool // whether this server listens there; nil: nowhere
+
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error) // to an address that was judged; nil: a net.Dialer
+
+	// Connect and Fetch take the place of connections of net, to "host:port" or "unix:/path", and of HTTP; for tests.
+	Connect func(ctx context.Context, where string) (net.Conn, error)
+	Fetch   http.RoundTripper
+
+	Now func() time.Time // nil: time.Now
+	Log *slog.Logger     // nil: slog.Default()
 }
 
 // Host is what the services of one server share. It is safe for concurrent use.
@@ -142,6 +167,7 @@ type Host struct {
 	mu      sync.Mutex
 	plugins map[string]*state
 	lookups atomic.Pointer[map[string]Lookup]
+	kept    kept
 }
 
 // state is what the instances of one plugin share, through all generations.
@@ -149,6 +175,7 @@ type state struct {
 	regexps regexps
 	log     limiter
 	events  events
+	http    clients
 }
 
 // NewHost makes a Host.
@@ -158,6 +185,9 @@ func NewHost(o Options) *Host {
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
 	}
 	return &Host{Options: o, plugins: map[string]*state{}}
 }
@@ -175,6 +205,9 @@ type Context struct {
 	call    *hooks.Call
 	lookups int // DNS questions of this call
 	injects int // messages that it handed in
+	held    map[int64]Thing
+
+	opened, requests, sent, received int // of this call: connections, HTTP requests, bytes by net
 }
 
 // Context makes a context for an instance of a plugin. charge, which may be nil, is told of the work, as far
@@ -191,7 +224,15 @@ func (h *Host) Context(plugin string, needs *hooks.Needs, charge func(steps, byt
 }
 
 // Begin says for which hook call functions work from now on; nil while the plugin's main chunk runs.
-func (c *Context) Begin(call *hooks.Call) { c.call, c.lookups, c.injects = call, 0, 0 }
+func (c *Context) Begin(call *hooks.Call) {
+	for _, t := range c.held {
+		if n, ok := t.(*Conn); ok {
+			c.leave(n)
+		}
+	}
+	c.call, c.lookups, c.injects, c.held = call, 0, 0, nil
+	c.opened, c.requests, c.sent, c.received = 0, 0, 0, 0
+}
 
 // spend charges work that is about to be done.
 func (c *Context) spend(steps, bytes int) error {
@@ -234,16 +275,16 @@ func (f *Func) do(c *Context, args []any) (any, error) {
 	}
 	for i := range f.Args {
 		a := &f.Args[i]
-		v, ok := a.Kind.accept(args[i])
-		switch {
-		case ok:
-			args[i] = v
-		case args[i] == nil && a.Optional:
-		case args[i] == nil:
+		if args[i] == nil && a.Optional {
+			continue
+		} else if args[i] == nil {
 			return nil, fmt.Errorf("%s is missing or nil; call it as %s", a.Name, f.Usage())
-		default:
-			return nil, fmt.Errorf("%s is %s; it must be of type %s", a.Name, TypeName(args[i]), a.Kind)
 		}
+		v, err := a.accept(c, args[i])
+		if err != nil {
+			return nil, err
+		}
+		args[i] = v
 	}
 	return f.Call(c, args)
 }
@@ -303,7 +344,7 @@ func whole(f float64) (int64, bool) {
 
 // TypeName says in an error what a value is.
 func TypeName(v any) string {
-	switch v.(type) {
+	switch v := v.(type) {
 	case nil:
 		return "nil"
 	case bool:
@@ -316,31 +357,8 @@ func TypeName(v any) string {
 		return "a list"
 	case map[string]any:
 		return "a table"
+	case Thing:
+		return "a " + v.Object()
 	}
 	return fmt.Sprintf("a %T", v)
-}
-
-// Manual is the reference of the services, in Markdown.
-func Manual() string {
-	var b strings.Builder
-	for _, s := range Services() {
-		fmt.Fprintf(&b, "## %s\n\n%s\n\n", s.Name, s.Doc)
-		for i := range s.Funcs {
-			f := &s.Funcs[i]
-			fmt.Fprintf(&b, "- `%s`", f.Usage())
-			if f.Result != "" {
-				fmt.Fprintf(&b, " -> `%s`", f.Result)
-			}
-			fmt.Fprintf(&b, ": %s", f.Doc)
-			if f.AtLoad {
-				b.WriteString(" Works while the plugin loads, too.")
-			}
-			if f.Needs != "" {
-				fmt.Fprintf(&b, " Needs `%s`.", f.Needs)
-			}
-			b.WriteByte('\n')
-		}
-		b.WriteByte('\n')
-	}
-	return strings.TrimSuffix(b.String(), "\n")
 }

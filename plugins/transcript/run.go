@@ -107,6 +107,7 @@ type world struct {
 	kv      kept
 	tables  tables
 	log     logbook
+	outside elsewhere
 	host    *service.Host
 	events  []service.Event // that were counted before this run
 
@@ -127,6 +128,7 @@ func (w *world) reset() error {
 	w.mu.Lock()
 	w.valid, w.client, w.hop = map[*given]bool{}, nil, smtp.NewReply(250, "2.0.0", "ok")
 	w.mu.Unlock()
+	w.outside.reset()
 	return errors.Join(w.dns.say(nil), w.kv.reset())
 }
 
@@ -136,7 +138,7 @@ func (w *world) load(src *generation.Source) error {
 	if err != nil {
 		return err
 	}
-	w.host = service.NewHost(service.Options{Resolver: &w.dns, KV: &w.kv, Now: w.clock.Now, Log: slog.New(&w.log)})
+	w.host = service.NewHost(service.Options{Resolver: &w.dns, KV: &w.kv, Secrets: &w.outside, Connect: w.outside.connect, Fetch: &w.outside, Now: w.clock.Now, Log: slog.New(&w.log)})
 	all := map[string]service.Lookup{}
 	for name := range cfg.Lookups {
 		all[name] = table{&w.tables, name}

@@ -114,8 +114,8 @@ func (in *instance) contentEmit(a []uint64) uint64 {
 func funcs() map[string]*service.Func {
 	m := map[string]*service.Func{}
 	for _, s := range service.Services() {
-		for i := range s.Funcs {
-			m[s.Funcs[i].Name] = &s.Funcs[i]
+		for _, f := range s.All() {
+			m[f.Name] = &f
 		}
 	}
 	return m
@@ -152,6 +152,8 @@ func (in *instance) svc(a []uint64) uint64 {
 		}
 	case service.Several:
 		v = []any(r)
+	case service.Thing:
+		v = r.Plain()
 	}
 	out, err := message.EncodeValue(v)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/api"
+	"github.com/stagepost/stagepost/plugins/service"
 )
 
 // The plugins of plugins/conformance do by name what a case of its table says. What they reach by name is made here, so that all that is
@@ -20,6 +21,10 @@ func conformanceLua(m *model) string {
 	w.line("  services = {")
 	for _, s := range m.Services {
 		for _, f := range s.Funcs {
+			if len(f.Args) > 0 && f.Args[0].Kind == service.Given { // a method of an object
+				w.line("    [%q] = function(o, ...) return o:%s(...) end,", f.Name, f.Short)
+				continue
+			}
 			w.line("    [%q] = %s,", f.Name, f.Name)
 		}
 	}
@@ -149,6 +154,13 @@ func conformanceGo(m *model) (string, error) {
 		}
 	}
 	w.line("}\npanic(\"no service \" + name)\n}\n")
+	for _, s := range m.Services {
+		for _, f := range s.Funcs {
+			for _, t := range f.Results {
+				w.plainRecords(t, goName(s.Name)+goName(f.Short))
+			}
+		}
+	}
 	if len(w.errs) > 0 {
 		return "", w.errs[0]
 	}

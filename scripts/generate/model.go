@@ -141,11 +141,11 @@ func newModel() (*model, error) {
 	}
 	for _, s := range service.Services() {
 		sm := serviceModel{Name: s.Name, Doc: s.Doc, Plain: serviceFields(s) == nil}
-		for i := range s.Funcs {
-			f := &s.Funcs[i]
+		for _, f := range s.All() {
+			f := &f
 			fm := funcModel{Func: f, Short: strings.TrimPrefix(f.Name, s.Name+".")}
 			for _, a := range f.Args {
-				fm.Args = append(fm.Args, serviceArg{a, typeOfKind(a.Kind, a.Optional)})
+				fm.Args = append(fm.Args, serviceArg{a, typeOfArg(a)})
 			}
 			for _, word := range api.Split(f.Result) {
 				t, err := parseResult(word)
@@ -181,9 +181,11 @@ func typeOfField(object string, f hooks.Field) (typ, error) {
 	return t, nil
 }
 
-func typeOfKind(k service.Kind, optional bool) typ {
-	t := typ{Kind: anyType, Optional: optional}
-	switch k {
+func typeOfArg(a service.Arg) typ {
+	t := typ{Kind: anyType, Optional: a.Optional}
+	switch a.Kind {
+	case service.Given:
+		t.Kind = given(a.Of[0])
 	case service.Bool:
 		t.Kind = boolType
 	case service.Int:
@@ -198,6 +200,20 @@ func typeOfKind(k service.Kind, optional bool) typ {
 		t.Kind, t.Elem = mapType, &typ{Kind: anyType}
 	}
 	return t
+}
+
+// given is what stands for an object that a service gives.
+func given(name string) typeKind {
+	for _, s := range service.Services() {
+		for _, o := range s.Objects {
+			if o.Name == name && o.Number {
+				return intType
+			} else if o.Name == name {
+				return anyType
+			}
+		}
+	}
+	return noType
 }
 
 var typeMap = regexp.MustCompile(`^table<string, (.+)>$`)
@@ -251,6 +267,8 @@ func parseResult(text string) (typ, error) {
 		t.Elem = &typ{Kind: textType}
 	case slices.ContainsFunc(hooks.Objects(), func(o hooks.Object) bool { return o.Name == inner }):
 		t.Kind, t.Name = objectType, inner
+	case given(inner) != noType:
+		t.Kind = given(inner)
 	default:
 		return t, fmt.Errorf("the type %q has a word that SDKs do not know; give it a meaning in scripts/generate/model.go", text)
 	}

@@ -306,21 +306,37 @@ func (w *writer) services() {
 	w.field("[integer]", "string?", "")
 	w.field("[string]", "string?", "")
 	for _, s := range service.Services() {
+		for _, o := range s.Objects {
+			w.begin(o.Doc)
+			w.line("---@class (exact) stagepost.%s", o.Name)
+			if len(o.Methods) > 0 {
+				w.line("local %s = {}", o.Name)
+			}
+			for i := range o.Methods {
+				f := &o.Methods[i]
+				w.service(f, o.Name+":"+strings.TrimPrefix(f.Name, s.Name+"."), f.Args[1:])
+			}
+		}
 		if serviceFields(s) != nil {
 			w.begin(s.Doc)
 			w.line("---@class (exact) stagepost.service.%s", s.Name)
 			w.line("%s = {}", s.Name)
 		}
 		for i := range s.Funcs {
-			w.service(&s.Funcs[i])
+			w.service(&s.Funcs[i], s.Funcs[i].Name, s.Funcs[i].Args)
 		}
 	}
 }
 
-func (w *writer) service(f *service.Func) {
+// service writes a function, or the method of an object, whose first argument the object itself is.
+func (w *writer) service(f *service.Func, name string, args []service.Arg) {
 	var params []param
-	for _, a := range f.Args {
-		typ, err := serviceWords().luaType(a.Kind.String())
+	for _, a := range args {
+		kind := a.Kind.String()
+		if a.Kind&service.Given != 0 {
+			kind = strings.TrimPrefix(strings.Join(append([]string{kind}, a.Of...), "|"), "|")
+		}
+		typ, err := serviceWords().luaType(kind)
 		p := param{a.Name, w.must(f.Name, typ, err)}
 		if a.Optional {
 			p.name += "?"
@@ -343,5 +359,5 @@ func (w *writer) service(f *service.Func) {
 	need, err := needForm(f.Needs)
 	w.must(f.Name, "", err)
 	w.begin(strings.Join(notes, " ") + need)
-	w.function(f.Name, params, result)
+	w.function(name, params, result)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/api"
 	"github.com/stagepost/stagepost/plugins/manifest"
+	"github.com/stagepost/stagepost/plugins/service"
 )
 
 // addressLike is the alias for what is taken where an address is wanted.
@@ -43,6 +44,11 @@ func serviceWords() words {
 	w := luaWords()
 	w["address"] = "stagepost.addr.address"
 	w["captures"] = "stagepost.re.captures"
+	for _, s := range service.Services() {
+		for _, o := range s.Objects {
+			w[o.Name] = "stagepost." + o.Name
+		}
+	}
 	return w
 }
 

@@ -585,9 +585,9 @@ static inline sp_error sp_hash_sha256(sp_text text, sp_text *result) {
 }
 // hash.hmac(alg, key, text[, encoding]) -> string: HMAC (RFC 2104) with "sha256", "sha512" or "sha1", in lower-case hexadecimal
 // or, with encoding "base64", in base64.
-static inline sp_error sp_hash_hmac(sp_text alg, sp_text key, sp_text text, sp_text encoding, sp_text *result) {
+static inline sp_error sp_hash_hmac(sp_text alg, sp_value key, sp_text text, sp_text encoding, sp_text *result) {
   sp_value v = SP_NO_VALUE;
-  sp_error e = sp_call(SP("hash.hmac"), (const sp_value[]){sp_of_text(alg), sp_of_text(key), sp_of_text(text), sp_of_text(encoding)}, 4, &v);
+  sp_error e = sp_call(SP("hash.hmac"), (const sp_value[]){sp_of_text(alg), key, sp_of_text(text), sp_of_text(encoding)}, 4, &v);
   *result = sp_as_text(v);
   return e;
 }
@@ -695,6 +695,63 @@ static inline sp_error sp_inject(sp_value message, sp_text *result) {
   sp_error e = sp_call(SP("inject"), (const sp_value[]){message}, 1, &v);
   *result = sp_as_text(v);
   return e;
+}
+
+// secret: What the operator keeps in files: keys, passwords, tokens. A plugin hands a secret on to where it is taken, and cannot
+// see, print or keep it.
+// secret(name) -> secret?: The secret of that name, such as "dkim/example.org"; nil if there is none. In WebAssembly it is the
+// map {secret = name}, which a plugin may as well write itself. Needs secrets.
+static inline sp_error sp_secret(sp_text name, sp_value *result) {
+  return sp_call(SP("secret"), (const sp_value[]){sp_of_text(name)}, 1, result);
+}
+
+// http: Requests by HTTP and HTTPS. A hook may make 20 in one call, and each ends with the hook's time, or after `timeout`
+// seconds. Redirects are followed, at most 5, to where the plugin may go, and not from https to http; what was sent as bearer or
+// from a secret does not go to another host. No proxy is used, and certificates are checked against those that the system trusts.
+// http.request{url, method, headers, body, bearer, timeout} -> {status: integer, headers: table<string, string>, body: string}:
+// Sends a request and waits for the answer, whatever its status is. `method` is GET, or POST where there is a body; `headers` a
+// table by name; `body` a string, or content of the message, which needs `read = "body"` (in WebAssembly the number of a
+// content); `bearer` what stands in Authorization. The names of `headers` in the answer are in lower case; a `body` of more than
+// 1 MiB is an error. Needs http.
+static inline sp_error sp_http_request(sp_value request, sp_value *result) {
+  return sp_call(SP("http.request"), (const sp_value[]){request}, 1, result);
+}
+
+// net: Connections by TCP, with or without TLS, or to a socket of this machine. A hook may open 8 in one call, and send and
+// receive 16 MiB. All waits end with the hook's time. A connection ends with the call, unless it is kept for the next calls of
+// the same session; then it ends with the session, or after a minute in which nobody used it.
+// net.open(address[, {tls, keep}]) -> connection: Opens a connection to "host:port" or "unix:/path". With tls = true it is
+// encrypted, and the certificate must be that of the host. With keep = "session" it is the one that an earlier call of this
+// session opened with the same arguments, if it is still there; when it turns out that the other side has ended that one, what
+// was sent is sent once more, on a new one. Needs net.
+static inline sp_error sp_net_open(sp_text address, sp_value options, int64_t *result) {
+  sp_value v = SP_NO_VALUE;
+  sp_error e = sp_call(SP("net.open"), (const sp_value[]){sp_of_text(address), options}, 2, &v);
+  *result = sp_as_int(v, 0);
+  return e;
+}
+// connection:send(text): Sends bytes as they are. Needs net.
+static inline sp_error sp_net_send(int64_t connection, sp_value text) {
+  return sp_call(SP("net.send"), (const sp_value[]){sp_of_int(connection), text}, 2, NULL);
+}
+// connection:line() -> string?: The next line, without its end (LF or CRLF), of at most 64 KiB; nil at the end of what the other
+// side sends. Needs net.
+static inline sp_error sp_net_line(int64_t connection, sp_text *result) {
+  sp_value v = SP_NO_VALUE;
+  sp_error e = sp_call(SP("net.line"), (const sp_value[]){sp_of_int(connection)}, 1, &v);
+  *result = sp_as_text(v);
+  return e;
+}
+// connection:read(n) -> string?: The next n bytes, or fewer at the end; nil if there are none left. Needs net.
+static inline sp_error sp_net_read(int64_t connection, int64_t n, sp_text *result) {
+  sp_value v = SP_NO_VALUE;
+  sp_error e = sp_call(SP("net.read"), (const sp_value[]){sp_of_int(connection), sp_of_int(n)}, 2, &v);
+  *result = sp_as_text(v);
+  return e;
+}
+// connection:close(): Ends the connection, also one that was to be kept. Needs net.
+static inline sp_error sp_net_close(int64_t connection) {
+  return sp_call(SP("net.close"), (const sp_value[]){sp_of_int(connection)}, 1, NULL);
 }
 
 // now: The time.

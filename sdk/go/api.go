@@ -1246,7 +1246,7 @@ func (hashService) SHA256(text string) (v1 string, err error) {
 
 // HMAC: HMAC (RFC 2104) with "sha256", "sha512" or "sha1", in lower-case hexadecimal or, with encoding "base64", in
 // base64. Works in OnLoad, too.
-func (hashService) HMAC(alg string, key string, text string, encoding ...string) (v1 string, err error) {
+func (hashService) HMAC(alg string, key any, text string, encoding ...string) (v1 string, err error) {
 	r, err := call("hash.hmac", alg, key, text, first(encoding))
 	if err != nil {
 		return v1, err
@@ -1423,4 +1423,118 @@ func Inject(message map[string]any) (v1 string, err error) {
 	}
 	v1 = r.Text()
 	return v1, r.Err()
+}
+
+// Secret: The secret of that name, such as "dkim/example.org"; nil if there is none. In WebAssembly it is the map
+// {secret = name}, which a plugin may as well write itself. Needs secrets = {"dkim/*"}.
+func Secret(name string) (v1 any, err error) {
+	r, err := call("secret", name)
+	if err != nil {
+		return v1, err
+	}
+	v1 = r.Value()
+	return v1, r.Err()
+}
+
+// HTTP: Requests by HTTP and HTTPS. A hook may make 20 in one call, and each ends with the hook's time, or after
+// `timeout` seconds. Redirects are followed, at most 5, to where the plugin may go, and not from https to http; what
+// was sent as bearer or from a secret does not go to another host. No proxy is used, and certificates are checked
+// against those that the system trusts.
+var HTTP httpService
+
+type httpService struct{}
+
+// Request: Sends a request and waits for the answer, whatever its status is. `method` is GET, or POST where there is a
+// body; `headers` a table by name; `body` a string, or content of the message, which needs `read = "body"` (in
+// WebAssembly the number of a content); `bearer` what stands in Authorization. The names of `headers` in the answer
+// are in lower case; a `body` of more than 1 MiB is an error. In Lua it is called as http.request{url, method,
+// headers, body, bearer, timeout}. Needs http = {"api.example.org:443"}.
+func (httpService) Request(request map[string]any) (v1 HTTPRequest, err error) {
+	r, err := call("http.request", request)
+	if err != nil {
+		return v1, err
+	}
+	v1 = readHTTPRequest(r)
+	return v1, r.Err()
+}
+
+// HTTPRequest is a result of http.request.
+type HTTPRequest struct {
+	Status  int               //
+	Headers map[string]string //
+	Body    string            //
+}
+
+func readHTTPRequest(r *cbor.Reader) (v HTTPRequest) {
+	for range r.Map() {
+		switch string(r.Key()) {
+		case "status":
+			v.Status = int(r.Int())
+		case "headers":
+			v.Headers = mapOf(r, (*cbor.Reader).Text)
+		case "body":
+			v.Body = r.Text()
+		default:
+			r.Value()
+		}
+	}
+	return v
+}
+
+// Net: Connections by TCP, with or without TLS, or to a socket of this machine. A hook may open 8 in one call, and
+// send and receive 16 MiB. All waits end with the hook's time. A connection ends with the call, unless it is kept for
+// the next calls of the same session; then it ends with the session, or after a minute in which nobody used it.
+var Net netService
+
+type netService struct{}
+
+// Open: Opens a connection to "host:port" or "unix:/path". With tls = true it is encrypted, and the certificate must
+// be that of the host. With keep = "session" it is the one that an earlier call of this session opened with the same
+// arguments, if it is still there; when it turns out that the other side has ended that one, what was sent is sent
+// once more, on a new one. In Lua it is called as net.open(address[, {tls, keep}]). Needs net =
+// {"policy.example.org:10040"}.
+func (netService) Open(address string, options ...map[string]any) (v1 int, err error) {
+	r, err := call("net.open", address, first(options))
+	if err != nil {
+		return v1, err
+	}
+	v1 = int(r.Int())
+	return v1, r.Err()
+}
+
+// Send: Sends bytes as they are. Needs net = {"policy.example.org:10040"}.
+func (netService) Send(connection int, text any) (err error) {
+	_, err = call("net.send", connection, text)
+	return err
+}
+
+// Line: The next line, without its end (LF or CRLF), of at most 64 KiB; nil at the end of what the other side sends.
+// Needs net = {"policy.example.org:10040"}.
+func (netService) Line(connection int) (v1 string, ok bool, err error) {
+	r, err := call("net.line", connection)
+	if err != nil {
+		return v1, ok, err
+	}
+	if ok = !r.Null(); ok {
+		v1 = r.Text()
+	}
+	return v1, ok, r.Err()
+}
+
+// Read: The next n bytes, or fewer at the end; nil if there are none left. Needs net = {"policy.example.org:10040"}.
+func (netService) Read(connection int, n int) (v1 string, ok bool, err error) {
+	r, err := call("net.read", connection, n)
+	if err != nil {
+		return v1, ok, err
+	}
+	if ok = !r.Null(); ok {
+		v1 = r.Text()
+	}
+	return v1, ok, r.Err()
+}
+
+// Close: Ends the connection, also one that was to be kept. Needs net = {"policy.example.org:10040"}.
+func (netService) Close(connection int) (err error) {
+	_, err = call("net.close", connection)
+	return err
 }

@@ -529,7 +529,7 @@ function hash.sha256(text) end
 
 ---HMAC (RFC 2104) with "sha256", "sha512" or "sha1", in lower-case hexadecimal or, with encoding "base64", in base64. Works while the plugin loads, too.
 ---@param alg string
----@param key string
+---@param key string|stagepost.secret
 ---@param text string
 ---@param encoding? string
 ---@return string
@@ -622,6 +622,53 @@ function lookup(name, key) end
 ---@param message table<string, any>
 ---@return string
 function inject(message) end
+
+---A secret. It is taken by hash.hmac as the key, by http.request as bearer and as the text of a field, and by send of a connection.
+---@class (exact) stagepost.secret
+
+---The secret of that name, such as "dkim/example.org"; nil if there is none. In WebAssembly it is the map {secret = name}, which a plugin may as well write itself. Needs `secrets = {"dkim/*"}`.
+---@param name string
+---@return stagepost.secret?
+function secret(name) end
+
+---Requests by HTTP and HTTPS. A hook may make 20 in one call, and each ends with the hook's time, or after `timeout` seconds. Redirects are followed, at most 5, to where the plugin may go, and not from https to http; what was sent as bearer or from a secret does not go to another host. No proxy is used, and certificates are checked against those that the system trusts.
+---@class (exact) stagepost.service.http
+http = {}
+
+---Sends a request and waits for the answer, whatever its status is. `method` is GET, or POST where there is a body; `headers` a table by name; `body` a string, or content of the message, which needs `read = "body"` (in WebAssembly the number of a content); `bearer` what stands in Authorization. The names of `headers` in the answer are in lower case; a `body` of more than 1 MiB is an error. Called as `http.request{url, method, headers, body, bearer, timeout}`. Needs `http = {"api.example.org:443"}`.
+---@param request table<string, any>
+---@return {status: integer, headers: table<string, any><string, string>, body: string}
+function http.request(request) end
+
+---A connection that net.open gave.
+---@class (exact) stagepost.connection
+local connection = {}
+
+---Sends bytes as they are. Needs `net = {"policy.example.org:10040"}`.
+---@param text string|stagepost.secret
+function connection:send(text) end
+
+---The next line, without its end (LF or CRLF), of at most 64 KiB; nil at the end of what the other side sends. Needs `net = {"policy.example.org:10040"}`.
+---@return string?
+function connection:line() end
+
+---The next n bytes, or fewer at the end; nil if there are none left. Needs `net = {"policy.example.org:10040"}`.
+---@param n integer
+---@return string?
+function connection:read(n) end
+
+---Ends the connection, also one that was to be kept. Needs `net = {"policy.example.org:10040"}`.
+function connection:close() end
+
+---Connections by TCP, with or without TLS, or to a socket of this machine. A hook may open 8 in one call, and send and receive 16 MiB. All waits end with the hook's time. A connection ends with the call, unless it is kept for the next calls of the same session; then it ends with the session, or after a minute in which nobody used it.
+---@class (exact) stagepost.service.net
+net = {}
+
+---Opens a connection to "host:port" or "unix:/path". With tls = true it is encrypted, and the certificate must be that of the host. With keep = "session" it is the one that an earlier call of this session opened with the same arguments, if it is still there; when it turns out that the other side has ended that one, what was sent is sent once more, on a new one. Called as `net.open(address[, {tls, keep}])`. Needs `net = {"policy.example.org:10040"}`.
+---@param address string
+---@param options? table<string, any>
+---@return stagepost.connection
+function net.open(address, options) end
 
 ---Seconds since 1970, with fractions.
 ---@return number

@@ -861,8 +861,8 @@ pub mod hash {
 
     /// hash.hmac(alg, key, text\[, encoding\]) -> string: HMAC (RFC 2104) with "sha256", "sha512" or "sha1", in lower-case
     /// hexadecimal or, with encoding "base64", in base64.
-    pub fn hmac(alg: impl AsRef<[u8]>, key: impl AsRef<[u8]>, text: impl AsRef<[u8]>, encoding: impl Into<Value>) -> Result<String> {
-        Ok(host::call("hash.hmac", &[Value::of_text(alg.as_ref()), Value::of_text(key.as_ref()), Value::of_text(text.as_ref()), encoding.into()])?.into_text().unwrap_or_default())
+    pub fn hmac(alg: impl AsRef<[u8]>, key: impl Into<Value>, text: impl AsRef<[u8]>, encoding: impl Into<Value>) -> Result<String> {
+        Ok(host::call("hash.hmac", &[Value::of_text(alg.as_ref()), key.into(), Value::of_text(text.as_ref()), encoding.into()])?.into_text().unwrap_or_default())
     }
 }
 
@@ -982,6 +982,68 @@ pub fn lookup(name: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Value> {
 /// `delivery.parcel`. It is tried again when that defers, until it is as old as mail may become. Needs inject.
 pub fn inject(message: impl Into<Value>) -> Result<String> {
     Ok(host::call("inject", &[message.into()])?.into_text().unwrap_or_default())
+}
+
+/// secret(name) -> secret?: The secret of that name, such as "dkim/example.org"; nil if there is none. In WebAssembly it is the
+/// map {secret = name}, which a plugin may as well write itself. Needs secrets.
+pub fn secret(name: impl AsRef<[u8]>) -> Result<Value> {
+    Ok(host::call("secret", &[Value::of_text(name.as_ref())])?)
+}
+
+/// Requests by HTTP and HTTPS. A hook may make 20 in one call, and each ends with the hook's time, or after `timeout` seconds.
+/// Redirects are followed, at most 5, to where the plugin may go, and not from https to http; what was sent as bearer or from a
+/// secret does not go to another host. No proxy is used, and certificates are checked against those that the system trusts.
+pub mod http {
+    #[allow(unused_imports)]
+    use super::{host, Result, Value};
+
+    /// http.request{url, method, headers, body, bearer, timeout} -> {status: integer, headers: table\<string, string>, body:
+    /// string}: Sends a request and waits for the answer, whatever its status is. `method` is GET, or POST where there is a body;
+    /// `headers` a table by name; `body` a string, or content of the message, which needs `read = "body"` (in WebAssembly the
+    /// number of a content); `bearer` what stands in Authorization. The names of `headers` in the answer are in lower case; a
+    /// `body` of more than 1 MiB is an error. Needs http.
+    pub fn request(request: impl Into<Value>) -> Result<Value> {
+        Ok(host::call("http.request", &[request.into()])?)
+    }
+}
+
+/// Connections by TCP, with or without TLS, or to a socket of this machine. A hook may open 8 in one call, and send and receive
+/// 16 MiB. All waits end with the hook's time. A connection ends with the call, unless it is kept for the next calls of the same
+/// session; then it ends with the session, or after a minute in which nobody used it.
+pub mod net {
+    #[allow(unused_imports)]
+    use super::{host, Result, Value};
+
+    /// net.open(address\[, {tls, keep}\]) -> connection: Opens a connection to "host:port" or "unix:/path". With tls = true it is
+    /// encrypted, and the certificate must be that of the host. With keep = "session" it is the one that an earlier call of this
+    /// session opened with the same arguments, if it is still there; when it turns out that the other side has ended that one,
+    /// what was sent is sent once more, on a new one. Needs net.
+    pub fn open(address: impl AsRef<[u8]>, options: impl Into<Value>) -> Result<i64> {
+        Ok(host::call("net.open", &[Value::of_text(address.as_ref()), options.into()])?.int().unwrap_or(0))
+    }
+
+    /// connection:send(text): Sends bytes as they are. Needs net.
+    pub fn send(connection: i64, text: impl Into<Value>) -> Result<()> {
+        host::call("net.send", &[Value::Int(connection), text.into()])?;
+        Ok(())
+    }
+
+    /// connection:line() -> string?: The next line, without its end (LF or CRLF), of at most 64 KiB; nil at the end of what the
+    /// other side sends. Needs net.
+    pub fn line(connection: i64) -> Result<Option<String>> {
+        Ok(host::call("net.line", &[Value::Int(connection)])?.into_text())
+    }
+
+    /// connection:read(n) -> string?: The next n bytes, or fewer at the end; nil if there are none left. Needs net.
+    pub fn read(connection: i64, n: i64) -> Result<Option<String>> {
+        Ok(host::call("net.read", &[Value::Int(connection), Value::Int(n)])?.into_text())
+    }
+
+    /// connection:close(): Ends the connection, also one that was to be kept. Needs net.
+    pub fn close(connection: i64) -> Result<()> {
+        host::call("net.close", &[Value::Int(connection)])?;
+        Ok(())
+    }
 }
 
 /// now() -> number: Seconds since 1970, with fractions.

@@ -263,7 +263,7 @@ func service(name string, a []any) (any, error) {
 		}
 		return v0, nil
 	case "hash.hmac":
-		v0, err := stagepost.Hash.HMAC(text(at(a, 0)), text(at(a, 1)), text(at(a, 2)), tail(a, 3, func(v any) string { return text(v) })...)
+		v0, err := stagepost.Hash.HMAC(text(at(a, 0)), at(a, 1), text(at(a, 2)), tail(a, 3, func(v any) string { return text(v) })...)
 		if err != nil {
 			return nil, err
 		}
@@ -336,8 +336,50 @@ func service(name string, a []any) (any, error) {
 			return nil, err
 		}
 		return v0, nil
+	case "secret":
+		v0, err := stagepost.Secret(text(at(a, 0)))
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
+	case "http.request":
+		v0, err := stagepost.HTTP.Request(object(at(a, 0)))
+		if err != nil {
+			return nil, err
+		}
+		return plainHTTPRequest(v0), nil
+	case "net.open":
+		v0, err := stagepost.Net.Open(text(at(a, 0)), tail(a, 1, func(v any) map[string]any { return object(v) })...)
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
+	case "net.send":
+		return nil, stagepost.Net.Send(integer(at(a, 0)), at(a, 1))
+	case "net.line":
+		v0, ok, err := stagepost.Net.Line(integer(at(a, 0)))
+		if err != nil {
+			return nil, err
+		}
+		return when(ok, v0), nil
+	case "net.read":
+		v0, ok, err := stagepost.Net.Read(integer(at(a, 0)), integer(at(a, 1)))
+		if err != nil {
+			return nil, err
+		}
+		return when(ok, v0), nil
+	case "net.close":
+		return nil, stagepost.Net.Close(integer(at(a, 0)))
 	case "now":
 		return seconds(stagepost.Now()), nil
 	}
 	panic("no service " + name)
+}
+
+func plainHTTPRequest(v stagepost.HTTPRequest) any {
+	m := map[string]any{}
+	put(m, "status", false, v.Status)
+	put(m, "headers", false, v.Headers)
+	put(m, "body", false, v.Body)
+	return m
 }

@@ -25,6 +25,13 @@ return {
     ["metric.count"] = metric.count,
     ["lookup"] = lookup,
     ["inject"] = inject,
+    ["secret"] = secret,
+    ["http.request"] = http.request,
+    ["net.open"] = net.open,
+    ["net.send"] = function(o, ...) return o:send(...) end,
+    ["net.line"] = function(o, ...) return o:line(...) end,
+    ["net.read"] = function(o, ...) return o:read(...) end,
+    ["net.close"] = function(o, ...) return o:close(...) end,
     ["now"] = now,
   },
   verdicts = {
