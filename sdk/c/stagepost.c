@@ -474,6 +474,8 @@ uint32_t sp_asked_rcpt(void) {
   case SP_STAGE_DEFERRED:
   case SP_STAGE_BOUNCED:
     return 1; // 0 is the recipient that is asked about
+  case SP_STAGE_DELIVER:
+    return sp_delivery_rcpts((sp_delivery){0}); // which come first
   }
   return 0;
 }

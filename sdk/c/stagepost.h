@@ -51,8 +51,9 @@
 // Writes the value of a field to buf and returns its length. When room is too small nothing is written, and the length tells
 // how much is needed. SP_ERR_NONE: the field is nil, or the object is not there at this stage. SP_ERR_INVALID: there is no such object or
 // field, or the field is itself an object with a number of its own. index counts recipients; it is 0 for all other objects.
-// At rcpt, route, delivered, deferred and bounced 0 is the recipient that is asked about, and 1 and so on are those of the message; at
-// deliver they are the delivery's from 0, elsewhere the message's from 0. A list of recipients is their number.
+// At rcpt, route, delivered, deferred and bounced 0 is the recipient that is asked about, and 1 and so on are those of the message. At
+// deliver those of the delivery come first, then those of the message; elsewhere the message's count from 0. A list of recipients is their
+// number.
 SP_IMPORT("field") int32_t stagepost_field(uint32_t object, uint32_t index, uint32_t field, void *buf, uint32_t room);
 
 // Writes the n-th field of the message's header with that name, counted from 1, unfolded; with an empty name the n-th of all, as it

@@ -10,6 +10,7 @@ const sp_plugin stagepost_plugin = {0};
 int32_t stagepost_field(uint32_t object, uint32_t index, uint32_t field, void *buf, uint32_t room) { abort(); (void)object, (void)index, (void)field, (void)buf, (void)room; }
 int32_t stagepost_header(const void *name, uint32_t name_len, uint32_t n, void *buf, uint32_t room) { abort(); (void)name, (void)name_len, (void)n, (void)buf, (void)room; }
 int32_t stagepost_content_read(uint32_t content, int64_t offset, void *buf, uint32_t room) { abort(); (void)content, (void)offset, (void)buf, (void)room; }
+int32_t stagepost_content_emit(const void *ptr, uint32_t len) { abort(); (void)ptr, (void)len; }
 int32_t stagepost_edit(uint32_t edit, uint32_t object, uint32_t index, const void *ptr, uint32_t len) { abort(); (void)edit, (void)object, (void)index, (void)ptr, (void)len; }
 int64_t stagepost_svc(const void *name, uint32_t name_len, const void *args, uint32_t args_len) { abort(); (void)name, (void)name_len, (void)args, (void)args_len; }
 int32_t stagepost_svc_read(uint32_t handle, int64_t offset, void *buf, uint32_t room) { abort(); (void)handle, (void)offset, (void)buf, (void)room; }

@@ -117,7 +117,11 @@ fn told(info: &panic::PanicInfo<'_>) -> String {
 impl Message {
     /// Its recipients accepted so far.
     pub fn rcpts(&self) -> impl Iterator<Item = Rcpt> {
-        let first = matches!(ASKED.0.get(), stage::RCPT | stage::ROUTE | stage::DELIVERED | stage::DEFERRED | stage::BOUNCED) as u32;
+        let first = match ASKED.0.get() {
+            stage::RCPT | stage::ROUTE | stage::DELIVERED | stage::DEFERRED | stage::BOUNCED => 1, // 0 is the one that is asked about
+            stage::DELIVER => host::field(object::DELIVERY, 0, crate::api::field::DELIVERY_RCPTS).int().unwrap_or(0) as u32, // they come first
+            _ => 0,
+        };
         rcpts(host::field(object::MESSAGE, 0, crate::api::field::MESSAGE_RCPTS), first)
     }
 
