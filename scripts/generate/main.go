@@ -46,6 +46,7 @@ func files() ([]file, error) {
 		{"sdk/go/api.go", inGo},
 		{"plugins/conformance/testdata/lua/lib/dispatch.lua", conformanceLua(m)},
 		{"plugins/conformance/testdata/go/dispatch.go", byName},
+		{"plugins/conformance/testdata/rust/src/dispatch.rs", conformanceRust(m)},
 	}, errors.Join(err1, err2, err3, err4)
 }
 

@@ -136,6 +136,8 @@ func (w *rustWriter) field(o objectModel, f fieldModel) {
 	switch name := f.Type.Name; {
 	case f.Type.Kind == objectType && name == "rcpt":
 		w.isNew("the one recipient " + o.Name + "." + f.Name)
+	case f.Type.Kind == objectType && !w.inline(name) && f.Type.Optional: // there if its first field is
+		get("Option<"+firstUpper(name)+">", fmt.Sprintf("match host::field(object::%s, 0, 0) {\n            Value::Nil => None,\n            _ => Some(%s::at(0)),\n        }", upper(name), firstUpper(name)))
 	case f.Type.Kind == objectType && !w.inline(name):
 		get(firstUpper(name), firstUpper(name)+"::at(0)")
 	case f.Type.Kind == objectType && f.Type.Optional:
@@ -192,7 +194,7 @@ func (w *rustWriter) method(o objectModel, m methodModel) {
 			keys = append(keys, fmt.Sprintf("`%s`: %s", a.Name, a.Doc))
 		}
 		w.doc("    ", m.doc()+" The entries may be "+strings.Join(keys, "; ")+".")
-		w.line("    pub fn %s<V: Into<Value>, const N: usize>(&self, entries: [(&str, V); N]) -> Result<()> {\n        %sentries.into_iter().collect())\n    }", m.Name, edit)
+		w.line("    pub fn %s<'a, V: Into<Value>>(&self, entries: impl IntoIterator<Item = (&'a str, V)>) -> Result<()> {\n        %sentries.into_iter().collect())\n    }", m.Name, edit)
 		return
 	}
 	var params, values []string
@@ -273,17 +275,10 @@ func (w *rustWriter) service(indent string, f funcModel) {
 	var params, values []string
 	for _, a := range f.Args {
 		name := rustName(a.Name)
-		typ, v := "impl Into<Value>", name+".into()"
-		switch {
-		case a.Optional:
-		case a.Type.Kind == textType:
-			typ, v = "impl AsRef<[u8]>", "Value::of_text("+name+".as_ref())"
-		case a.Type.Kind == intType:
-			typ, v = "i64", "Value::Int("+name+")"
-		case a.Type.Kind == numberType:
-			typ, v = "f64", "Value::Float("+name+")"
-		case a.Type.Kind == boolType:
-			typ, v = "bool", "Value::Bool("+name+")"
+		typ := serviceArgType(a)
+		v := map[string]string{"impl AsRef<[u8]>": "Value::of_text(" + name + ".as_ref())", "i64": "Value::Int(" + name + ")", "f64": "Value::Float(" + name + ")", "bool": "Value::Bool(" + name + ")"}[typ]
+		if v == "" {
+			v = name + ".into()"
 		}
 		params, values = append(params, name+": "+typ), append(values, v)
 	}
@@ -305,6 +300,23 @@ func (w *rustWriter) service(indent string, f funcModel) {
 		}
 		w.line("%s(%s)> {\n%s    let v = %s;\n%s    Ok((%s))\n%s}", begin, strings.Join(types, ", "), indent, call, indent, strings.Join(parts, ", "), indent)
 	}
+}
+
+// serviceArgType is the type of a service's argument. What may be left out takes (), too.
+func serviceArgType(a serviceArg) string {
+	if !a.Optional {
+		switch a.Type.Kind {
+		case textType:
+			return "impl AsRef<[u8]>"
+		case intType:
+			return "i64"
+		case numberType:
+			return "f64"
+		case boolType:
+			return "bool"
+		}
+	}
+	return "impl Into<Value>"
 }
 
 // stages is what a plugin implements, and the choice by stage.

@@ -455,8 +455,11 @@ impl Message {
     }
 
     /// The bytes as the client sent them, or as plugins rewrote them; from data on.
-    pub fn content(&self) -> Content {
-        Content::at(0)
+    pub fn content(&self) -> Option<Content> {
+        match host::field(object::CONTENT, 0, 0) {
+            Value::Nil => None,
+            _ => Some(Content::at(0)),
+        }
     }
 
     /// Where in content the body begins, behind the header and its empty line; 0 before data.
@@ -482,7 +485,7 @@ impl Message {
     /// a new body of text, HTML or both, with the header fields that go with it; a subject needs edit = {"headers"}, too. Works
     /// at data; needs edit body. The entries may be `subject`: the message's new subject; `text`: the text: of the reply, for the
     /// client, or of the body; `html`: the body in HTML.
-    pub fn set_content<V: Into<Value>, const N: usize>(&self, entries: [(&str, V); N]) -> Result<()> {
+    pub fn set_content<'a, V: Into<Value>>(&self, entries: impl IntoIterator<Item = (&'a str, V)>) -> Result<()> {
         host::edit(edit::SET_CONTENT, object::MESSAGE, self.index, entries.into_iter().collect())
     }
 
@@ -499,7 +502,7 @@ impl Message {
     /// when and how the queue sends it; times as now() gives them. Works at mail, rcpt, data, queue. The entries may be `tenant`:
     /// on whose behalf it is sent; `priority`: from -9 to 9, the higher first; `not_before`: not sent before that time, as now()
     /// gives it; `expires`: given up at that time, as now() gives it.
-    pub fn schedule<V: Into<Value>, const N: usize>(&self, entries: [(&str, V); N]) -> Result<()> {
+    pub fn schedule<'a, V: Into<Value>>(&self, entries: impl IntoIterator<Item = (&'a str, V)>) -> Result<()> {
         host::edit(edit::SCHEDULE, object::MESSAGE, self.index, entries.into_iter().collect())
     }
 }
