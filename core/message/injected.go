@@ -73,6 +73,32 @@ func decodeInjected(b []byte) (*Injected, error) {
 	return i, err
 }
 
+// Letter is a whole message of few words. Empty fields are left out; Text and HTML are as Compose takes them.
+type Letter struct {
+	From, To, Subject string
+	Text, HTML        *string
+}
+
+// Compose writes the message, which says that no person did (RFC 3834 section 5).
+func (l *Letter) Compose() ([]byte, error) {
+	body, err := Compose(l.Text, l.HTML)
+	if err != nil {
+		return nil, err
+	}
+	h := &Header{limits: DefaultHeaderLimits}
+	fields := append([][2]string{{"From", l.From}, {"To", l.To}, {"Subject", l.Subject}, {"Auto-Submitted", "auto-generated"}}, body.fields...)
+	for _, f := range fields {
+		if f[1] == "" {
+			continue
+		}
+		if err := h.Add(f[0], f[1]); err != nil {
+			return nil, err
+		}
+	}
+	content, _ := h.Result(nil)
+	return append(append(content, "\r\n"...), body.body...), nil
+}
+
 // Complete puts on top of a message what a program may leave to the server that it hands it to (RFC 6409 section 8): Date and
 // Message-ID.
 func Complete(content []byte, id ID, hostname string, now time.Time) ([]byte, error) {

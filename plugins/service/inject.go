@@ -50,7 +50,7 @@ func injectService() Service {
 		Funcs: []Func{{
 			Name: "inject", Args: []Arg{{Name: "message", Kind: Map}}, Result: "string", Needs: "inject",
 			Form: "inject{sender, rcpts, content[, key]} or inject{via, content[, key]}",
-			Doc: "The id. Mail has `sender` (\"\" is the null one), `rcpts` and `content`, a whole message with its header; Date and Message-ID are added where they are missing. " +
+			Doc: "The id. Mail has `sender` (\"\" is the null one), `rcpts` and `content`, a whole message with its header, or a table of `from`, `to`, `subject`, `text` and `html`, of which it is made; Date and Message-ID are added where they are missing. " +
 				"It begins at the stage mail, with the role internal and this plugin as origin; only this plugin is not asked about it before it is queued. " +
 				"A parcel is no mail: `content` is any value, and goes to the on.deliver of the plugin `via`, this one, as `delivery.parcel`. It is tried again when that defers, until it is as old as mail may become.",
 			Call: func(c *Context, args []any) (any, error) { return c.inject(args[0].(map[string]any)) },
@@ -195,16 +195,9 @@ func (c *Context) mail(o *Outbox, in message.Injected, m map[string]any) (func(c
 		}
 		sub.Rcpts = append(sub.Rcpts, a)
 	}
-	text, err := textKey(m, "content", true)
+	content, err := c.letter(m, sub)
 	if err != nil {
 		return nil, err
-	}
-	if err := c.spend(injectSteps+len(text)/16, 3*len(text)); err != nil {
-		return nil, err
-	}
-	content, err := wholeMessage(text)
-	if err != nil {
-		return nil, fmt.Errorf("content: %w", err)
 	}
 	hostname, now := o.Intake.Settings().Hostname, c.host.Now()
 	sub.Content = func(id message.ID) ([]byte, error) { return message.Complete(content, id, hostname, now) }
@@ -221,6 +214,56 @@ func (c *Context) mail(o *Outbox, in message.Injected, m map[string]any) (func(c
 		})
 		return id, plainly(err)
 	}, nil
+}
+
+// letter is the whole message, as the plugin wrote it or made of what it says.
+func (c *Context) letter(m map[string]any, sub *intake.Submission) (content []byte, err error) {
+	parts, said := m["content"].(map[string]any)
+	if !said {
+		text, err := textKey(m, "content", true)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.spend(injectSteps+len(text)/16, 3*len(text)); err != nil {
+			return nil, err
+		}
+		if content, err = wholeMessage(text); err != nil {
+			return nil, fmt.Errorf("content: %w", err)
+		}
+		return content, nil
+	}
+	l := message.Letter{From: sub.Sender.Text, To: "undisclosed-recipients:;"}
+	if len(sub.Rcpts) == 1 {
+		l.To = sub.Rcpts[0].Text
+	}
+	var text, html string
+	into := map[string]*string{"from": &l.From, "to": &l.To, "subject": &l.Subject, "text": &text, "html": &html}
+	size := 0
+	for _, k := range slices.Sorted(maps.Keys(parts)) {
+		if into[k] == nil {
+			return nil, errors.New("content: " + manifest.Unknown("key", k, "", slices.Collect(maps.Keys(into))))
+		}
+		if *into[k], err = textKey(parts, k, true); err != nil {
+			return nil, fmt.Errorf("content: %w", err)
+		}
+		size += len(*into[k])
+	}
+	if parts["text"] != nil {
+		l.Text = &text
+	}
+	if parts["html"] != nil {
+		l.HTML = &html
+	}
+	if l.From == "" {
+		return nil, errors.New("content: from is missing, which the null sender does not tell")
+	}
+	if err := c.spend(injectSteps+size/4, 6*size); err != nil {
+		return nil, err
+	}
+	if content, err = l.Compose(); err != nil {
+		return nil, fmt.Errorf("content: %w", err)
+	}
+	return content, nil
 }
 
 // wholeMessage gives a message the line ends of the wire (RFC 5321 section 2.3.8), and refuses what is none.

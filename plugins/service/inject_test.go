@@ -145,6 +145,34 @@ func TestInjectMail(t *testing.T) {
 	}
 }
 
+// TestInjectComposed: a message made of its parts, with what they leave out.
+func TestInjectComposed(t *testing.T) {
+	for _, tt := range []struct {
+		args map[string]any
+		want []string
+	}{
+		{mailArgs("content", map[string]any{"text": "hello\n"}), []string{"From: a@vip.example\r\nTo: undisclosed-recipients:;\r\nAuto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n", "Content-Type: text/plain; charset=utf-8\r\n", "\r\n\r\nhello\r\n"}},
+		{mailArgs("rcpts", list("u@example.org"), "content", map[string]any{"subject": "Caf\u00e9", "html": "<p>", "text": "p", "from": "Me <me@vip.example>"}), []string{"From: Me <me@vip.example>\r\nTo: u@example.org\r\nSubject: =?utf-8?", "multipart/alternative", "text/html"}},
+	} {
+		c, o, about := injector(t, nil)
+		within(t, c, about, time.Minute, func() {
+			if _, err := find(t, "inject").Do(c, list(tt.args)); err != nil {
+				t.Fatal(err)
+			}
+		})
+		items, _, _ := o.Scan(t.Context(), nil, 10)
+		content, err := o.Open(t.Context(), items[0].Envelope.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(string(content.Bytes()), want) {
+				t.Errorf("%q is not in\n%s", want, content.Bytes())
+			}
+		}
+	}
+}
+
 func TestInjectParcel(t *testing.T) {
 	c, o, about := injector(t, &message.Envelope{Injected: &message.Injected{By: "x", Depth: 2}})
 	within(t, c, about, time.Minute, func() {
@@ -163,26 +191,31 @@ func TestInjectRefuses(t *testing.T) {
 	}
 	within(t, c, about, time.Minute, func() {
 		for args, want := range map[*map[string]any]string{
-			at(mailArgs("sneder", "x")):                                       `unknown key "sneder"; did you mean "sender"? known: content, key, rcpts, sender`,
-			at(mailArgs("sender", nil)):                                       `sender is missing; write "" for the null sender`,
-			at(mailArgs("sender", int64(1))):                                  "sender: an address is text, not a number",
-			at(mailArgs("sender", "a b@x")):                                   `sender: "a b@x" is not an address`,
-			at(mailArgs("rcpts", nil)):                                        "rcpts must be a list of 1 to 100 addresses",
-			at(mailArgs("rcpts", list())):                                     "rcpts must be a list of 1 to 100 addresses",
-			at(mailArgs("rcpts", list(""))):                                   `rcpts: "" is not an address`,
-			at(mailArgs("content", nil)):                                      "content is missing",
-			at(mailArgs("content", list("x"))):                                "content is a list; it must be a string",
-			at(mailArgs("content", "hello")):                                  "content: it is no message; it begins with header fields",
-			at(mailArgs("content", "Subject: x\n")):                           "content: the empty line between header and text is missing",
-			at(mailArgs("content", "Subject: x\rBcc: y\n\n")):                 "content: it has a carriage return that ends no line",
-			at(mailArgs("content", "S: x\n\n"+strings.Repeat("x", 999))):      "content: it has a line of 999 bytes; the most is 998",
-			at(mailArgs("content", "S: x\n\n"+strings.Repeat("x\n", 1<<19))):  "content: it has 1048582 bytes; it may have 1048576",
-			at(mailArgs("key", true)):                                         "key is a boolean; it must be a string",
-			at(mailArgs("key", strings.Repeat("k", 513))):                     "the key has 513 bytes; it may have 512",
-			at(parcel("via", "other")):                                        `via is "other"; a parcel goes to the plugin that hands it in, "vip"`,
-			at(parcel("via", "vip", "content", nil)):                          "content is missing",
-			at(parcel("via", "vip", "content", strings.Repeat("x", 1<<20+1))): "content has 1048577 bytes; it may have 1048576",
-			at(parcel("via", "vip", "sender", "x")):                           `unknown key "sender"; known: content, key, via`,
+			at(mailArgs("sneder", "x")):                                                    `unknown key "sneder"; did you mean "sender"? known: content, key, rcpts, sender`,
+			at(mailArgs("sender", nil)):                                                    `sender is missing; write "" for the null sender`,
+			at(mailArgs("sender", int64(1))):                                               "sender: an address is text, not a number",
+			at(mailArgs("sender", "a b@x")):                                                `sender: "a b@x" is not an address`,
+			at(mailArgs("rcpts", nil)):                                                     "rcpts must be a list of 1 to 100 addresses",
+			at(mailArgs("rcpts", list())):                                                  "rcpts must be a list of 1 to 100 addresses",
+			at(mailArgs("rcpts", list(""))):                                                `rcpts: "" is not an address`,
+			at(mailArgs("content", nil)):                                                   "content is missing",
+			at(mailArgs("content", map[string]any{"txet": "x"})):                           `content: unknown key "txet"; did you mean "text"? known: from, html, subject, text, to`,
+			at(mailArgs("content", map[string]any{"text": true})):                          "content: text is a boolean; it must be a string",
+			at(mailArgs("content", map[string]any{"subject": "x"})):                        "content: there is neither a text nor HTML",
+			at(mailArgs("content", map[string]any{"text": "x", "subject": "a\r\nBcc: b"})): "content: ",
+			at(mailArgs("sender", "", "content", map[string]any{"text": "x"})):             "content: from is missing, which the null sender does not tell",
+			at(mailArgs("content", list("x"))):                                             "content is a list; it must be a string",
+			at(mailArgs("content", "hello")):                                               "content: it is no message; it begins with header fields",
+			at(mailArgs("content", "Subject: x\n")):                                        "content: the empty line between header and text is missing",
+			at(mailArgs("content", "Subject: x\rBcc: y\n\n")):                              "content: it has a carriage return that ends no line",
+			at(mailArgs("content", "S: x\n\n"+strings.Repeat("x", 999))):                   "content: it has a line of 999 bytes; the most is 998",
+			at(mailArgs("content", "S: x\n\n"+strings.Repeat("x\n", 1<<19))):               "content: it has 1048582 bytes; it may have 1048576",
+			at(mailArgs("key", true)):                                                      "key is a boolean; it must be a string",
+			at(mailArgs("key", strings.Repeat("k", 513))):                                  "the key has 513 bytes; it may have 512",
+			at(parcel("via", "other")):                                                     `via is "other"; a parcel goes to the plugin that hands it in, "vip"`,
+			at(parcel("via", "vip", "content", nil)):                                       "content is missing",
+			at(parcel("via", "vip", "content", strings.Repeat("x", 1<<20+1))):              "content has 1048577 bytes; it may have 1048576",
+			at(parcel("via", "vip", "sender", "x")):                                        `unknown key "sender"; known: content, key, via`,
 		} {
 			c.injects = 0
 			_, err := find(t, "inject").Do(c, list(*args))
