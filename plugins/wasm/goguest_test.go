@@ -32,6 +32,9 @@ func goGuest(t testing.TB) []byte {
 
 // TestGoGuest: a plugin written in Go, with its runtime, garbage collector and standard library, works within the bounds.
 func TestGoGuest(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a module in Go is large: with the race detector it does not compile in time")
+	}
 	wasm := goGuest(t)
 	r := newRig(t, EngineOptions{Cache: filepath.Join(t.TempDir(), "cache")})
 	man, err := manifest.FromTOML("plugins/p/plugin.toml", []byte("id = \"p\"\napi = 0\nconfig.word = { type = \"string\", default = \"root\" }\n[hook.rcpt]\n"))
