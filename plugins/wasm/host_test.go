@@ -22,9 +22,15 @@ type guest struct {
 // within runs do in a call at a stage, in an instance whose own code does nothing.
 func within(t *testing.T, s hooks.Stage, do func(g *guest)) (*hooks.Call, hooks.Result) {
 	t.Helper()
+	return withinTime(t, s, 10*time.Second, do)
+}
+
+// withinTime is within with a deadline.
+func withinTime(t *testing.T, s hooks.Stage, timeout time.Duration, do func(g *guest)) (*hooks.Call, hooks.Result) {
+	t.Helper()
 	r := newRig(t, EngineOptions{})
 	p := r.mustLoad(assembled(t, "", quiet))
-	gen := generationOf(t, p, 10*time.Second)
+	gen := generationOf(t, p, timeout)
 	gen.Chain(s)[0].Handler = hooks.HandlerFunc(func(c *hooks.Call) (*hooks.Verdict, error) {
 		in, err := p.pool.Get(c.Context())
 		if err != nil {
