@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,11 @@ import (
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/sdk"
 )
+
+// sdkLanguages are those of the plugins of these tests; that in Go is tested in goguest_test.go.
+func sdkLanguages() []sdk.Language {
+	return slices.DeleteFunc(sdk.Languages(), func(l sdk.Language) bool { return l.Name == "go" })
+}
 
 // sdkGuest compiles the plugin of these tests with an SDK.
 func sdkGuest(t testing.TB, l sdk.Language) []byte {
@@ -56,7 +62,7 @@ func (r *rig) asked(wasm []byte, word string) *Plugin {
 // TestSDKErrors: what goes wrong in a plugin's code is told as its author wrote it, with the place of a panic; the plugin answers by
 // on_error, and the next call finds a good instance.
 func TestSDKErrors(t *testing.T) {
-	for _, l := range sdk.Languages() {
+	for _, l := range sdkLanguages() {
 		t.Run(l.Name, func(t *testing.T) {
 			wasm := sdkGuest(t, l)
 			r := newRig(t, EngineOptions{})
@@ -95,7 +101,7 @@ func TestSDKErrors(t *testing.T) {
 
 // BenchmarkSDK is one call of a hook that asks for one field, by language.
 func BenchmarkSDK(b *testing.B) {
-	for _, l := range sdk.Languages() {
+	for _, l := range sdkLanguages() {
 		b.Run(l.Name, func(b *testing.B) {
 			wasm := sdkGuest(b, l)
 			r := newRig(b, EngineOptions{})

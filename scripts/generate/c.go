@@ -160,6 +160,9 @@ func (w *cWriter) field(o objectModel, f fieldModel) {
 	switch {
 	case f.Type.Kind == objectType && of == "rcpt":
 		w.isNew("the one recipient " + o.Name + "." + f.Name)
+	case f.Type.Kind == objectType && !w.inline(of) && f.Type.Optional: // there if its first field is
+		w.doc(firstUpper(f.Doc) + "; false if there is none.")
+		w.line("static inline bool sp_%s(sp_%s o, sp_%s *%s) {\n  %s*%s = (sp_%s){0};\n  return sp_field(SP_OBJECT_%s, 0, 0).type != SP_NIL;\n}", name, o.Name, of, f.Name, unused, f.Name, of, upper(of))
 	case f.Type.Kind == objectType && !w.inline(of):
 		w.line("static inline sp_%s sp_%s(sp_%s o) {\n  (void)o;\n  return (sp_%s){0};\n}", of, name, o.Name, of)
 	case f.Type.Kind == objectType && f.Type.Optional:
@@ -304,16 +307,10 @@ func (w *cWriter) services() {
 func (w *cWriter) service(f funcModel) {
 	var params, values []string
 	for _, a := range f.Args {
-		typ := cType(a.Type)
-		if a.Optional && typ != "sp_text" {
-			typ = "sp_value"
-		}
+		typ := cServiceArg(a)
 		params, values = append(params, typ+" "+a.Name), append(values, cOf(typ, a.Name))
 	}
-	typ := "sp_value"
-	if len(f.Results) == 1 && (!f.Results[0].Optional || f.Results[0].Kind == textType) {
-		typ = cType(f.Results[0])
-	}
+	typ := cServiceResult(f)
 	if f.Results != nil {
 		params = append(params, typ+" *result")
 	}
@@ -335,6 +332,22 @@ func (w *cWriter) service(f funcModel) {
 	default:
 		w.line("  sp_value v = SP_NO_VALUE;\n  sp_error e = %s&v);\n  *result = %s;\n  return e;\n}", call, cFrom(typ, "v"))
 	}
+}
+
+// cServiceArg is the type of an argument; one that may be left out is a value, or a text of nil.
+func cServiceArg(a serviceArg) string {
+	if typ := cType(a.Type); !a.Optional || typ == "sp_text" {
+		return typ
+	}
+	return "sp_value"
+}
+
+// cServiceResult is the type of what a service yields: a value where there are several results, or where it may be nil.
+func cServiceResult(f funcModel) string {
+	if len(f.Results) == 1 && (!f.Results[0].Optional || f.Results[0].Kind == textType) {
+		return cType(f.Results[0])
+	}
+	return "sp_value"
 }
 
 // handlers is what a plugin fills in, and the choice by stage.

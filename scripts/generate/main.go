@@ -47,6 +47,7 @@ func files() ([]file, error) {
 		{"plugins/conformance/testdata/lua/lib/dispatch.lua", conformanceLua(m)},
 		{"plugins/conformance/testdata/go/dispatch.go", byName},
 		{"plugins/conformance/testdata/rust/src/dispatch.rs", conformanceRust(m)},
+		{"plugins/conformance/testdata/c/dispatch.h", conformanceC(m)},
 	}, errors.Join(err1, err2, err3, err4)
 }
 

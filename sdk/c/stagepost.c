@@ -592,7 +592,7 @@ sp_error sp_content_read(sp_content content, int64_t offset, void *buf, uint32_t
 
 sp_error sp_message_rewrite(sp_message message, sp_text (*piece)(sp_text chunk, int last, void *arg), void *arg) {
   const uint32_t room = 64 << 10;
-  int64_t off = sp_message_body_start(message), size = sp_content_size(sp_message_content(message));
+  int64_t off = sp_message_body_start(message), size = sp_content_size((sp_content){0});
   sp_error n = sp_edit(SP_EDIT_REWRITE, SP_OBJECT_MESSAGE, 0, sp_of_text(SP("begin")));
   char *buf = n < 0 ? 0 : (char *)take(room);
   for (int last = 0; n >= 0 && !last;) {

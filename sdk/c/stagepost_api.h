@@ -300,9 +300,10 @@ static inline sp_value sp_message_my(sp_message o) { (void)o; return sp_field(SP
 static inline sp_error sp_message_set_my(sp_message o, sp_text name, sp_value value) {
   (void)o; return sp_edit(SP_EDIT_FACT, SP_OBJECT_MESSAGE, 0, SP_OF_LIST(sp_of_text(sp_format(".%.*s", SP_ARG(name))), value));
 }
-static inline sp_content sp_message_content(sp_message o) {
-  (void)o;
-  return (sp_content){0};
+// The bytes as the client sent them, or as plugins rewrote them; from data on; false if there is none.
+static inline bool sp_message_content(sp_message o, sp_content *content) {
+  (void)o; *content = (sp_content){0};
+  return sp_field(SP_OBJECT_CONTENT, 0, 0).type != SP_NIL;
 }
 // Where in content the body begins, behind the header and its empty line; 0 before data.
 static inline int64_t sp_message_body_start(sp_message o) { (void)o; return sp_as_int(sp_field(SP_OBJECT_MESSAGE, 0, SP_FIELD_MESSAGE_BODY_START), 0); }
