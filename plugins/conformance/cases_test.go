@@ -165,6 +165,8 @@ func cases() []testCase {
 		service("lookup", nil, "users", "bob"),
 		service("lookup", 1, "config.map", "a"),
 		fails("lookup", `lookup: the lookup "others" is not granted: ask with needs = { lookup = {"others"} }`, "others", "alice"),
+		service("template.render", "Dear &lt;Joe&gt;, one 2", "hello.html", m{"name": "<Joe>", "things": l{"one", int64(2)}}),
+		fails("template.render", "template.render: templates/hello.html:1: the data has no name", "hello.html", m{"things": l{}}),
 		service("inject", store.ID{7}.String(), m{"via": "p", "content": l{"x"}, "key": "k"}),
 		fails("inject", "inject: unknown key \"contnet\"; did you mean \"content\"?", m{"via": "p", "contnet": "x"}),
 		service("secret", nil, "none"),

@@ -32,6 +32,7 @@ import (
 	"github.com/stagepost/stagepost/plugins/lua"
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/service"
+	"github.com/stagepost/stagepost/plugins/template"
 	"github.com/stagepost/stagepost/plugins/wasm"
 )
 
@@ -108,8 +109,17 @@ func loadLua(t *testing.T) func(*manifest.Manifest, manifest.Settings, *service.
 		t.Fatal(err)
 	}
 	return func(man *manifest.Manifest, set manifest.Settings, host *service.Host) (plugin, error) {
-		return lua.Load(lua.PluginOptions{Name: "p", Image: image, Manifest: man, Settings: set, Host: host})
+		return lua.Load(lua.PluginOptions{Name: "p", Image: image, Manifest: man, Settings: set, Templates: templates(t), Host: host})
 	}
+}
+
+// templates are those of the plugins.
+func templates(t testing.TB) *template.Set {
+	set, err := template.Parse(map[string][]byte{"templates/hello.html": []byte("Dear {{name}},{{#things}} {{.}}{{/things}}")}, func(f string) string { return f })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
 }
 
 func loadWasm(t testing.TB, module []byte) func(*manifest.Manifest, manifest.Settings, *service.Host) (plugin, error) {
@@ -120,7 +130,7 @@ func loadWasm(t testing.TB, module []byte) func(*manifest.Manifest, manifest.Set
 	t.Cleanup(engine.Close)
 	man, set := configured(t, nil)
 	load := func(man *manifest.Manifest, set manifest.Settings, host *service.Host) (plugin, error) {
-		return wasm.Load(wasm.PluginOptions{Name: "p", File: "p/" + wasm.File, Wasm: module, Manifest: man, Settings: set, Host: host, Engine: engine})
+		return wasm.Load(wasm.PluginOptions{Name: "p", File: "p/" + wasm.File, Wasm: module, Manifest: man, Settings: set, Templates: templates(t), Host: host, Engine: engine})
 	}
 	kept, err := load(man, set, service.NewHost(service.Options{})) // so that the module is compiled once
 	if err != nil {

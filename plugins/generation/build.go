@@ -19,6 +19,7 @@ import (
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
+	"github.com/stagepost/stagepost/plugins/template"
 	"github.com/stagepost/stagepost/plugins/wasm"
 )
 
@@ -226,7 +227,11 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	if err := b.hasLookups(name, man); err != nil {
 		return nil, err
 	}
-	plugin, err := load(loadOptions{name, man, settings, b.host, run.Instances, b.turns, b.wasm})
+	templates, err := template.Parse(src.Files, src.Path)
+	if err != nil {
+		return nil, err
+	}
+	plugin, err := load(loadOptions{name, man, settings, templates, b.host, run.Instances, b.turns, b.wasm})
 	if err != nil {
 		return nil, b.lookupHint(name, man, b.settingError(name, err))
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
+	"github.com/stagepost/stagepost/plugins/template"
 	"github.com/stagepost/stagepost/plugins/wasm"
 )
 
@@ -27,6 +28,7 @@ type loadOptions struct {
 	name      string
 	manifest  *manifest.Manifest
 	settings  manifest.Settings
+	templates *template.Set
 	host      *service.Host
 	instances int
 	turns     *pool.Turns
@@ -39,7 +41,7 @@ func open(src *Source) (*manifest.Manifest, func(loadOptions) (plugin, error), e
 		man, err := wasm.Open(src.Files, src.Path)
 		return man, func(o loadOptions) (plugin, error) {
 			p, err := wasm.Load(wasm.PluginOptions{Name: o.name, File: src.Path(wasm.File), Wasm: src.Files[wasm.File], Manifest: o.manifest,
-				Settings: o.settings, Host: o.host, Instances: o.instances, Turns: o.turns, Engine: o.wasm})
+				Settings: o.settings, Templates: o.templates, Host: o.host, Instances: o.instances, Turns: o.turns, Engine: o.wasm})
 			if err != nil {
 				return nil, err
 			}
@@ -48,7 +50,7 @@ func open(src *Source) (*manifest.Manifest, func(loadOptions) (plugin, error), e
 	}
 	man, image, err := lua.Open(lua.Files{Main: src.Main, Texts: src.Files, Path: src.Path})
 	return man, func(o loadOptions) (plugin, error) {
-		p, err := lua.Load(lua.PluginOptions{Name: o.name, Image: image, Manifest: o.manifest, Settings: o.settings, Host: o.host, Instances: o.instances, Turns: o.turns})
+		p, err := lua.Load(lua.PluginOptions{Name: o.name, Image: image, Manifest: o.manifest, Settings: o.settings, Templates: o.templates, Host: o.host, Instances: o.instances, Turns: o.turns})
 		if err != nil {
 			return nil, err
 		}

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/plugins/template"
 	"github.com/stagepost/stagepost/plugins/wasm"
 )
 
@@ -213,7 +214,7 @@ func (s *Source) readTree(dir, prefix string, left *budget) error {
 			}
 			continue
 		}
-		if !strings.HasSuffix(rel, ".lua") && rel != "plugin.toml" && rel != wasm.File {
+		if !belongs(rel) && rel != wasm.File {
 			continue
 		}
 		if len(s.Files) >= maxFiles {
@@ -224,6 +225,11 @@ func (s *Source) readTree(dir, prefix string, left *budget) error {
 		}
 	}
 	return nil
+}
+
+// belongs tells the files in a plugin's folder that are read.
+func belongs(file string) bool {
+	return strings.HasSuffix(file, ".lua") || file == "plugin.toml" || strings.HasPrefix(file, template.Folder)
 }
 
 // readFile reads one file of the folder within all bounds.
@@ -252,7 +258,7 @@ func readFS(fsys fs.FS, name string) (*Source, error) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		if strings.HasPrefix(p, "tests/") || !strings.HasSuffix(p, ".lua") && p != "plugin.toml" {
+		if strings.HasPrefix(p, "tests/") || !belongs(p) {
 			return nil
 		}
 		s.Files[p], err = fs.ReadFile(fsys, p)

@@ -15,6 +15,7 @@ import (
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
+	"github.com/stagepost/stagepost/plugins/template"
 )
 
 // Files is a plugin as it was read: nothing is read from disk again.
@@ -78,6 +79,7 @@ type PluginOptions struct {
 	Image     *Image
 	Manifest  *manifest.Manifest
 	Settings  manifest.Settings
+	Templates *template.Set
 	Host      *service.Host
 	Instances int         // at once; 0 = 256
 	Turns     *pool.Turns // of the server; nil: calls do not wait for each other
@@ -231,7 +233,7 @@ func (p *Plugin) bind(in *Instance) error {
 // context makes a context of services.
 func (p *Plugin) context(charge func(steps, bytes int) error) *service.Context {
 	c := p.Host.Context(p.Name, p.Manifest.Granted, charge)
-	c.Settings = p.Settings
+	c.Settings, c.Templates = p.Settings, p.Templates
 	return c
 }
 

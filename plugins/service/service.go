@@ -29,6 +29,7 @@ import (
 
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/template"
 )
 
 // Service is a group of functions under one name.
@@ -101,7 +102,7 @@ func (k Kind) String() string {
 
 // Services declares them all, in the order of the manual.
 func Services() []Service {
-	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), lookupService(), injectService(), secretService(), httpService(), netService(), {
+	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), secretService(), httpService(), netService(), {
 		Name: "now", Doc: "The time.",
 		Funcs: []Func{{
 			Name: "now", Result: "number", Pure: true, Doc: "Seconds since 1970, with fractions.",
@@ -196,8 +197,9 @@ func NewHost(o Options) *Host {
 type Context struct {
 	Plugin string // its name here, which [run.NAME] may have changed
 	Needs  *hooks.Needs
-	// Settings are the plugin's, which the engine sets; they are only read.
-	Settings map[string]any
+	// Settings and Templates are the plugin's, which the engine sets; they are only read.
+	Settings  map[string]any
+	Templates *template.Set
 
 	charge  func(steps, bytes int) error
 	host    *Host

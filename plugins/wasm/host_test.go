@@ -341,6 +341,7 @@ func TestServices(t *testing.T) {
 			{"metric.count", []any{"asked", int64(2)}, nil},
 			{"lookup", []any{"config.boxes", "A"}, "b"},
 			{"lookup", []any{"users", "a"}, ErrFailed}, // not granted
+			{"template.render", []any{"a.txt", map[string]any{"name": "Joe"}}, "Dear Joe"},
 			{"kv.get", nil, ErrFailed},
 			{"dns.get", []any{"example.org", "A"}, ErrFailed}, // not granted
 			{"no.such", nil, ErrAbsent},

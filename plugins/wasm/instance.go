@@ -89,7 +89,7 @@ func newInstance(p *Plugin, before time.Time) (in *instance, err error) {
 	}
 	defer in.turn.End()
 	in.services = p.Host.Context(p.Name, p.Manifest.Granted, in.spend)
-	in.services.Settings = p.Settings
+	in.services.Settings, in.services.Templates = p.Settings, p.Templates
 	in.ctx = context.WithValue(context.Background(), instanceKey{}, in)
 	in.limit(loadFuel, before) // a start function, which runs before the globals are known, has the fuel of the module itself
 	if in.mod, err = p.module.instantiate(in.ctx); err != nil {

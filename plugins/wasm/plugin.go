@@ -11,6 +11,7 @@ import (
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
+	"github.com/stagepost/stagepost/plugins/template"
 )
 
 // File is the name of a plugin's module in its folder, beside plugin.toml.
@@ -25,6 +26,7 @@ type PluginOptions struct {
 	Wasm      []byte // the module, as it was read
 	Manifest  *manifest.Manifest
 	Settings  manifest.Settings
+	Templates *template.Set
 	Host      *service.Host
 	Instances int         // at once; 0 = 16
 	Turns     *pool.Turns // of the server; nil: calls do not wait for each other

@@ -16,6 +16,7 @@ import (
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/pool"
 	"github.com/stagepost/stagepost/plugins/service"
+	"github.com/stagepost/stagepost/plugins/template"
 	"github.com/stagepost/stagepost/plugins/wasm/asm"
 )
 
@@ -119,7 +120,11 @@ func (r *rig) load(wasm []byte) (*Plugin, error) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return Load(PluginOptions{Name: "p", File: "plugins/p/plugin.wasm", Wasm: wasm, Manifest: man, Settings: set, Host: r.host, Instances: r.instances(), Turns: r.turns, Engine: r.engine})
+	templates, err := template.Parse(map[string][]byte{"templates/a.txt": []byte("Dear {{name}}")}, func(f string) string { return f })
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return Load(PluginOptions{Name: "p", Templates: templates, File: "plugins/p/plugin.wasm", Wasm: wasm, Manifest: man, Settings: set, Host: r.host, Instances: r.instances(), Turns: r.turns, Engine: r.engine})
 }
 
 func (r *rig) mustLoad(wasm []byte) *Plugin {

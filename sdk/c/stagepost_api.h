@@ -682,6 +682,17 @@ static inline sp_error sp_lookup(sp_text name, sp_text key, sp_value *result) {
   return sp_call(SP("lookup"), (const sp_value[]){sp_of_text(name), sp_of_text(key)}, 2, result);
 }
 
+// template: Puts texts together from the files in the folder `templates` of a plugin that is a folder.
+// template.render(name, data) -> string: The text of templates/NAME with the values of data, at most 1 MiB: {{name}},
+// {{#list}}...{{/list}}, {{^list}}...{{/list}}, {{> other}}. In a template whose name ends with .html, values are escaped, except
+// in {{{name}}}. A value that is missing is an error.
+static inline sp_error sp_template_render(sp_text name, sp_value data, sp_text *result) {
+  sp_value v = SP_NO_VALUE;
+  sp_error e = sp_call(SP("template.render"), (const sp_value[]){sp_of_text(name), data}, 2, &v);
+  *result = sp_as_text(v);
+  return e;
+}
+
 // inject: Hands mail in, or a parcel. It has happened when the function returns, on disk, whatever the handler does then: it is
 // no edit. So a handler that may be called again gives a `key`: while one with that key is queued, another is not queued, and its
 // id is the result. What cannot be taken (the disk is full, too much mail at once, a plugin refused it) is an error. A hook may

@@ -1410,6 +1410,23 @@ func Lookup(name string, key string) (v1 any, err error) {
 	return v1, r.Err()
 }
 
+// Template: Puts texts together from the files in the folder `templates` of a plugin that is a folder.
+var Template templateService
+
+type templateService struct{}
+
+// Render: The text of templates/NAME with the values of data, at most 1 MiB: {{name}}, {{#list}}...{{/list}},
+// {{^list}}...{{/list}}, {{> other}}. In a template whose name ends with .html, values are escaped, except in
+// {{{name}}}. A value that is missing is an error. Works in OnLoad, too.
+func (templateService) Render(name string, data map[string]any) (v1 string, err error) {
+	r, err := call("template.render", name, data)
+	if err != nil {
+		return v1, err
+	}
+	v1 = r.Text()
+	return v1, r.Err()
+}
+
 // Inject: The id. Mail has `sender` ("" is the null one), `rcpts` and `content`, a whole message with its header, or a
 // table of `from`, `to`, `subject`, `text` and `html`, of which it is made; Date and Message-ID are added where they
 // are missing. It begins at the stage mail, with the role internal and this plugin as origin; only this plugin is not

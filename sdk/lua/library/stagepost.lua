@@ -618,6 +618,16 @@ function metric.count(name, n) end
 ---@return any
 function lookup(name, key) end
 
+---Puts texts together from the files in the folder `templates` of a plugin that is a folder.
+---@class (exact) stagepost.service.template
+template = {}
+
+---The text of templates/NAME with the values of data, at most 1 MiB: {{name}}, {{#list}}...{{/list}}, {{^list}}...{{/list}}, {{> other}}. In a template whose name ends with .html, values are escaped, except in {{{name}}}. A value that is missing is an error. Works while the plugin loads, too.
+---@param name string
+---@param data table<string, any>
+---@return string
+function template.render(name, data) end
+
 ---The id. Mail has `sender` ("" is the null one), `rcpts` and `content`, a whole message with its header, or a table of `from`, `to`, `subject`, `text` and `html`, of which it is made; Date and Message-ID are added where they are missing. It begins at the stage mail, with the role internal and this plugin as origin; only this plugin is not asked about it before it is queued. A parcel is no mail: `content` is any value, and goes to the on.deliver of the plugin `via`, this one, as `delivery.parcel`. It is tried again when that defers, until it is as old as mail may become. Called as `inject{sender, rcpts, content[, key]} or inject{via, content[, key]}`. Needs `inject = true`.
 ---@param message table<string, any>
 ---@return string

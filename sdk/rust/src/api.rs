@@ -978,6 +978,19 @@ pub fn lookup(name: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Value> {
     Ok(host::call("lookup", &[Value::of_text(name.as_ref()), Value::of_text(key.as_ref())])?)
 }
 
+/// Puts texts together from the files in the folder `templates` of a plugin that is a folder.
+pub mod template {
+    #[allow(unused_imports)]
+    use super::{host, Result, Value};
+
+    /// template.render(name, data) -> string: The text of templates/NAME with the values of data, at most 1 MiB: {{name}},
+    /// {{#list}}...{{/list}}, {{^list}}...{{/list}}, {{> other}}. In a template whose name ends with .html, values are escaped,
+    /// except in {{{name}}}. A value that is missing is an error.
+    pub fn render(name: impl AsRef<[u8]>, data: impl Into<Value>) -> Result<String> {
+        Ok(host::call("template.render", &[Value::of_text(name.as_ref()), data.into()])?.into_text().unwrap_or_default())
+    }
+}
+
 /// inject{sender, rcpts, content\[, key\]} or inject{via, content\[, key\]} -> string: The id. Mail has `sender` ("" is the null
 /// one), `rcpts` and `content`, a whole message with its header, or a table of `from`, `to`, `subject`, `text` and `html`, of
 /// which it is made; Date and Message-ID are added where they are missing. It begins at the stage mail, with the role internal

@@ -274,6 +274,12 @@ static sp_error service(sp_text name, sp_value a, sp_value *result) {
     *result = v;
     return e;
   }
+  if (sp_equal(name, SP("template.render"))) {
+    sp_text v;
+    e = sp_template_render(sp_as_text(sp_at(a, 0)), sp_at(a, 1), &v);
+    *result = sp_of_text(v);
+    return e;
+  }
   if (sp_equal(name, SP("inject"))) {
     sp_text v;
     e = sp_inject(sp_at(a, 0), &v);

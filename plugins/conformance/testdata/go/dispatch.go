@@ -330,6 +330,12 @@ func service(name string, a []any) (any, error) {
 			return nil, err
 		}
 		return v0, nil
+	case "template.render":
+		v0, err := stagepost.Template.Render(text(at(a, 0)), object(at(a, 1)))
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
 	case "inject":
 		v0, err := stagepost.Inject(object(at(a, 0)))
 		if err != nil {

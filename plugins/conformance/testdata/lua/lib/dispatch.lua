@@ -24,6 +24,7 @@ return {
     ["throttle.take"] = throttle.take,
     ["metric.count"] = metric.count,
     ["lookup"] = lookup,
+    ["template.render"] = template.render,
     ["inject"] = inject,
     ["secret"] = secret,
     ["http.request"] = http.request,

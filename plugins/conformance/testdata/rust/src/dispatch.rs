@@ -247,6 +247,7 @@ pub fn service(name: &str, a: &[Value]) -> Result<Value> {
         "throttle.take" => throttle::take(bytes(a, 0), bytes(a, 1), at(a, 2)).map(|r| Value::List(vec![r.0.into(), r.1.into()])),
         "metric.count" => metric::count(bytes(a, 0), at(a, 1)).map(Value::from),
         "lookup" => lookup(bytes(a, 0), bytes(a, 1)).map(Value::from),
+        "template.render" => template::render(bytes(a, 0), at(a, 1)).map(Value::from),
         "inject" => inject(at(a, 0)).map(Value::from),
         "secret" => secret(bytes(a, 0)).map(Value::from),
         "http.request" => http::request(at(a, 0)).map(Value::from),
