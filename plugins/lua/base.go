@@ -304,6 +304,17 @@ var typeNames = func() (names [9]glua.LValue) {
 // maxResults bounds how many values unpack and string.byte return; the registers of a state are bounded too.
 const maxResults = 4096
 
+// manyValues charges n results. Instructions that hand them on, as in f(...), may move all of them, and count as one.
+func manyValues(L *glua.LState, n int) {
+	if b := BudgetOf(L); n > 0 {
+		b.Step(L, n/16)
+		b.narrow(n * registerBytes)
+	}
+}
+
+// registerBytes is the size of a value in a register.
+const registerBytes = 16
+
 func baseUnpack(L *glua.LState) int {
 	t := argTable(L, 1)
 	i := optInt(L, 2, 1)
@@ -311,6 +322,7 @@ func baseUnpack(L *glua.LState) int {
 	if n > maxResults {
 		L.RaiseError("too many results to unpack (at most %s)", count(maxResults))
 	}
+	manyValues(L, n)
 	for k := range n {
 		L.Push(t.RawGetInt(i + k))
 	}

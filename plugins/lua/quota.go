@@ -20,7 +20,7 @@ const (
 	freeBytes  = 1 << 20
 	largeBytes = 128 << 20
 	partBytes  = 256 << 10
-	partRest   = 2 * time.Millisecond // for each part
+	partRest   = 4 * time.Millisecond // for each part
 )
 
 // newPool makes a pool of instances of an image. now is that of Trim; nil: time.Now.

@@ -43,6 +43,7 @@ func stringByte(L *glua.LState) int {
 	if to-from > maxResults {
 		L.RaiseError("string slice too long (at most %s bytes)", count(maxResults))
 	}
+	manyValues(L, to-from)
 	for i := from; i < to; i++ {
 		L.Push(glua.LNumber(s[i]))
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 
 	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/core/message"
@@ -91,8 +92,10 @@ func newInstance(p *Plugin, before time.Time) (in *instance, err error) {
 	in.services = p.Host.Context(p.Name, p.Manifest.Granted, in.spend)
 	in.services.Settings, in.services.Templates = p.Settings, p.Templates
 	in.ctx = context.WithValue(context.Background(), instanceKey{}, in)
+	var mem memories
 	in.limit(loadFuel, before) // a start function, which runs before the globals are known, has the fuel of the module itself
-	if in.mod, err = p.module.instantiate(in.ctx); err != nil {
+	if in.mod, err = p.module.instantiate(experimental.WithMemoryAllocator(in.ctx, &mem)); err != nil {
+		mem.free()
 		return nil, &Error{File: p.File, Message: "it does not begin: " + trap(err.Error())}
 	}
 	in.fuel = in.mod.ExportedGlobal(meter.Fuel).(api.MutableGlobal)

@@ -334,19 +334,17 @@ func (b *bodyWriter) misc(begin int) immediate {
 		return unknown
 	}
 	switch op {
-	case memoryInit, memoryCopy, memoryFill:
-		b.chargeLength(5) // 32 bytes for one
-	case tableInit, tableCopy, tableFill:
-		b.chargeLength(0)
+	case memoryInit, memoryCopy, memoryFill, tableInit, tableCopy, tableFill: // one for a byte: it may be the first to touch its page
+		b.chargeLength()
 	case tableGrow:
 		b.cost += costGrow
-		b.chargeLength(0)
+		b.chargeLength()
 	}
 	return miscImmediates[op]
 }
 
-// chargeLength writes a charge of the i32 on top of the stack, shifted right.
-func (b *bodyWriter) chargeLength(shift byte) {
+// chargeLength writes a charge of the i32 on top of the stack.
+func (b *bodyWriter) chargeLength() {
 	b.cost += costBulk
 	if b.tmp < 0 {
 		b.tmp = int64(b.locals)
@@ -357,7 +355,7 @@ func (b *bodyWriter) chargeLength(shift byte) {
 	b.out = appendU32(append(b.out, opLocalTee), tmp)
 	b.get(fuel)
 	b.out = appendU32(append(b.out, opLocalGet), tmp)
-	b.out = append(b.out, opI64ExtendU, opI64Const, shift, opI64ShrU, opI64Sub)
+	b.out = append(b.out, opI64ExtendU, opI64Sub)
 	b.out = appendU32(append(b.out, opGlobalSet), fuel)
 	b.check(false)
 	b.seg, b.out = b.out, out
