@@ -37,6 +37,7 @@ func pages() []page {
 		{"go", "how to write a plugin in Go", file("go")},
 		{"rust", "how to write a plugin in Rust", file("rust")},
 		{"c", "how to write a plugin in C", file("c")},
+		{"isolation", "what plugins cannot do to the rest of the server, what was tried, what is not held", file("isolation")},
 		{"testing", "how the tests of plugins are written and run", func() string { return file("testing")() + "\n" + testingReference() }},
 		{"saving", "when a saved file takes effect, what counts, and what a mistake does", file("saving")},
 		{"config", "every key of stagepost.toml", config.Manual},

@@ -20,38 +20,13 @@ import (
 	"github.com/stagepost/stagepost/plugins/wasm/asm"
 )
 
-// frame is what every plugin in these tests has, besides its own lines. The verdict at 512 is a reject.
-const frame = `
-import stagepost_v0 field i32 i32 i32 i32 i32 -> i32
-import stagepost_v0 header i32 i32 i32 i32 i32 -> i32
-import stagepost_v0 content_read i32 i64 i32 i32 -> i32
-import stagepost_v0 content_emit i32 i32 -> i32
-import stagepost_v0 edit i32 i32 i32 i32 i32 -> i32
-import stagepost_v0 svc i32 i32 i32 i32 -> i64
-import stagepost_v0 svc_read i32 i64 i32 i32 -> i32
-import stagepost_v0 svc_close i32 -> i32
-import stagepost_v0 log i32 i32 i32
-import stagepost_v0 now -> i64
-%s
-memory 2
-export func stagepost_abi -> i32
-i32.const 0
-export func stagepost_alloc i32 -> i32
-i32.const 65536
-`
-
-const loads = `
-export func stagepost_load i32 i32 -> i32
-i32.const 0
-`
-
 // assembled is a plugin that loads, with these lines; imports are more of them.
 func assembled(t testing.TB, imports, text string) []byte {
 	t.Helper()
-	if !strings.Contains(text, "stagepost_load") {
-		text = loads + text
+	if imports != "" {
+		text = imports + "\n" + text
 	}
-	wasm, err := asm.Assemble(fmt.Sprintf(frame, imports) + text)
+	wasm, err := asm.Plugin(text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,8 +15,10 @@ import (
 // Phases of an arena: what a transaction of the neighbours is counted for.
 const (
 	phaseOther int32 = iota
-	phaseQuiet       // the harmless plugin is asked
-	phaseAttack
+	phaseQuiet       // the harmless plugin is asked, in every other slice
+	phaseStill       // in the slices between those
+	phaseLua
+	phaseWasm
 	phases
 )
 
@@ -95,20 +97,22 @@ func (n *neighbours) sent() []string {
 	return n.ids
 }
 
-func (n *neighbours) latencies(phase int32) []time.Duration {
+func (n *neighbours) latencies(phases ...int32) []time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return slices.Sorted(slices.Values(n.took[phase]))
+	var all []time.Duration
+	for _, phase := range phases {
+		all = append(all, n.took[phase]...)
+	}
+	slices.Sort(all)
+	return all
 }
 
-// slowest gives the longest transaction of a phase since there were `from` of them.
-func (n *neighbours) slowest(phase int32, from int) time.Duration {
+// since gives what transactions of a phase took, since there were `from` of them.
+func (n *neighbours) since(phase int32, from int) []time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if from >= len(n.took[phase]) {
-		return 0
-	}
-	return slices.Max(n.took[phase][from:])
+	return slices.Sorted(slices.Values(n.took[phase][min(from, len(n.took[phase])):]))
 }
 
 // forget begins the measure anew.
@@ -136,13 +140,12 @@ func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Micros
 // strike asks the plugin from some sessions at once, several times from each, and gives all replies. What the neighbours
 // send meanwhile is counted for the attack.
 func (a *arena) strike(k attack, sessions int, r *row) []string {
-	each := strikes
-	if sessions == 1 {
+	each, phase := strikes, k.phase()
+	switch {
+	case sessions == 1:
 		each = 1
-	}
-	phase := phaseAttack
-	if k.name == "" {
-		phase = phaseQuiet
+	case k.name == "":
+		each = quietStrikes
 	}
 	type result struct {
 		reply string
@@ -177,7 +180,7 @@ func (a *arena) strike(k attack, sessions int, r *row) []string {
 		replies = append(replies, res.reply)
 		r.slowest = max(r.slowest, res.took)
 	}
-	r.calls, r.neighbours = len(replies), a.neighbours.slowest(phase, from)
+	r.calls, r.neighbours = len(replies), a.neighbours.since(phase, from)
 	return replies
 }
 
@@ -201,17 +204,30 @@ func (c *client) provoke(stage string) (string, time.Duration, error) {
 	return reply, took, err
 }
 
-// quiet does what an attack does, with the harmless plugin, for some seconds.
-func (a *arena) quiet(seconds int) {
+// quiet does what an attack does, with the harmless plugin. Slices of it are counted for two phases in turn: what they differ by
+// is what the measure is worth.
+func (a *arena) quiet() {
 	a.t.Helper()
-	for end := time.Now().Add(time.Duration(seconds) * time.Second); time.Now().Before(end); {
-		var r row
-		for _, reply := range a.strike(attack{stage: "rcpt"}, attackers, &r) {
-			if reply != "550 5.7.1 harmless" {
-				a.t.Fatalf("the harmless plugin answers %q", reply)
-			}
+	a.slices++
+	var r row
+	for _, reply := range a.strike(attack{stage: "rcpt", odd: a.slices%2 == 1}, attackers, &r) {
+		if reply != "550 5.7.1 harmless" {
+			a.t.Fatalf("the harmless plugin answers %q", reply)
 		}
 	}
+}
+
+// phase is what the neighbours' mail is counted for while an attack runs.
+func (k *attack) phase() int32 {
+	switch {
+	case k.runtime == "wasm":
+		return phaseWasm
+	case k.runtime == "lua":
+		return phaseLua
+	case k.odd:
+		return phaseStill
+	}
+	return phaseQuiet
 }
 
 // rss is the memory of the server that is in RAM; 0 where the system does not say it.

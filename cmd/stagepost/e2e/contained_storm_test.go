@@ -47,11 +47,11 @@ func TestStorms(t *testing.T) {
 		if why := a.put(fmt.Sprintf("%s\n\nfunction on.rcpt(r)\n  %s\nend\n", head, s.body)); why != "" {
 			t.Fatalf("%s: %s", s.name, why)
 		}
-		calls := a.blow(length, phaseAttack)
+		calls := a.blow(length, phaseLua)
 		rss := a.rss()
 		a.put(harmless)
 		a.blow(length, phaseQuiet)
-		without, with := a.neighbours.latencies(phaseQuiet), a.neighbours.latencies(phaseAttack)
+		without, with := a.neighbours.latencies(phaseQuiet), a.neighbours.latencies(phaseLua)
 		if len(without) == 0 || len(with) == 0 {
 			t.Fatalf("%s: the neighbours sent nothing", s.name)
 		}

@@ -1,0 +1,3 @@
+; want: ran out of instructions
+export func stagepost_hook i32 -> i64
+loop i32.const 0 i32.const 1 i32.const 0x20000 memory.fill br 0 end i64.const 0

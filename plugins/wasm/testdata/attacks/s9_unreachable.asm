@@ -1,0 +1,3 @@
+; want: unreachable
+export func stagepost_hook i32 -> i64
+unreachable
