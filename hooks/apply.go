@@ -22,6 +22,7 @@ func (c *Call) apply() ([]string, error) {
 	}
 	if c.rewrite != nil {
 		m.Content, m.header = c.rewrite.Use(m.header)
+		m.parts, m.partsCut = nil, false
 		m.Envelope.Size = m.Content.Size()
 		c.rewrite = nil
 	}

@@ -70,6 +70,8 @@ func messageObject() Object {
 		{Name: "my", Type: TypeMyFacts, Doc: "this plugin's own facts, by key"},
 		{Name: "content", Type: TypeObject, Of: "content", Value: func(o any) any { return contentOf(o.(*MessageView)) }, Optional: true, Doc: "the bytes as the client sent them, or as plugins rewrote them; from data on"},
 		{Name: "body_start", Type: TypeInt, Int: func(o any) int64 { return o.(*MessageView).bodyStart() }, Doc: "where in content the body begins, behind the header and its empty line; 0 before data"},
+		{Name: "parts", Type: TypeList, Of: "part", Read: ReadBody, Value: func(o any) any { return partsOf(o.(*MessageView)) }, Doc: "the parts that are no multipart themselves, in order; a message without MIME is one; from data on"},
+		{Name: "parts_cut", Type: TypeBool, Read: ReadBody, Bool: func(o any) bool { _, cut, _ := o.(*MessageView).Parts(); return cut }, Doc: "there are more than 1,000 parts, or they are nested more than 10 deep, and not all are listed"},
 	}, Methods: []Method{
 		{"header", "name: string, n?: integer", "string?", fromData, "read", "value of the n-th (first) field of that name, unfolded"},
 		{"headers", "name?: string", "{name: string, value: string, raw: string}[]", fromData, "read", "all fields, or those of that name"},
@@ -158,6 +160,21 @@ func contentObject() Object {
 	}, Methods: []Method{
 		{"read", "offset: integer, n: integer", "string", fromData, "read body", "at most n bytes from offset (0 is the first); \"\" at the end"},
 		{"chunks", "n?: integer", "fun(): string?", fromData, "read body", "iterate over the content in pieces of at most n bytes (65,536)"},
+	}}
+}
+
+func partObject() Object {
+	str := func(f func(*message.Part) string) func(any) string {
+		return func(o any) string { return f(o.(*message.Part)) }
+	}
+	return Object{Name: "part", Doc: "a part of a message: a text, an attachment", Fields: []Field{
+		{Name: "type", Type: TypeString, Str: str(func(p *message.Part) string { return p.Type }), Doc: "media type in lower case"},
+		{Name: "charset", Type: TypeString, Optional: true, Str: str(func(p *message.Part) string { return p.Charset }), Doc: "charset that it gives, in lower case"},
+		{Name: "filename", Type: TypeString, Optional: true, Str: str(func(p *message.Part) string { return p.Filename }), Doc: "name that it gives to a file"},
+		{Name: "size", Type: TypeInt, Int: func(o any) int64 { return o.(*message.Part).Size() }, Doc: "bytes as it stands in the message, encoded"},
+		{Name: "content", Type: TypeObject, Of: "content", Value: func(o any) any { return o.(*message.Part).Content() }, Doc: "its bytes, decoded"},
+	}, Methods: []Method{
+		{"text", "", "string", fromData, "read body", "its text in UTF-8; an error for what is no text or has more than 1 MiB"},
 	}}
 }
 

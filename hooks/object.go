@@ -24,6 +24,8 @@ type MessageView struct {
 
 	header     *message.Header
 	asked      []asked
+	parts      []*message.Part // of Content, once they were asked for
+	partsCut   bool
 	views      []*RcptView // of Rcpts
 	added      int         // recipients that plugins added
 	addedBytes int         // of Added
@@ -145,12 +147,13 @@ const (
 
 // Field declares one field of an object. Exactly one of the getters is set, by Type: Str for strings (an Optional "" reads
 // as nil), Int for integers, Bool for booleans, Time for times (zero reads as nil), Value for objects (a pointer to a view,
-// smtp.Address, or nil) and for lists and maps (in the types of facts, or a list of objects).
+// smtp.Address, nil, or an error) and for lists and maps (in the types of facts, or a list of objects).
 type Field struct {
 	Name     string
 	Type     Type
 	Of       string // the object's name for TypeObject and for lists of objects
 	Optional bool
+	Read     Reading // what needs.read must have
 	Doc      string
 	Str      func(o any) string
 	Int      func(o any) int64
@@ -179,7 +182,7 @@ type Object struct {
 
 // Objects declares them all, by name.
 func Objects() []Object {
-	return []Object{sessionObject(), loginObject(), messageObject(), rcptObject(), deliveryObject(), addressObject(), planObject(), lastObject(), contentObject(), tickObject()}
+	return []Object{sessionObject(), loginObject(), messageObject(), rcptObject(), deliveryObject(), addressObject(), planObject(), lastObject(), contentObject(), tickObject(), partObject()}
 }
 
 // ScopeObject is the name of the object that a scope's handlers get.

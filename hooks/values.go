@@ -49,10 +49,23 @@ func contentOf(m *MessageView) any {
 }
 
 func (m *MessageView) bodyStart() int64 {
-	h, err := m.Header()
-	if h == nil || err != nil {
-		return 0
-	}
+	h, _ := m.Header()
 	start, _ := h.BodyStart(m.Content)
 	return start
+}
+
+// Parts finds the parts of the content; cut tells that not all are there.
+func (m *MessageView) Parts() (parts []*message.Part, cut bool, err error) {
+	h, err := m.Header()
+	if err == nil && h != nil && m.parts == nil {
+		m.parts, m.partsCut, err = message.Parts(m.Content, h)
+	}
+	return m.parts, m.partsCut, err
+}
+
+func partsOf(m *MessageView) any {
+	if _, _, err := m.Parts(); err != nil {
+		return err
+	}
+	return m.parts
 }

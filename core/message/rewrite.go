@@ -79,8 +79,11 @@ func (w rawWriter) Write(p []byte) (int, error) {
 	return len(p), w.r.err
 }
 
-// BodyStart is where the body of a content begins that h was read from: behind the empty line.
+// BodyStart is where the body of a content begins that h was read from: behind the empty line. Without a header it is 0.
 func (h *Header) BodyStart(c Content) (int64, error) {
+	if h == nil {
+		return 0, nil
+	}
 	var next [2]byte
 	n, err := c.ReadAt(next[:], h.end)
 	switch {

@@ -126,6 +126,7 @@ func cases() []testCase {
 		{name: "header too early", stage: hooks.Mail, do: m{"do": "header", "name": "subject"}, verdict: failed + " there is no header yet: it is there from data on, not at mail"},
 		{name: "read", stage: hooks.Data, do: m{"do": "read"}, got: l{"one", "", len(letter)}},
 		{name: "chunks", stage: hooks.Data, do: m{"do": "chunks"}, got: l{letter[:16], letter[16:32], letter[32:]}},
+		{name: "text of a part", stage: hooks.Data, do: m{"do": "text"}, got: l{"body\r\n", "body", len("body\r\n")}},
 		{name: "rewrite", stage: hooks.Data, do: m{"do": "rewrite"}, got: l{len(letter) - len("body\r\n"), "body\r\n", true}, edits: []string{fmt.Sprintf("rewrite: %d bytes", len(letter)+len("end\r\n"))}},
 		{name: "rewrite too late", stage: hooks.Queue, do: m{"do": "rewrite"}, verdict: failed + " rewrite works at data, not at queue"},
 		{name: "settings", stage: hooks.Connect, do: m{"do": "settings"}, got: l{true, 42, "text", 90, 2000, l{"a", "b"}, m{"a": 1}}},

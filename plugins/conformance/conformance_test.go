@@ -26,7 +26,7 @@ func places() map[string]struct {
 	}
 	return map[string]place{
 		"session": {hooks.Connect, nil}, "login": {hooks.Auth, nil}, "message": {hooks.Data, nil}, "rcpt": {hooks.Route, nil}, "delivery": {hooks.Deliver, nil},
-		"content": {hooks.Data, l{"content"}}, "tick": {hooks.Tick, nil},
+		"content": {hooks.Data, l{"content"}}, "tick": {hooks.Tick, nil}, "part": {hooks.Data, l{"parts", int64(1)}},
 	}
 }
 
@@ -87,6 +87,10 @@ func fromDeclarations(t *testing.T) []testCase {
 func follow(t *testing.T, o any, path []any) any {
 	for _, name := range path {
 		if i, ok := name.(int64); ok {
+			if parts, ok := o.([]*message.Part); ok {
+				o = parts[i-1]
+				continue
+			}
 			o = o.([]*hooks.RcptView)[i-1]
 			continue
 		}
@@ -108,6 +112,8 @@ func objectOf(o any) string {
 		return "rcpt"
 	case *hooks.DeliveryView:
 		return "delivery"
+	case *message.Part:
+		return "part"
 	}
 	return fmt.Sprintf("%T", o)
 }
@@ -151,7 +157,14 @@ func expected(t *testing.T, object string, o any) map[string]any {
 		default:
 			v := f.Value(o)
 			rcpts, isList := v.([]*hooks.RcptView)
+			parts, isParts := v.([]*message.Part)
 			switch {
+			case isParts:
+				list := l{}
+				for _, p := range parts {
+					list = append(list, p.Type)
+				}
+				out[f.Name] = list
 			case v == nil || reflect.ValueOf(v).Kind() == reflect.Pointer && reflect.ValueOf(v).IsNil():
 			case isList:
 				list := l{}
@@ -267,7 +280,7 @@ func TestEverythingHasACase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := map[string]bool{"method message.header": true, "method message.headers": true, "method content.read": true, "method content.chunks": true, "method message.rewrite": true}
+	seen := map[string]bool{"method message.header": true, "method message.headers": true, "method content.read": true, "method content.chunks": true, "method message.rewrite": true, "method part.text": true}
 	var verdict func(v map[string]any)
 	verdict = func(v map[string]any) {
 		for key := range v {

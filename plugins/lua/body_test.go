@@ -40,6 +40,11 @@ func TestRewriteBody(t *testing.T) {
 		{"of nothing", "Subject: one\r\n", `m:rewrite(function(chunk, last) return #chunk .. tostring(last) end)`, "next", "Subject: one\r\n\r\n0true\r\n"},
 		{"with other edits", old, `m:set_header("Subject", "two") m:rewrite(function(chunk) return "x" end) m.my.done = true`, "next", "Subject: one\r\n\r\nx\r\n"},
 		{"read meanwhile", old, `m:rewrite(function(chunk) return m.content:read(m.body_start, 3) .. m.content.size end)`, "next", "Subject: one\r\n\r\nbod22\r\n"},
+		{"parts", "Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\n\r\nhello\r\n--B\r\nContent-Type: image/png; name=a.png\r\nContent-Transfer-Encoding: base64\r\n\r\nQUJD\r\n--B--",
+			`local a, b = m.parts[1], m.parts[2] local all = {} for c in b.content:chunks(2) do all[#all + 1] = c end
+			error(#m.parts .. a:text() .. b.type .. b.filename .. b.content:read(1, 5) .. b.content.size .. table.concat(all, "|") .. tostring(m.parts_cut) .. tostring(pcall(b.text, b)), 0)`,
+			"error, defer 451 4.3.0", "2helloimage/pnga.pngBC3AB|Cfalsefalse"},
+		{"text of what is none", "Content-Type: image/png\r\n\r\nx", `m.parts[1]:text()`, "error, defer 451 4.3.0", "the part is no text: it is image/png"},
 		{"composed", old, `m:set_content{subject = "Grüße", text = "hello\n", html = nil}`, "next", "Subject: one\r\n\r\nhello\r\n"},
 		{"composed of nothing", old, `m:set_content{subject = "x"}`, "error, defer 451 4.3.0", "set_content: there is neither a text nor HTML"},
 		{"composed and rewritten", old, `m:set_content{text = "x"} m:rewrite(function() end)`, "error, defer 451 4.3.0", "rewrite: the handler has written another body already"},

@@ -237,7 +237,7 @@ func TestCheckUseSaysWhatTheCallSays(t *testing.T) {
 	}
 
 	args := map[string]string{"header": `"A"`, "headers": "", "add_header": `"A", "b"`, "set_header": `"A", "b"`, "remove_header": `"A"`, "set_sender": `""`,
-		"add_rcpt": `"w@example.org", "local"`, "schedule": "{}", "rename": `"w@example.org"`, "read": "0, 1", "chunks": "", "rewrite": "function() end", "set_content": `{text = "x"}`}
+		"add_rcpt": `"w@example.org", "local"`, "schedule": "{}", "rename": `"w@example.org"`, "read": "0, 1", "chunks": "", "rewrite": "function() end", "set_content": `{text = "x"}`, "text": ""}
 	for _, o := range hooks.Objects() {
 		for _, m := range o.Methods {
 			a, ok := args[m.Name]
@@ -248,14 +248,14 @@ func TestCheckUseSaysWhatTheCallSays(t *testing.T) {
 				path := ""
 				switch info.Scope {
 				case hooks.ScopeMessage:
-					path = map[string]string{"message": "x", "rcpt": "x.rcpts[1]", "content": "x.content"}[o.Name]
+					path = map[string]string{"message": "x", "rcpt": "x.rcpts[1]", "content": "x.content", "part": "x.parts[1]"}[o.Name]
 				case hooks.ScopeRcpt:
-					path = map[string]string{"message": "x.message", "rcpt": "x", "content": "x.message.content"}[o.Name]
+					path = map[string]string{"message": "x.message", "rcpt": "x", "content": "x.message.content", "part": "x.message.parts[1]"}[o.Name]
 				case hooks.ScopeDelivery:
-					path = map[string]string{"message": "x.message", "rcpt": "x.rcpts[1]", "content": "x.message.content"}[o.Name]
+					path = map[string]string{"message": "x.message", "rcpt": "x.rcpts[1]", "content": "x.message.content", "part": "x.message.parts[1]"}[o.Name]
 				}
 				works := slices.Contains(m.Stages, info.Stage)
-				if path == "" || o.Name == "content" && !works { // content is nil then
+				if path == "" || (o.Name == "content" || o.Name == "part") && !works { // content is nil then
 					continue
 				}
 				stmt := fmt.Sprintf("local f = %s:%s(%s)", path, m.Name, a)

@@ -17,6 +17,7 @@ var bound = map[string]func(L *glua.LState, b *binding, o any) int{
 	"content.read":    contentRead,
 	"content.chunks":  contentChunks,
 	"message.rewrite": messageRewrite,
+	"part.text":       partText,
 }
 
 func method(fn func(L *glua.LState, b *binding, o any) int) Method {
@@ -102,12 +103,12 @@ func readContent(L *glua.LState, b *binding, c message.Content, off int64, n int
 		L.RaiseError("read: offset and length are not negative")
 	}
 	n = int(min(int64(n), maxRead, max(0, c.Size()-off)))
-	if grant := min(int64(n), c.Size()-b.read); grant > 0 {
-		b.read += grant
-		b.in.budget.Extend(perByte*grant, perByte*grant)
-	}
+	b.grant(int64(n))
 	if n == 0 {
 		return ""
+	}
+	if s, ok := c.(interface{ Skips(off int64) int64 }); ok { // a part that is decoded up to there
+		b.in.budget.Step(L, int(s.Skips(off)/16))
 	}
 	b.in.budget.Alloc(L, n+stringBytes)
 	buf := make([]byte, n)
@@ -148,6 +149,31 @@ func messageRewrite(L *glua.LState, b *binding, o any) int {
 	must(L, w.Close())
 	ended = true
 	return 0
+}
+
+// grant extends the budgets for n bytes that are read, once for each byte of the message.
+func (b *binding) grant(n int64) {
+	if n = min(n, b.call.Message.Content.Size()-b.read); n > 0 {
+		b.read += n
+		b.in.budget.Extend(perByte*n, perByte*n)
+	}
+}
+
+// scanned charges for a message of n bytes that was looked through for its parts.
+func (b *binding) scanned(L *glua.LState, n int64) {
+	b.grant(n)
+	b.in.budget.Step(L, int(n/64))
+}
+
+func partText(L *glua.LState, b *binding, o any) int {
+	must(L, b.call.Reading(hooks.ReadBody))
+	p := o.(*message.Part)
+	b.grant(p.Size())
+	b.in.budget.Alloc(L, int(min(p.Size(), message.MaxPartText)))
+	text, err := p.Text()
+	must(L, err)
+	L.Push(b.in.String(L, text))
+	return 1
 }
 
 func contentRead(L *glua.LState, b *binding, o any) int {

@@ -57,7 +57,13 @@ func newTypes(a *api.API) *types {
 	for _, o := range hooks.Objects() {
 		fields, setters := map[string]Getter{}, map[string]Setter{}
 		for _, f := range o.Fields {
-			fields[f.Name] = t.getter(f)
+			get := t.getter(f)
+			if fields[f.Name] = get; f.Read > 0 {
+				fields[f.Name] = func(L *glua.LState, o any) glua.LValue {
+					must(L, bindingOf(L).call.Reading(f.Read))
+					return get(L, o)
+				}
+			}
 		}
 		own := map[string]Method{}
 		for _, m := range o.Methods {
@@ -131,8 +137,15 @@ func (t *types) getter(f hooks.Field) Getter {
 		switch v := v.(type) {
 		case nil:
 			return glua.LNil
+		case error:
+			L.RaiseError("%s", v)
 		case []*hooks.RcptView:
-			return b.list(L, listKey{o, f.Name}, v)
+			return list(L, b, t.objects[f.Of], listKey{o, f.Name}, v)
+		case []*message.Part:
+			if c := o.(*hooks.MessageView).Content; c != nil {
+				b.scanned(L, c.Size())
+			}
+			return list(L, b, t.objects[f.Of], listKey{o, f.Name}, v)
 		}
 		if f.Type == hooks.TypeObject {
 			return b.wrap(t.objects[f.Of], v)
@@ -163,12 +176,12 @@ func (b *binding) object(o any) *glua.LUserData {
 	return b.wrap(b.plugin.types.scopes[scope], o)
 }
 
-// list returns the recipients of an object: one table a call, since a loop asks for it at every step.
-func (b *binding) list(L *glua.LState, key listKey, rcpts []*hooks.RcptView) *glua.LTable {
-	list := b.in.NewTable(L, len(rcpts), 0)
-	for _, r := range rcpts {
+// list returns the objects of a field: one table a call, since a loop asks for it at every step.
+func list[T any](L *glua.LState, b *binding, t *Type, key listKey, objects []T) *glua.LTable {
+	list := b.in.NewTable(L, len(objects), 0)
+	for _, o := range objects {
 		b.in.budget.Step(L, 1)
-		list.Append(b.object(r))
+		list.Append(b.wrap(t, o))
 	}
 	if b.lists == nil {
 		b.lists = map[listKey]*glua.LTable{}

@@ -106,7 +106,7 @@ func TestEveryFieldAndMethodIsBound(t *testing.T) {
 	var methods []string
 	paths := map[string]string{ // where a handler of a stage finds the object
 		"session": "connect x", "login": "auth x", "message": "data x", "rcpt": "rcpt x", "delivery": "deliver x", "address": "rcpt x.address",
-		"plan": "deliver x.plan", "last": "deferred x.last", "content": "data x.content", "tick": "tick x",
+		"plan": "deliver x.plan", "last": "deferred x.last", "content": "data x.content", "tick": "tick x", "part": "data x.parts[1]",
 	}
 	for _, o := range hooks.Objects() {
 		stage, expr, ok := strings.Cut(paths[o.Name], " ")

@@ -237,8 +237,15 @@ func (s *step) get(o any) any {
 		if s.index == 0 {
 			return v
 		}
-		if list, ok := v.([]*hooks.RcptView); ok && s.index <= len(list) {
-			return list[s.index-1]
+		switch list := v.(type) {
+		case []*hooks.RcptView:
+			if s.index <= len(list) {
+				return list[s.index-1]
+			}
+		case []*message.Part:
+			if s.index <= len(list) {
+				return list[s.index-1]
+			}
 		}
 	}
 	return nil

@@ -52,9 +52,6 @@ func errno(code int64) uint64 { return uint64(code) }
 
 func (in *instance) contentRead(a []uint64) uint64 {
 	off, room := int64(a[1]), int64(uint32(a[3]))
-	if int32(a[0]) != 0 {
-		return in.refuse(ErrAbsent, "content_read: this server has content 0 only, the whole message")
-	}
 	if in.call == nil || in.call.Message == nil {
 		return in.refuse(ErrRefused, "content_read: there is no message here")
 	}
@@ -64,19 +61,16 @@ func (in *instance) contentRead(a []uint64) uint64 {
 	if off < 0 {
 		return in.refuse(ErrInvalid, "content_read: the offset is negative")
 	}
-	c, err := in.call.Message.Body()
+	whole, err := in.call.Message.Body()
+	if err == nil && whole == nil {
+		return in.refuse(ErrRefused, fmt.Sprintf("there is no content yet: it is there from data on, not at %s", in.call.Stage))
+	}
+	c, err := in.content(int(uint32(a[0])))
 	if err != nil {
 		return in.refuse(ErrFailed, err.Error())
 	}
-	if c == nil {
-		return in.refuse(ErrRefused, fmt.Sprintf("there is no content yet: it is there from data on, not at %s", in.call.Stage))
-	}
 	n := min(room, maxRead, max(0, c.Size()-off))
-	if grant := min(n, c.Size()-in.read); grant > 0 { // reading gives fuel in proportion, once for each byte there is
-		in.read += grant
-		in.rest += 32 * grant
-		in.grant()
-	}
+	in.granted(n)
 	in.use(n / 8)
 	if n == 0 {
 		return 0
@@ -85,6 +79,9 @@ func (in *instance) contentRead(a []uint64) uint64 {
 	if !ok {
 		panic(faultf("a buffer of %d bytes at %d lies outside of the memory, which has %d", n, uint32(a[2]), in.memory().Size()))
 	}
+	if s, ok := c.(interface{ Skips(off int64) int64 }); ok { // a part that is decoded up to there
+		in.use(s.Skips(off))
+	}
 	if m, err := c.ReadAt(buf, off); int64(m) < n && err != io.EOF {
 		return in.refuse(ErrFailed, fmt.Sprint(err))
 	} else if int64(m) < n {
@@ -92,6 +89,15 @@ func (in *instance) contentRead(a []uint64) uint64 {
 	}
 	in.waited()
 	return uint64(n)
+}
+
+// granted gives fuel for n bytes that are read, in proportion, once for each byte of the message.
+func (in *instance) granted(n int64) {
+	if n = min(n, in.call.Message.Content.Size()-in.read); n > 0 {
+		in.read += n
+		in.rest += 32 * n
+		in.grant()
+	}
 }
 
 // contentEmit writes to the new body.

@@ -244,7 +244,7 @@ func TestHeaderAndContent(t *testing.T) {
 			content uint64
 			off     int64
 			want    int
-		}{{1, 0, ErrAbsent}, {0, -1, ErrInvalid}, {0, 1 << 40, 0}, {0, 1<<63 - 1, 0}} {
+		}{{1, 0, 6}, {2, 0, ErrFailed}, {1<<16 + 1, 0, 6}, {1 << 20, 0, ErrFailed}, {0, -1, ErrInvalid}, {0, 1 << 40, 0}, {0, 1<<63 - 1, 0}} {
 			if n, _ := read(tt.content, tt.off, 10); n != tt.want {
 				t.Errorf("content_read(%d, %d) = %d, want %d", tt.content, tt.off, n, tt.want)
 			}

@@ -45,6 +45,15 @@ func (in *instance) object(number, index uint64) (*hooks.Object, any) {
 		}
 		return o, nil
 	}
+	if p := in.partOf(i); p != nil && o.Name == "part" {
+		return o, p
+	}
+	if o.Name == "content" && c.Message != nil {
+		if body, err := in.content(i); err == nil && body != nil {
+			return o, body
+		}
+		return o, nil
+	}
 	if i != 0 {
 		return o, nil
 	}
@@ -59,12 +68,49 @@ func (in *instance) object(number, index uint64) (*hooks.Object, any) {
 		return o, c.Delivery
 	case o.Name == "tick" && c.Tick != nil:
 		return o, c.Tick
-	case o.Name == "content" && c.Message != nil:
-		if body, err := c.Message.Body(); err == nil && body != nil {
-			return o, body
-		}
 	}
 	return o, nil
+}
+
+// textContent is added to a part's number for its text in UTF-8.
+const textContent = 1 << 16
+
+// partOf is a part by its place from 0; nil where there is none, or the body may not be read.
+func (in *instance) partOf(i int) *message.Part {
+	m := in.call.Message
+	if m == nil || in.call.Reading(hooks.ReadBody) != nil {
+		return nil
+	}
+	parts, _, err := m.Parts()
+	if err != nil || i < 0 || i >= len(parts) {
+		return nil
+	}
+	return parts[i]
+}
+
+// content is what a number of a content stands for: 0 the whole message, from 1 its parts, decoded, and textContent more their texts.
+func (in *instance) content(n int) (message.Content, error) {
+	if n == 0 {
+		return in.call.Message.Body()
+	}
+	p := in.partOf(n%textContent - 1)
+	switch {
+	case p == nil || n >= 2*textContent:
+		return nil, fmt.Errorf("there is no content %d", n)
+	case n < textContent:
+		return p.Content(), nil
+	}
+	text, err := p.Text()
+	return textOf(text), err
+}
+
+// textOf is a text as a content.
+type textOf string
+
+func (t textOf) Size() int64   { return int64(len(t)) }
+func (t textOf) Bytes() []byte { return []byte(t) }
+func (t textOf) ReadAt(p []byte, off int64) (int, error) {
+	return strings.NewReader(string(t)).ReadAt(p, off)
 }
 
 func rcptOf(c *hooks.Call, i int) *hooks.RcptView {
@@ -114,6 +160,11 @@ func (in *instance) field(a []uint64) uint64 {
 // value reads a field in the types of facts. Small objects, such as addresses, are maps of their fields; lists of recipients are
 // their number; the large objects have numbers of their own.
 func (in *instance) value(f *hooks.Field, o any) (any, error) {
+	if f.Read > 0 {
+		if err := in.call.Reading(f.Read); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case f.Type == hooks.TypeFacts:
 		return in.factsOf(o, ""), nil
@@ -138,7 +189,16 @@ func (in *instance) value(f *hooks.Field, o any) (any, error) {
 		if f.Type != hooks.TypeList {
 			return nil, fmt.Errorf("it is an object; ask for its fields by its own number")
 		}
-		if list, ok := f.Value(o).([]*hooks.RcptView); ok {
+		switch list := f.Value(o).(type) {
+		case error:
+			return nil, list
+		case []*hooks.RcptView:
+			return int64(len(list)), nil
+		case []*message.Part:
+			if c := in.call.Message.Content; c != nil {
+				in.granted(c.Size())
+				in.use(c.Size() / 4)
+			}
 			return int64(len(list)), nil
 		}
 		return nil, nil
@@ -167,7 +227,7 @@ func (in *instance) value(f *hooks.Field, o any) (any, error) {
 // Inline tells whether fields yield the object, by its name, as a map of its fields. A guest asks for the fields of others by their own number.
 func Inline(object string) bool {
 	switch object {
-	case "session", "login", "message", "rcpt", "delivery", "content", "tick":
+	case "session", "login", "message", "rcpt", "delivery", "content", "tick", "part":
 		return false
 	}
 	return true

@@ -13,6 +13,7 @@ import (
 func TestReach(t *testing.T) {
 	reading := map[string]string{ // what an SDK makes each reading method of
 		"message.header": "header", "message.headers": "header", "content.read": "content_read", "content.chunks": "content_read",
+		"part.text":       "content_read",
 		"message.rewrite": "content_emit",
 	}
 	a, err := api.New()

@@ -57,8 +57,8 @@ func (w *cWriter) objects() {
 	w.section("objects")
 	for _, o := range w.Objects {
 		switch {
-		case o.Name == "rcpt":
-			w.line("typedef struct {\n  uint32_t index;\n} sp_rcpt;")
+		case o.indexed():
+			w.line("typedef struct {\n  uint32_t index;\n} sp_%s;", o.Name)
 		case !o.Inline:
 			w.line("typedef struct {\n  char none;\n} sp_%s;", o.Name)
 		}
@@ -146,10 +146,15 @@ func cOf(typ, v string) string {
 
 // index is how an object is asked for; where it has no index, the argument is used for nothing.
 func (o objectModel) index() (index, unused string) {
-	if o.Name == "rcpt" {
+	if o.indexed() {
 		return "o.index", ""
 	}
 	return "0", "(void)o; "
+}
+
+// indexed tells whether there may be several in a call.
+func (o objectModel) indexed() bool {
+	return o.Name == "rcpt" || o.Name == "part" || o.Name == "content"
 }
 
 func (w *cWriter) field(o objectModel, f fieldModel) {
@@ -160,6 +165,8 @@ func (w *cWriter) field(o objectModel, f fieldModel) {
 	switch {
 	case f.Type.Kind == objectType && of == "rcpt":
 		w.isNew("the one recipient " + o.Name + "." + f.Name)
+	case o.Name == "part" && of == "content":
+		w.line("static inline sp_content sp_part_content(sp_part o) { return (sp_content){o.index + 1}; }")
 	case f.Type.Kind == objectType && !w.inline(of) && f.Type.Optional: // there if its first field is
 		w.doc(firstUpper(f.Doc) + "; false if there is none.")
 		w.line("static inline bool sp_%s(sp_%s o, sp_%s *%s) {\n  %s*%s = (sp_%s){0};\n  return sp_field(SP_OBJECT_%s, 0, 0).type != SP_NIL;\n}", name, o.Name, of, f.Name, unused, f.Name, of, upper(of))
@@ -175,6 +182,10 @@ func (w *cWriter) field(o objectModel, f fieldModel) {
 		w.doc(firstUpper(f.Doc) + ": how many, and the one at a place from 0.")
 		w.line("static inline uint32_t sp_%s(sp_%s o) { %sreturn (uint32_t)sp_as_int(%s, 0); }", name, o.Name, unused, read)
 		w.line("static inline sp_rcpt sp_%s_rcpt(sp_%s o, uint32_t place) { %sreturn (sp_rcpt){%splace}; }", o.Name, o.Name, unused, pick(o.Name == "message", "sp_asked_rcpt() + ", ""))
+	case f.Type.Kind == listType && f.Type.Elem.Name == "part":
+		w.doc(firstUpper(f.Doc) + ": how many, and the one at a place from 0.")
+		w.line("static inline uint32_t sp_%s(sp_%s o) { %sreturn (uint32_t)sp_as_int(%s, 0); }", name, o.Name, unused, read)
+		w.line("static inline sp_part sp_%s_part(sp_%s o, uint32_t place) { %sreturn (sp_part){place}; }", o.Name, o.Name, unused)
 	case f.Type.Kind == listType && f.Type.Elem.Kind == objectType && !w.inline(f.Type.Elem.Name): // by hand
 	default:
 		w.doc(firstUpper(f.Doc) + pick(f.Type.Optional, ". Or nil.", "."))

@@ -47,7 +47,7 @@ func conformanceLua(m *model) string {
 			case t.Kind == factsType:
 				of = f.Name
 			case t.Kind == listType && t.Elem.Kind == objectType:
-				of = "rcpts"
+				of = t.Elem.Name + "s"
 				if m.inline(t.Elem.Name) {
 					of = t.Elem.Name + "[]"
 				}
@@ -187,6 +187,8 @@ func (w *goWriter) plain(v string, t typ, name string) string {
 		return "\"object\""
 	case listType:
 		switch e := *t.Elem; {
+		case e.Name == "part":
+			return "types(" + v + ")"
 		case e.Kind == objectType && !w.isInline(e.Name):
 			return "addresses(" + v + ")"
 		case e.Kind == objectType:

@@ -30,6 +30,8 @@ func conformanceC(m *model) string {
 			case o.Inline:
 			case t.Kind == objectType && !m.inline(t.Name):
 				w.line("%s%q};", this, t.Name)
+			case t.Kind == listType && t.Elem.Name == "part":
+				w.line("%s\"part\"};", this) // the first
 			case t.Kind == listType && t.Elem.Name == "rcpt":
 				w.line("%s\"rcpt\", .rcpt = sp_%s_rcpt((sp_%s){0}, (uint32_t)place - 1)};", this, o.Name, o.Name)
 			}
@@ -129,6 +131,8 @@ func (w *cWriter) entries(o objectModel, from string) string {
 			expr = fmt.Sprintf("%s != 0 ? %s : SP_NO_VALUE", get, expr)
 		case t.Kind == factsType:
 			expr = fmt.Sprintf("known(%s, SP(%q))", get, pick(f.Name == "my", "known", "p.known"))
+		case t.Kind == listType && t.Elem.Name == "part":
+			expr = "types(" + get + ")"
 		case t.Kind == listType && t.Elem.Name == "rcpt":
 			expr = fmt.Sprintf("addresses(%s, sp_%s_rcpt(%s, 0))", get, o.Name, o.cSelf())
 		}

@@ -31,8 +31,8 @@ func conformanceRust(m *model) string {
 			case o.Inline:
 			case t.Kind == objectType && !m.inline(t.Name):
 				w.line("%svec![Object::%s(keep(o.%s()%s))],", this, firstUpper(t.Name), f.Name, pick(t.Optional, ".expect(\"it is there\")", ""))
-			case t.Kind == listType && t.Elem.Name == "rcpt":
-				w.line("%so.%s().map(|r| Object::Rcpt(keep(r))).collect(),", this, f.Name)
+			case t.Kind == listType && (t.Elem.Name == "rcpt" || t.Elem.Name == "part"):
+				w.line("%so.%s().map(|r| Object::%s(keep(r))).collect(),", this, f.Name, firstUpper(t.Elem.Name))
 			}
 		}
 	}
@@ -96,7 +96,7 @@ func conformanceRust(m *model) string {
 // entries are the fields of an object o with their names.
 func (w *rustWriter) entries(o objectModel) {
 	for _, f := range o.Fields {
-		get := "o." + f.Name + pick(o.Inline, "", "()")
+		get := "o." + strings.Replace(f.Name, "type", "r#type", 1) + pick(o.Inline, "", "()")
 		expr := get + ".into()"
 		switch t := f.Type; {
 		case t.Kind == objectType && w.inline(t.Name) && t.Optional:
@@ -111,6 +111,8 @@ func (w *rustWriter) entries(o objectModel) {
 			expr = fmt.Sprintf("known(%s, %q)", get, pick(f.Name == "my", "known", "p.known"))
 		case t.Kind == listType && t.Elem.Name == "rcpt":
 			expr = "addresses(" + get + ")"
+		case t.Kind == listType && t.Elem.Name == "part":
+			expr = "types(" + get + ")"
 		}
 		w.line("            (%q, %s),", f.Name, expr)
 	}

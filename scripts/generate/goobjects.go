@@ -37,11 +37,13 @@ func (w *goWriter) object(o objectModel) {
 			body = fmt.Sprintf("return Facts{%s, %v}", at, f.Name == "my")
 		case t.Kind == objectType && !w.isInline(t.Name) && t.Optional:
 			body = fmt.Sprintf("if _, ok := field(object%s, 0, 0); !ok {\nreturn nil\n}\nreturn new(%s{})", goName(t.Name), goName(t.Name))
+		case o.Name == "part" && t.Name == "content":
+			body = fmt.Sprintf("return Content{%s.index + 1}", self)
 		case t.Kind == objectType && !w.isInline(t.Name):
 			body = "return " + goName(t.Name) + "{}"
 		case t.Kind == listType && t.Elem.Kind == objectType && !w.isInline(t.Elem.Name):
-			body = "return rcptsOf(" + at + ")"
-			if t.Elem.Name != "rcpt" {
+			body = "return " + t.Elem.Name + "sOf(" + at + ")"
+			if t.Elem.Name != "rcpt" && t.Elem.Name != "part" {
 				w.fail("sdk/go: %s.%s is a list of %s, which Go does not know to ask for", o.Name, f.Name, t.Elem.Name)
 			}
 		default:

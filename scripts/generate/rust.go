@@ -68,7 +68,7 @@ func (w *rustWriter) objects() {
 		name := firstUpper(o.Name)
 		w.line("")
 		w.doc("", firstUpper(o.Doc)+".")
-		w.line("pub struct %s {\n    index: u32,\n}\n\nimpl %s {", name, name)
+		w.line("pub struct %s {\n    pub(crate) index: u32,\n}\n\nimpl %s {", name, name)
 		w.line("    pub(crate) fn at(index: u32) -> %s {\n        %s { index }\n    }", name, name)
 		for _, f := range o.Fields {
 			w.field(o, f)
@@ -131,13 +131,15 @@ func (w *rustWriter) field(o objectModel, f fieldModel) {
 	get := func(typ, expr string) {
 		w.line("")
 		w.doc("    ", firstUpper(f.Doc)+".")
-		w.line("    pub fn %s(&self) -> %s {\n        %s\n    }", f.Name, typ, expr)
+		w.line("    pub fn %s(&self) -> %s {\n        %s\n    }", strings.Replace(f.Name, "type", "r#type", 1), typ, expr)
 	}
 	switch name := f.Type.Name; {
 	case f.Type.Kind == objectType && name == "rcpt":
 		w.isNew("the one recipient " + o.Name + "." + f.Name)
 	case f.Type.Kind == objectType && !w.inline(name) && f.Type.Optional: // there if its first field is
 		get("Option<"+firstUpper(name)+">", fmt.Sprintf("match host::field(object::%s, 0, 0) {\n            Value::Nil => None,\n            _ => Some(%s::at(0)),\n        }", upper(name), firstUpper(name)))
+	case o.Name == "part" && name == "content":
+		get("Content", "Content::at(self.index + 1)")
 	case f.Type.Kind == objectType && !w.inline(name):
 		get(firstUpper(name), firstUpper(name)+"::at(0)")
 	case f.Type.Kind == objectType && f.Type.Optional:

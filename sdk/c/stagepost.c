@@ -586,8 +586,21 @@ sp_error sp_message_headers(sp_message message, uint32_t n, sp_header *field) {
 }
 
 sp_error sp_content_read(sp_content content, int64_t offset, void *buf, uint32_t room) {
-  (void)content;
-  return stagepost_content_read(0, offset, buf, room);
+  return stagepost_content_read(content.index, offset, buf, room);
+}
+
+sp_error sp_part_text(sp_part part, sp_text *text) {
+  sp_content content = {(1 << 16) + part.index + 1};
+  uint32_t len = (uint32_t)sp_content_size(content);
+  char *p = (char *)take(len);
+  *text = (sp_text){p, 0};
+  while (text->len < len) {
+    sp_error n = sp_content_read(content, text->len, p + text->len, len - text->len);
+    if (n < 0) return n;
+    if (n == 0) break;
+    text->len += (uint32_t)n;
+  }
+  return sp_content_read(content, len, 0, 0);
 }
 
 sp_error sp_message_rewrite(sp_message message, sp_text (*piece)(sp_text chunk, int last, void *arg), void *arg) {

@@ -61,8 +61,8 @@ SP_IMPORT("field") int32_t stagepost_field(uint32_t object, uint32_t index, uint
 // or needs.read was not granted.
 SP_IMPORT("header") int32_t stagepost_header(const void *name, uint32_t name_len, uint32_t n, void *buf, uint32_t room);
 
-// Reads at most room bytes, and at most 1 MiB, of the message from offset on; 0 at its end. content is 0, the whole message. It needs
-// read = "body", and works from data on. Each byte of the message adds 32 steps to what the call may use, once.
+// Reads at most room bytes, and at most 1 MiB, of the message from offset on; 0 at its end. content is 0 for the whole message, n for
+// its n-th part, decoded, and 65536 + n for the text of that in UTF-8. It needs read = "body", and works from data on. Each byte of the message adds 32 steps to what the call may use, once.
 SP_IMPORT("content_read") int32_t stagepost_content_read(uint32_t content, int64_t offset, void *buf, uint32_t room);
 
 // Writes len bytes, at most 1 MiB, to the new body that the edit rewrite began with "begin" and that it ends with "end".
@@ -241,6 +241,9 @@ sp_error sp_message_headers(sp_message message, uint32_t n, sp_header *field);
 // Reads at most room bytes of the message, and at most 1 MiB, into buf: their number, 0 at the end, or an error. From data on; needs
 // read = "body".
 sp_error sp_content_read(sp_content content, int64_t offset, void *buf, uint32_t room);
+
+// The part's text in UTF-8; an error for what is no text or has more than 1 MiB. From data on; needs read = "body".
+sp_error sp_part_text(sp_part part, sp_text *text);
 
 // Gives the message another body: what piece returns for each piece of the old one, of at most 64 KiB; last is 1 for the last. It works
 // at data, once in a handler, and counts when that returns without giving up; needs edit = ["body"] and read = "body".

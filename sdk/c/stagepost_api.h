@@ -68,6 +68,7 @@ enum {
   SP_OBJECT_LAST = 7,
   SP_OBJECT_CONTENT = 8,
   SP_OBJECT_TICK = 9,
+  SP_OBJECT_PART = 10,
 };
 enum {
   SP_FIELD_SESSION_ID = 0,
@@ -105,6 +106,8 @@ enum {
   SP_FIELD_MESSAGE_MY = 9,
   SP_FIELD_MESSAGE_CONTENT = 10,
   SP_FIELD_MESSAGE_BODY_START = 11,
+  SP_FIELD_MESSAGE_PARTS = 12,
+  SP_FIELD_MESSAGE_PARTS_CUT = 13,
   SP_FIELD_RCPT_MESSAGE = 0,
   SP_FIELD_RCPT_ADDRESS = 1,
   SP_FIELD_RCPT_ORIGINAL = 2,
@@ -135,6 +138,11 @@ enum {
   SP_FIELD_LAST_TEXT = 3,
   SP_FIELD_CONTENT_SIZE = 0,
   SP_FIELD_TICK_TIME = 0,
+  SP_FIELD_PART_TYPE = 0,
+  SP_FIELD_PART_CHARSET = 1,
+  SP_FIELD_PART_FILENAME = 2,
+  SP_FIELD_PART_SIZE = 3,
+  SP_FIELD_PART_CONTENT = 4,
 };
 
 // --- objects --------------------------------------------------------------------------------------------------------
@@ -155,11 +163,14 @@ typedef struct {
   char none;
 } sp_delivery;
 typedef struct {
-  char none;
+  uint32_t index;
 } sp_content;
 typedef struct {
   char none;
 } sp_tick;
+typedef struct {
+  uint32_t index;
+} sp_part;
 
 // An address of the envelope.
 typedef struct {
@@ -307,6 +318,12 @@ static inline bool sp_message_content(sp_message o, sp_content *content) {
 }
 // Where in content the body begins, behind the header and its empty line; 0 before data.
 static inline int64_t sp_message_body_start(sp_message o) { (void)o; return sp_as_int(sp_field(SP_OBJECT_MESSAGE, 0, SP_FIELD_MESSAGE_BODY_START), 0); }
+// The parts that are no multipart themselves, in order; a message without MIME is one; from data on: how many, and the one at a
+// place from 0.
+static inline uint32_t sp_message_parts(sp_message o) { (void)o; return (uint32_t)sp_as_int(sp_field(SP_OBJECT_MESSAGE, 0, SP_FIELD_MESSAGE_PARTS), 0); }
+static inline sp_part sp_message_part(sp_message o, uint32_t place) { (void)o; return (sp_part){place}; }
+// There are more than 1,000 parts, or they are nested more than 10 deep, and not all are listed.
+static inline bool sp_message_parts_cut(sp_message o) { (void)o; return sp_as_bool(sp_field(SP_OBJECT_MESSAGE, 0, SP_FIELD_MESSAGE_PARTS_CUT)); }
 // put a field on top, below our Received. Works at mail, rcpt, data, queue; needs edit headers.
 static inline sp_error sp_message_add_header(sp_message o, sp_text name, sp_text text) {
   (void)o; return sp_edit(SP_EDIT_ADD_HEADER, SP_OBJECT_MESSAGE, 0, SP_OF_LIST(sp_of_text(name), sp_of_text(text)));
@@ -414,11 +431,22 @@ static inline sp_value sp_delivery_parcel(sp_delivery o) { (void)o; return sp_fi
 
 // content: the message's bytes as the client sent them.
 // Bytes.
-static inline int64_t sp_content_size(sp_content o) { (void)o; return sp_as_int(sp_field(SP_OBJECT_CONTENT, 0, SP_FIELD_CONTENT_SIZE), 0); }
+static inline int64_t sp_content_size(sp_content o) { return sp_as_int(sp_field(SP_OBJECT_CONTENT, o.index, SP_FIELD_CONTENT_SIZE), 0); }
 
 // tick: a beat of the clock.
 // When.
 static inline double sp_tick_time(sp_tick o) { (void)o; return sp_as_float(sp_field(SP_OBJECT_TICK, 0, SP_FIELD_TICK_TIME), 0); }
+
+// part: a part of a message: a text, an attachment.
+// Media type in lower case.
+static inline sp_text sp_part_type(sp_part o) { return sp_as_text(sp_field(SP_OBJECT_PART, o.index, SP_FIELD_PART_TYPE)); }
+// Charset that it gives, in lower case. Or nil.
+static inline sp_text sp_part_charset(sp_part o) { return sp_as_text(sp_field(SP_OBJECT_PART, o.index, SP_FIELD_PART_CHARSET)); }
+// Name that it gives to a file. Or nil.
+static inline sp_text sp_part_filename(sp_part o) { return sp_as_text(sp_field(SP_OBJECT_PART, o.index, SP_FIELD_PART_FILENAME)); }
+// Bytes as it stands in the message, encoded.
+static inline int64_t sp_part_size(sp_part o) { return sp_as_int(sp_field(SP_OBJECT_PART, o.index, SP_FIELD_PART_SIZE), 0); }
+static inline sp_content sp_part_content(sp_part o) { return (sp_content){o.index + 1}; }
 
 // --- verdicts -------------------------------------------------------------------------------------------------------
 

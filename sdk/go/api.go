@@ -93,16 +93,17 @@ const (
 	objectDelivery = 4
 	objectContent  = 8
 	objectTick     = 9
+	objectPart     = 10
 )
 
 // Numbers are the names of all there is; what is tested by package plugintest needs them.
 func Numbers() NumberTable {
 	return NumberTable{
-		Stages: stageNames[:], Edits: editNames[:], Verdicts: []string{"next", "accept", "reject", "defer", "close", "discard", "hold", "route", "each"}, Levels: []string{"debug", "info", "warn", "error"}, Objects: []string{"session", "login", "message", "rcpt", "delivery", "address", "plan", "last", "content", "tick"},
+		Stages: stageNames[:], Edits: editNames[:], Verdicts: []string{"next", "accept", "reject", "defer", "close", "discard", "hold", "route", "each"}, Levels: []string{"debug", "info", "warn", "error"}, Objects: []string{"session", "login", "message", "rcpt", "delivery", "address", "plan", "last", "content", "tick", "part"},
 		Fields: map[string][]string{
 			"session":  {"id", "role", "listener", "origin", "ip", "port", "local_ip", "local_port", "helo", "esmtp", "user", "groups", "early", "errors", "history", "facts", "my"},
 			"login":    {"session", "mechanism", "name", "kind", "password", "token"},
-			"message":  {"id", "key", "session", "sender", "params", "size", "tenant", "rcpts", "facts", "my", "content", "body_start"},
+			"message":  {"id", "key", "session", "sender", "params", "size", "tenant", "rcpts", "facts", "my", "content", "body_start", "parts", "parts_cut"},
 			"rcpt":     {"message", "address", "original", "params", "class", "key", "facts", "my", "attempts", "first_try", "last"},
 			"delivery": {"message", "rcpts", "plan", "number", "parcel"},
 			"address":  {"text", "mailbox", "domain"},
@@ -110,6 +111,7 @@ func Numbers() NumberTable {
 			"last":     {"code", "enhanced", "host", "text"},
 			"content":  {"size"},
 			"tick":     {"time"},
+			"part":     {"type", "charset", "filename", "size", "content"},
 		},
 	}
 }
@@ -745,6 +747,16 @@ func (m Message) BodyStart() (v int) {
 	return intField(objectMessage, m.index, 11)
 }
 
+// Parts: the parts that are no multipart themselves, in order; a message without MIME is one; from data on.
+func (m Message) Parts() (v []Part) {
+	return partsOf(objectMessage, m.index, 12)
+}
+
+// PartsCut: there are more than 1,000 parts, or they are nested more than 10 deep, and not all are listed.
+func (m Message) PartsCut() (v bool) {
+	return boolField(objectMessage, m.index, 13)
+}
+
 // AddHeader: put a field on top, below our Received. It works at mail, rcpt, data, queue. Needs edit = {"headers"}.
 func (m Message) AddHeader(name string, text string) {
 	b := data[:0]
@@ -1130,6 +1142,34 @@ type Tick struct{ index int32 }
 // Time: when.
 func (t Tick) Time() (v time.Time) {
 	return timeField(objectTick, t.index, 0)
+}
+
+// Part is a part of a message: a text, an attachment.
+type Part struct{ index int32 }
+
+// Type: media type in lower case.
+func (p Part) Type() (v string) {
+	return textField(objectPart, p.index, 0)
+}
+
+// Charset: charset that it gives, in lower case.
+func (p Part) Charset() (v string) {
+	return textField(objectPart, p.index, 1)
+}
+
+// Filename: name that it gives to a file.
+func (p Part) Filename() (v string) {
+	return textField(objectPart, p.index, 2)
+}
+
+// Size: bytes as it stands in the message, encoded.
+func (p Part) Size() (v int) {
+	return intField(objectPart, p.index, 3)
+}
+
+// Content: its bytes, decoded.
+func (p Part) Content() (v Content) {
+	return Content{p.index + 1}
 }
 
 // Log: Writes to the server's log. A line names the plugin, the session and the message by itself; the table's values

@@ -94,7 +94,7 @@ func (m Message) Rewrite(f func(chunk []byte, last bool) []byte) {
 // ReadAt reads from the content; it implements [io.ReaderAt].
 func (c Content) ReadAt(p []byte, off int64) (n int, err error) {
 	for n < len(p) {
-		got := abi.ContentRead(0, off+int64(n), p[n:min(len(p), n+1<<20)])
+		got := abi.ContentRead(c.index, off+int64(n), p[n:min(len(p), n+1<<20)])
 		switch {
 		case got < 0:
 			return n, &Error{"content_read", int(got)}
@@ -134,6 +134,24 @@ func (c Content) Chunks(n int) func(yield func([]byte) bool) {
 			off += int64(got)
 		}
 	}
+}
+
+// partsOf are the parts that a field counts.
+func partsOf(object, index, id int32) []Part {
+	list := make([]Part, intField(object, index, id))
+	for i := range list {
+		list[i].index = int32(i)
+	}
+	return list
+}
+
+// textContent is added to a part's number for its text in UTF-8.
+const textContent = 1 << 16
+
+// Text is the part's text in UTF-8. What is no text, or has more than 1 MiB, ends the handler. From data on; needs read = "body".
+func (p Part) Text() string {
+	text := Content{textContent + p.index + 1}
+	return string(text.Read(0, text.Size()))
 }
 
 // Reader reads the content from its beginning.

@@ -279,6 +279,8 @@ function each(answer) end
 ---@field my stagepost.facts this plugin's own facts, by key
 ---@field content? stagepost.content the bytes as the client sent them, or as plugins rewrote them; from data on
 ---@field body_start integer where in content the body begins, behind the header and its empty line; 0 before data
+---@field parts stagepost.part[] the parts that are no multipart themselves, in order; a message without MIME is one; from data on
+---@field parts_cut boolean there are more than 1,000 parts, or they are nested more than 10 deep, and not all are listed
 local message = {}
 
 ---value of the n-th (first) field of that name, unfolded.
@@ -439,6 +441,21 @@ function content:chunks(n) end
 ---a beat of the clock
 ---@class (exact) stagepost.tick
 ---@field time number when
+
+---a part of a message: a text, an attachment
+---@class (exact) stagepost.part
+---@field type string media type in lower case
+---@field charset? string charset that it gives, in lower case
+---@field filename? string name that it gives to a file
+---@field size integer bytes as it stands in the message, encoded
+---@field content stagepost.content its bytes, decoded
+local part = {}
+
+---its text in UTF-8; an error for what is no text or has more than 1 MiB.
+---
+---Works at data, queue, route, deliver, delivered, deferred, bounced. Needs `read = "body"`.
+---@return string
+function part:text() end
 
 ---A mail address that a service read.
 ---@class (exact) stagepost.addr.address

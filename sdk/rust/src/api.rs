@@ -86,6 +86,7 @@ pub(crate) mod object {
     pub const LAST: u32 = 7;
     pub const CONTENT: u32 = 8;
     pub const TICK: u32 = 9;
+    pub const PART: u32 = 10;
 }
 
 /// Numbers of the interface.
@@ -126,6 +127,8 @@ pub(crate) mod field {
     pub const MESSAGE_MY: u32 = 9;
     pub const MESSAGE_CONTENT: u32 = 10;
     pub const MESSAGE_BODY_START: u32 = 11;
+    pub const MESSAGE_PARTS: u32 = 12;
+    pub const MESSAGE_PARTS_CUT: u32 = 13;
     pub const RCPT_MESSAGE: u32 = 0;
     pub const RCPT_ADDRESS: u32 = 1;
     pub const RCPT_ORIGINAL: u32 = 2;
@@ -156,6 +159,11 @@ pub(crate) mod field {
     pub const LAST_TEXT: u32 = 3;
     pub const CONTENT_SIZE: u32 = 0;
     pub const TICK_TIME: u32 = 0;
+    pub const PART_TYPE: u32 = 0;
+    pub const PART_CHARSET: u32 = 1;
+    pub const PART_FILENAME: u32 = 2;
+    pub const PART_SIZE: u32 = 3;
+    pub const PART_CONTENT: u32 = 4;
 }
 
 /// An address of the envelope.
@@ -244,7 +252,7 @@ impl Last {
 
 /// The client and its connection; after 250 the same, stored, without facts.
 pub struct Session {
-    index: u32,
+    pub(crate) index: u32,
 }
 
 impl Session {
@@ -350,7 +358,7 @@ impl Session {
 
 /// Credentials that a client gave.
 pub struct Login {
-    index: u32,
+    pub(crate) index: u32,
 }
 
 impl Login {
@@ -391,7 +399,7 @@ impl Login {
 
 /// The message and its envelope.
 pub struct Message {
-    index: u32,
+    pub(crate) index: u32,
 }
 
 impl Message {
@@ -467,6 +475,11 @@ impl Message {
         host::field(object::MESSAGE, self.index, field::MESSAGE_BODY_START).int().unwrap_or(0)
     }
 
+    /// There are more than 1,000 parts, or they are nested more than 10 deep, and not all are listed.
+    pub fn parts_cut(&self) -> bool {
+        host::field(object::MESSAGE, self.index, field::MESSAGE_PARTS_CUT).bool()
+    }
+
     /// put a field on top, below our Received. Works at mail, rcpt, data, queue; needs edit headers.
     pub fn add_header(&self, name: impl AsRef<[u8]>, text: impl AsRef<[u8]>) -> Result<()> {
         host::edit(edit::ADD_HEADER, object::MESSAGE, self.index, Value::List(vec![Value::of_text(name.as_ref()), Value::of_text(text.as_ref())]))
@@ -509,7 +522,7 @@ impl Message {
 
 /// One recipient.
 pub struct Rcpt {
-    index: u32,
+    pub(crate) index: u32,
 }
 
 impl Rcpt {
@@ -598,7 +611,7 @@ impl Rcpt {
 
 /// One attempt of the recipients that share a plan.
 pub struct Delivery {
-    index: u32,
+    pub(crate) index: u32,
 }
 
 impl Delivery {
@@ -629,7 +642,7 @@ impl Delivery {
 
 /// The message's bytes as the client sent them.
 pub struct Content {
-    index: u32,
+    pub(crate) index: u32,
 }
 
 impl Content {
@@ -645,7 +658,7 @@ impl Content {
 
 /// A beat of the clock.
 pub struct Tick {
-    index: u32,
+    pub(crate) index: u32,
 }
 
 impl Tick {
@@ -656,6 +669,42 @@ impl Tick {
     /// When.
     pub fn time(&self) -> f64 {
         host::field(object::TICK, self.index, field::TICK_TIME).float().unwrap_or(0.0)
+    }
+}
+
+/// A part of a message: a text, an attachment.
+pub struct Part {
+    pub(crate) index: u32,
+}
+
+impl Part {
+    pub(crate) fn at(index: u32) -> Part {
+        Part { index }
+    }
+
+    /// Media type in lower case.
+    pub fn r#type(&self) -> String {
+        host::field(object::PART, self.index, field::PART_TYPE).into_text().unwrap_or_default()
+    }
+
+    /// Charset that it gives, in lower case.
+    pub fn charset(&self) -> Option<String> {
+        host::field(object::PART, self.index, field::PART_CHARSET).into_text()
+    }
+
+    /// Name that it gives to a file.
+    pub fn filename(&self) -> Option<String> {
+        host::field(object::PART, self.index, field::PART_FILENAME).into_text()
+    }
+
+    /// Bytes as it stands in the message, encoded.
+    pub fn size(&self) -> i64 {
+        host::field(object::PART, self.index, field::PART_SIZE).int().unwrap_or(0)
+    }
+
+    /// Its bytes, decoded.
+    pub fn content(&self) -> Content {
+        Content::at(self.index + 1)
     }
 }
 

@@ -96,8 +96,8 @@ pub(crate) fn header(name: &[u8], n: u32) -> Result<Option<Vec<u8>>> {
     }
 }
 
-pub(crate) fn content_read(offset: u64, buf: &mut [u8]) -> Result<usize> {
-    let n = unsafe { sys::content_read(0, offset as i64, buf.as_mut_ptr(), buf.len() as u32) };
+pub(crate) fn content_read(content: u32, offset: u64, buf: &mut [u8]) -> Result<usize> {
+    let n = unsafe { sys::content_read(content, offset as i64, buf.as_mut_ptr(), buf.len() as u32) };
     if n < 0 {
         return Err(Error::code_of(n));
     }

@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, UnsafeCell};
 use std::panic;
 
-use crate::api::{dispatch, level, object, stage, Content, Delivery, Message, Plugin, Rcpt};
+use crate::api::{dispatch, level, object, stage, Content, Delivery, Message, Part, Plugin, Rcpt};
 use crate::error::Result;
 use crate::host;
 use crate::value::Value;
@@ -183,7 +183,30 @@ fn rcpts(count: Value, first: u32) -> impl Iterator<Item = Rcpt> {
     (first..first + count.int().unwrap_or(0) as u32).map(Rcpt::at)
 }
 
+impl Part {
+    /// Its text in UTF-8; an error for what is no text or has more than 1 MiB.
+    ///
+    /// From data on; needs `read = "body"`.
+    pub fn text(&self) -> Result<String> {
+        let content = Content::at((1 << 16) + self.index + 1);
+        let mut text = vec![0; content.size().max(0) as usize];
+        let mut done = 0;
+        loop {
+            match content.read(done as u64, &mut text[done..])? {
+                0 => return Ok(String::from_utf8_lossy(&text[..done]).into_owned()),
+                n => done += n,
+            }
+        }
+    }
+}
+
 impl Message {
+    /// The parts that are no multipart themselves, in order; a message without MIME is one. From data on; needs `read = "body"`.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        let count = host::field(object::MESSAGE, 0, crate::api::field::MESSAGE_PARTS).int().unwrap_or(0) as u32;
+        (0..count).map(Part::at)
+    }
+
     /// Gives the message another body: what the function returns for each piece of the old one, of at most 64 KiB; the flag is true
     /// for the last.
     ///
@@ -194,7 +217,7 @@ impl Message {
         let size = host::field(object::CONTENT, 0, crate::api::field::CONTENT_SIZE).int().unwrap_or(0) as u64;
         let (mut buf, mut offset) = (vec![0; 64 << 10], self.body_start() as u64);
         loop {
-            let n = host::content_read(offset, &mut buf)?;
+            let n = host::content_read(0, offset, &mut buf)?;
             offset += n as u64;
             host::content_emit(&with(&buf[..n], offset >= size)?)?;
             if offset >= size {
@@ -210,7 +233,7 @@ impl Content {
     ///
     /// From data on; needs `read = "body"`.
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        host::content_read(offset, buf)
+        host::content_read(self.index, offset, buf)
     }
 
     /// Reads the whole content in pieces of at most n bytes, and calls the function with each.

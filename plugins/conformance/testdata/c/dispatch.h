@@ -72,9 +72,11 @@ static object member(object o, sp_text name, int64_t place) {
   if (is(o, "message") && sp_equal(name, SP("session"))) return (object){.word = "session"};
   if (is(o, "message") && sp_equal(name, SP("rcpts"))) return (object){.word = "rcpt", .rcpt = sp_message_rcpt((sp_message){0}, (uint32_t)place - 1)};
   if (is(o, "message") && sp_equal(name, SP("content"))) return (object){.word = "content"};
+  if (is(o, "message") && sp_equal(name, SP("parts"))) return (object){.word = "part"};
   if (is(o, "rcpt") && sp_equal(name, SP("message"))) return (object){.word = "message"};
   if (is(o, "delivery") && sp_equal(name, SP("message"))) return (object){.word = "message"};
   if (is(o, "delivery") && sp_equal(name, SP("rcpts"))) return (object){.word = "rcpt", .rcpt = sp_delivery_rcpt((sp_delivery){0}, (uint32_t)place - 1)};
+  if (is(o, "part") && sp_equal(name, SP("content"))) return (object){.word = "content"};
   sp_die("no member %.*s", SP_ARG(name));
 }
 
@@ -101,7 +103,7 @@ static sp_value fields(object o) {
     sp_content content;
     bool has_content = sp_message_content((sp_message){0}, &content);
     (void)content;
-    return SP_OF_MAP({SP("id"), sp_of_text(sp_message_id((sp_message){0}))}, {SP("key"), sp_of_text(sp_message_key((sp_message){0}))}, {SP("session"), sp_of_text(SP("object"))}, {SP("sender"), plain_address(sp_message_sender((sp_message){0}))}, {SP("params"), sp_message_params((sp_message){0})}, {SP("size"), sp_of_int(sp_message_size((sp_message){0}))}, {SP("tenant"), sp_of_text(sp_message_tenant((sp_message){0}))}, {SP("rcpts"), addresses(sp_message_rcpts((sp_message){0}), sp_message_rcpt((sp_message){0}, 0))}, {SP("facts"), known(sp_message_facts((sp_message){0}), SP("p.known"))}, {SP("my"), known(sp_message_my((sp_message){0}), SP("known"))}, {SP("content"), has_content ? sp_of_text(SP("object")) : SP_NO_VALUE}, {SP("body_start"), sp_of_int(sp_message_body_start((sp_message){0}))});
+    return SP_OF_MAP({SP("id"), sp_of_text(sp_message_id((sp_message){0}))}, {SP("key"), sp_of_text(sp_message_key((sp_message){0}))}, {SP("session"), sp_of_text(SP("object"))}, {SP("sender"), plain_address(sp_message_sender((sp_message){0}))}, {SP("params"), sp_message_params((sp_message){0})}, {SP("size"), sp_of_int(sp_message_size((sp_message){0}))}, {SP("tenant"), sp_of_text(sp_message_tenant((sp_message){0}))}, {SP("rcpts"), addresses(sp_message_rcpts((sp_message){0}), sp_message_rcpt((sp_message){0}, 0))}, {SP("facts"), known(sp_message_facts((sp_message){0}), SP("p.known"))}, {SP("my"), known(sp_message_my((sp_message){0}), SP("known"))}, {SP("content"), has_content ? sp_of_text(SP("object")) : SP_NO_VALUE}, {SP("body_start"), sp_of_int(sp_message_body_start((sp_message){0}))}, {SP("parts"), types(sp_message_parts((sp_message){0}))}, {SP("parts_cut"), sp_of_bool(sp_message_parts_cut((sp_message){0}))});
   }
   if (is(o, "rcpt")) {
     sp_last last;
@@ -116,6 +118,9 @@ static sp_value fields(object o) {
   }
   if (is(o, "tick")) {
     return SP_OF_MAP({SP("time"), sp_of_float(sp_tick_time((sp_tick){0}))});
+  }
+  if (is(o, "part")) {
+    return SP_OF_MAP({SP("type"), sp_of_text(sp_part_type((sp_part){0}))}, {SP("charset"), sp_of_text(sp_part_charset((sp_part){0}))}, {SP("filename"), sp_of_text(sp_part_filename((sp_part){0}))}, {SP("size"), sp_of_int(sp_part_size((sp_part){0}))}, {SP("content"), sp_of_text(SP("object"))});
   }
   sp_die("no object %s", o.word);
 }

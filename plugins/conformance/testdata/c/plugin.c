@@ -9,6 +9,12 @@ static sp_value addresses(uint32_t n, sp_rcpt first) {
   return sp_of_list(all, n);
 }
 
+static sp_value types(uint32_t n) {
+  sp_value *all = sp_alloc((n + 1) * sizeof *all);
+  for (uint32_t i = 0; i < n; i++) all[i] = sp_of_text(sp_part_type((sp_part){i}));
+  return sp_of_list(all, n);
+}
+
 #include "dispatch.h"
 
 static sp_value the_case(const char *name) { return sp_get(sp_get(sp_config(), SP("case")), sp_string(name)); }
@@ -132,6 +138,15 @@ static sp_verdict run(object o) {
   DO("headers") return headers(m);
   DO("read") return reads();
   DO("chunks") return chunks();
+  DO("text") {
+    sp_text text;
+    char buf[4];
+    sp_part p = sp_message_part(m, 0);
+    SP_TRY(sp_part_text(p, &text));
+    sp_error n = sp_content_read(sp_part_content(p), 0, buf, sizeof buf);
+    SP_TRY(n < 0 ? n : 0);
+    return report(SP_OF_LIST(sp_of_text(text), sp_of_text((sp_text){buf, (uint32_t)n}), sp_of_int(sp_content_size(sp_part_content(p)))));
+  }
   DO("rewrite") {
     SP_TRY(sp_message_rewrite(m, ended, &m));
     return report(seen);

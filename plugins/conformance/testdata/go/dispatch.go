@@ -36,6 +36,8 @@ func member(o any, name string) any {
 			return o.Rcpts()
 		case "content":
 			return *o.Content()
+		case "parts":
+			return o.Parts()
 		}
 	case stagepost.Rcpt:
 		switch name {
@@ -48,6 +50,11 @@ func member(o any, name string) any {
 			return o.Message()
 		case "rcpts":
 			return o.Rcpts()
+		}
+	case stagepost.Part:
+		switch name {
+		case "content":
+			return o.Content()
 		}
 	}
 	panic("no member " + name)
@@ -94,6 +101,8 @@ func fields(o any) map[string]any {
 		put(m, "my", false, known(o.My(), true))
 		put(m, "content", true, handle(o.Content() != nil))
 		put(m, "body_start", false, o.BodyStart())
+		put(m, "parts", false, types(o.Parts()))
+		put(m, "parts_cut", false, o.PartsCut())
 	case stagepost.Rcpt:
 		put(m, "message", false, "object")
 		put(m, "address", false, plainAddress(o.Address()))
@@ -116,6 +125,12 @@ func fields(o any) map[string]any {
 		put(m, "size", false, o.Size())
 	case stagepost.Tick:
 		put(m, "time", false, seconds(o.Time()))
+	case stagepost.Part:
+		put(m, "type", false, o.Type())
+		put(m, "charset", true, o.Charset())
+		put(m, "filename", true, o.Filename())
+		put(m, "size", false, o.Size())
+		put(m, "content", false, "object")
 	}
 	return m
 }

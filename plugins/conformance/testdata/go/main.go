@@ -24,6 +24,10 @@ func do(asked any) stagepost.Verdict {
 	o := asked
 	for _, name := range list(c["path"]) {
 		if i, ok := name.(int64); ok {
+			if parts, ok := o.([]stagepost.Part); ok {
+				o = parts[i-1]
+				continue
+			}
 			o = o.([]stagepost.Rcpt)[i-1]
 		} else {
 			o = member(o, text(name))
@@ -75,6 +79,9 @@ func do(asked any) stagepost.Verdict {
 			all = append(all, string(piece))
 		}
 		report(all)
+	case "text":
+		p := o.(stagepost.Message).Parts()[0]
+		report([]any{p.Text(), string(p.Content().Read(0, 4)), p.Content().Size()})
 	case "rewrite":
 		m := o.(stagepost.Message)
 		var seen []any

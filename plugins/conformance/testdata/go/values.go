@@ -125,3 +125,7 @@ func maybe[T any](v *T, plain func(T) any) any {
 	}
 	return plain(*v)
 }
+
+func types(parts []stagepost.Part) any {
+	return each(parts, func(p stagepost.Part) any { return p.Type() })
+}

@@ -17,6 +17,9 @@ local function plain(object, typ)
     elseif of == "rcpts" then
       m[name] = {}
       for i, r in ipairs(v) do m[name][i] = r.address.text end
+    elseif of == "parts" then
+      m[name] = {}
+      for i, p in ipairs(v) do m[name][i] = p.type end
     elseif of:sub(-2) == "[]" then
       m[name] = {}
       for i, e in ipairs(v) do m[name][i] = plain(e, of:sub(1, -3)) end
@@ -99,6 +102,8 @@ function does.chunks(m)
   for piece in m.content:chunks(16) do all[#all + 1] = piece end
   report(all)
 end
+
+function does.text(m) report { m.parts[1]:text(), m.parts[1].content:read(0, 4), m.parts[1].content.size } end
 
 function does.rewrite(m)
   local start, seen, ended = m.body_start, nil, nil

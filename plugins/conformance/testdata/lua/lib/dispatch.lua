@@ -86,6 +86,8 @@ return {
       { "my", "my" },
       { "content", "handle" },
       { "body_start", "" },
+      { "parts", "parts" },
+      { "parts_cut", "" },
     },
     rcpt = {
       { "message", "handle" },
@@ -130,6 +132,13 @@ return {
     },
     tick = {
       { "time", "" },
+    },
+    part = {
+      { "type", "" },
+      { "charset", "" },
+      { "filename", "" },
+      { "size", "" },
+      { "content", "handle" },
     },
   },
 }

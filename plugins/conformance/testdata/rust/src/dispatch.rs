@@ -11,6 +11,7 @@ pub enum Object<'a> {
     Delivery(&'a Delivery),
     Content(&'a Content),
     Tick(&'a Tick),
+    Part(&'a Part),
 }
 
 impl Plugin for Case {
@@ -68,9 +69,11 @@ pub fn member(o: &Object, name: &str) -> Vec<Object<'static>> {
         (Object::Message(o), "session") => vec![Object::Session(keep(o.session()))],
         (Object::Message(o), "rcpts") => o.rcpts().map(|r| Object::Rcpt(keep(r))).collect(),
         (Object::Message(o), "content") => vec![Object::Content(keep(o.content().expect("it is there")))],
+        (Object::Message(o), "parts") => o.parts().map(|r| Object::Part(keep(r))).collect(),
         (Object::Rcpt(o), "message") => vec![Object::Message(keep(o.message()))],
         (Object::Delivery(o), "message") => vec![Object::Message(keep(o.message()))],
         (Object::Delivery(o), "rcpts") => o.rcpts().map(|r| Object::Rcpt(keep(r))).collect(),
+        (Object::Part(o), "content") => vec![Object::Content(keep(o.content()))],
         _ => panic!("no member {name}"),
     }
 }
@@ -117,6 +120,8 @@ pub fn fields(o: &Object) -> Value {
             ("my", known(o.my(), "known")),
             ("content", o.content().map(|_| "object").into()),
             ("body_start", o.body_start().into()),
+            ("parts", types(o.parts())),
+            ("parts_cut", o.parts_cut().into()),
         ]),
         Object::Rcpt(o) => map(vec![
             ("message", "object".into()),
@@ -143,6 +148,13 @@ pub fn fields(o: &Object) -> Value {
         ]),
         Object::Tick(o) => map(vec![
             ("time", o.time().into()),
+        ]),
+        Object::Part(o) => map(vec![
+            ("type", o.r#type().into()),
+            ("charset", o.charset().into()),
+            ("filename", o.filename().into()),
+            ("size", o.size().into()),
+            ("content", "object".into()),
         ]),
     }
 }

@@ -113,6 +113,12 @@ impl Case {
                 })?;
                 report(Value::List(all))?;
             }
+            "text" => {
+                let p = message(&o).parts().next().expect("there is one");
+                let mut buf = [0; 4];
+                let n = p.content().read(0, &mut buf)?;
+                report(Value::List(vec![p.text()?.into(), of_bytes(&buf[..n]), p.content().size().into()]))?;
+            }
             "rewrite" => {
                 let (m, mut seen) = (message(&o), Value::Nil);
                 m.rewrite(|piece, last| {

@@ -1,6 +1,6 @@
 //! What a case gives, in the types that the SDK takes, and what the SDK gives, as values.
 
-use stagepost::{Rcpt, Value};
+use stagepost::{Part, Rcpt, Value};
 
 pub fn at(a: &[Value], i: usize) -> Value {
     a.get(i).cloned().unwrap_or(Value::Nil)
@@ -33,6 +33,10 @@ pub fn map(entries: Vec<(&str, Value)>) -> Value {
 
 pub fn known(facts: Value, name: &str) -> Value {
     map(vec![("known", facts.get(name).clone())])
+}
+
+pub fn types(parts: impl Iterator<Item = Part>) -> Value {
+    Value::List(parts.map(|p| p.r#type().into()).collect())
 }
 
 pub fn addresses(rcpts: impl Iterator<Item = Rcpt>) -> Value {
