@@ -13,8 +13,8 @@ import (
 type Needs struct {
 	DNS     bool
 	KV      bool
-	HTTP    []string // patterns of host:port, and Private
-	Net     []string // patterns of host:port, unix:/path, and Private
+	HTTP    []string // patterns of host:port, IP networks with a port, and Private
+	Net     []string // patterns of host:port, IP networks with a port, unix:/path, and Private
 	Lookup  []string // names of lookups
 	Secrets []string // names of secrets
 	Read    Reading
@@ -71,8 +71,8 @@ func Capabilities() []Capability { return slices.Clone(capabilities) }
 var capabilities = []Capability{
 	{"dns", `dns = true`, nil, "look names up", func(n *Needs) any { return &n.DNS }},
 	{"kv", `kv = "own"`, []string{"own"}, "keep values of its own between calls", func(n *Needs) any { return &n.KV }},
-	{"http", `http = {"api.example.org:443"}`, nil, "send HTTP requests to these patterns of host:port", func(n *Needs) any { return &n.HTTP }},
-	{"net", `net = {"policy.example.org:10040"}`, nil, "open connections to these patterns of host:port, or unix:/path", func(n *Needs) any { return &n.Net }},
+	{"http", `http = {"api.example.org:443"}`, nil, "send HTTP requests to these patterns of host:port, or IP networks with a port", func(n *Needs) any { return &n.HTTP }},
+	{"net", `net = {"policy.example.org:10040"}`, nil, "open connections to these patterns of host:port, IP networks with a port, or unix:/path", func(n *Needs) any { return &n.Net }},
 	{"lookup", `lookup = {"users"}`, nil, "ask these lookups of the operator", func(n *Needs) any { return &n.Lookup }},
 	{"secrets", `secrets = {"dkim/*"}`, nil, "use these secrets of the operator, without seeing them", func(n *Needs) any { return &n.Secrets }},
 	{"read", `read = "headers"`, []string{"headers", "body"}, "read the header, or header and body", func(n *Needs) any { return &n.Read }},

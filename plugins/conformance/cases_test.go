@@ -127,6 +127,8 @@ func cases() []testCase {
 		{name: "read", stage: hooks.Data, do: m{"do": "read"}, got: l{"one", "", len(letter)}},
 		{name: "chunks", stage: hooks.Data, do: m{"do": "chunks"}, got: l{letter[:16], letter[16:32], letter[32:]}},
 		{name: "text of a part", stage: hooks.Data, do: m{"do": "text"}, got: l{"body\r\n", "body", len("body\r\n")}},
+		{name: "a part as the body of a request", stage: hooks.Data, do: m{"do": "post"}, got: l{"POST body\r\n", len("POST " + letter)}},
+		{name: "a connection", stage: hooks.Connect, do: m{"do": "talk"}, got: l{"one", "two", "end", true, true}},
 		{name: "rewrite", stage: hooks.Data, do: m{"do": "rewrite"}, got: l{len(letter) - len("body\r\n"), "body\r\n", true}, edits: []string{fmt.Sprintf("rewrite: %d bytes", len(letter)+len("end\r\n"))}},
 		{name: "rewrite too late", stage: hooks.Queue, do: m{"do": "rewrite"}, verdict: failed + " rewrite works at data, not at queue"},
 		{name: "settings", stage: hooks.Connect, do: m{"do": "settings"}, got: l{true, 42, "text", 90, 2000, l{"a", "b"}, m{"a": 1}}},

@@ -27,6 +27,24 @@ func (outside) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Header: http.Header{"X-A": {"b"}}, Body: io.NopCloser(strings.NewReader(r.Method + " " + string(body))), Request: r}, nil
 }
 
-func (outside) connect(context.Context, string) (net.Conn, error) {
-	return nil, errors.New("nobody listens")
+// connect leads to a server that sends back what it gets, up to "end".
+func (outside) connect(_ context.Context, where string) (net.Conn, error) {
+	if where != "talk.example:7" {
+		return nil, errors.New("nobody listens")
+	}
+	conn, server := net.Pipe()
+	go func() {
+		defer server.Close()
+		buf := make([]byte, 64)
+		for {
+			n, err := server.Read(buf)
+			if err != nil {
+				return
+			}
+			if _, err := server.Write(buf[:n]); err != nil || strings.HasSuffix(string(buf[:n]), "end\n") {
+				return
+			}
+		}
+	}()
+	return conn, nil
 }

@@ -30,6 +30,7 @@ type shared struct {
 	source   *Source
 	manifest *manifest.Manifest
 	plugin   plugin
+	host     *service.Host
 	hooks    []*hooks.Hook // as declared; each generation orders copies of its own
 	log      *slog.Logger
 	refs     atomic.Int64
@@ -40,6 +41,7 @@ type shared struct {
 func (s *shared) release() {
 	if s.refs.Add(-1) == 0 {
 		s.plugin.Close()
+		s.host.Gone(s.manifest.Granted)
 	}
 }
 
@@ -235,7 +237,7 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	if err != nil {
 		return nil, b.lookupHint(name, man, b.settingError(name, err))
 	}
-	s := &shared{name: name, key: key, source: src, manifest: man, plugin: plugin, log: b.log}
+	s := &shared{name: name, key: key, source: src, manifest: man, plugin: plugin, host: b.host, log: b.log}
 	s.refs.Store(1)
 	for stage, handler := range plugin.Handlers() {
 		hk := man.Hook(stage, name, run)

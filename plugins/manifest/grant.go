@@ -178,7 +178,7 @@ func within(c hooks.Capability, asked string, may *hooks.Needs) (whole bool, par
 		}
 		return false, parts
 	}
-	covers := hooks.Matches
+	covers := coversHost
 	if c.Name == "facts" {
 		covers = hooks.CoversFact
 	}
@@ -188,7 +188,7 @@ func within(c hooks.Capability, asked string, may *hooks.Needs) (whole bool, par
 			return true, []string{asked}
 		case covers(a, g):
 			parts = append(parts, given)
-		case strings.Contains(a, "*") && strings.Contains(g, "*"):
+		case mayMeet(a, g):
 			parts = append(parts, asked+" within "+g)
 		}
 	}

@@ -26,6 +26,10 @@ func TestGrant(t *testing.T) {
 		{"lists", all, `{ edit = ["headers", "sender"], route = ["smtp.example.org:*"], facts = ["spam.score", "virus"], kv = false, relay = false }`, false,
 			"dns; read body; edit headers; facts spam.score; route *:587 within smtp.example.org:*", "kv own; edit rcpts; facts spam; route mx; route *:587; relay"},
 		{"narrower", `http = {"*:443", "a.example:80"}`, `{ http = ["api.example.org:443", "*:80"] }`, false, "http api.example.org:443; http *:443 within *:80; http a.example:80", "http *:443"},
+		{"networks", `net = {"192.0.2.0/24:25", "[2001:db8::/32]:25", "a.example:25", "192.0.2.9:25"}`, `{ net = ["192.0.2.128/25:25", "192.0.2.0/28:25", "[2001:db8::/16]:25"] }`, false,
+			"!stagepost.toml:7: run.vip.grant.net: \"[2001:db8::/16]:25\" is no IP network with a port; write its first address", ""},
+		{"parts of networks", `net = {"192.0.2.0/24:25", "[2001:db8::/32]:25", "a.example:25", "192.0.2.9:25"}`, `{ net = ["192.0.2.128/25:25", "192.0.2.0/28:25", "[2001:d00::/24]:25"] }`, false,
+			"net 192.0.2.128/25:25; net 192.0.2.0/28:25; net [2001:db8::/32]:25; net a.example:25 within 192.0.2.128/25:25; net a.example:25 within 192.0.2.0/28:25; net a.example:25 within [2001:d00::/24]:25; net 192.0.2.9:25", "net 192.0.2.0/24:25; net a.example:25"},
 		{"more than asked", `dns = true`, `{ dns = true, kv = "own", http = ["*:443"] }`, false, "dns", ""},
 		{"empty", all, `{ }`, false, "dns; kv own; read body; edit headers; edit rcpts; facts spam; route mx; route *:587; relay", ""},
 		{"nothing asked", "", "", true, "", ""},
@@ -113,4 +117,17 @@ func tomlTable(t *testing.T, text string) map[string]any {
 		}
 	}
 	return v.V
+}
+
+// TestNetwork: networks of http and net.
+func TestNetwork(t *testing.T) {
+	for entry, want := range map[string]bool{
+		"192.0.2.0/24:443": true, "10.0.0.0/8:1": true, "192.0.2.9/32:65535": true, "[2001:db8::/32]:25": true, "[fc00::/7]:25": true, "[::1/128]:25": true,
+		"0.0.0.0/0:443": false, "10.0.0.0/7:443": false, "[::/0]:25": false, "192.0.2.1/24:443": false, "192.0.2.0/24": false, "192.0.2.0/33:25": false,
+		"192.0.2.0/24:0": false, "192.0.2.0/24:65536": false, "192.0.2.0/24:025": false, "192.0.2.0/24:*": false, "[::ffff:10.0.0.0/104]:25": false, "2001:db8::/32:25": false, "unix:/a:25": false, "192.0.2.1:25": false,
+	} {
+		if _, _, ok := Network(entry); ok != want {
+			t.Errorf("%s: %v", entry, ok)
+		}
+	}
 }

@@ -2,8 +2,12 @@ package manifest
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/stagepost/stagepost/hooks"
 )
@@ -17,13 +21,15 @@ type item struct {
 const (
 	// hostPattern is host:port in which * stands for any run of characters.
 	hostPattern = `\*|([a-z0-9._*-]+|\[[0-9a-f:.*]+\]):[0-9*]{1,5}`
+	// netPattern is an IP network with a port; Network says which are right.
+	netPattern  = `([0-9.]+/[0-9]{1,2}|\[[0-9a-f:.]+/[0-9]{1,3}\]):[0-9]{1,5}`
 	pathPattern = `/[!-~]{1,107}` // what fits into the address of a socket
 )
 
 // items are the lists of capabilities whose words are not listed in hooks.Capabilities.
 var items = map[string]item{
-	"http":    {regexp.MustCompile(`^(private|` + hostPattern + `)$`), `"private" or a lower-case pattern of host:port, as "api.example.org:443"`},
-	"net":     {regexp.MustCompile(`^(private|unix:` + pathPattern + `|` + hostPattern + `)$`), `"private", "unix:/path", or a lower-case pattern of host:port, as "policy.example.org:10040"`},
+	"http":    {regexp.MustCompile(`^(private|` + netPattern + `|` + hostPattern + `)$`), `"private", a lower-case pattern of host:port, as "api.example.org:443", or an IP network with a port, as "192.0.2.0/24:443"`},
+	"net":     {regexp.MustCompile(`^(private|unix:` + pathPattern + `|` + netPattern + `|` + hostPattern + `)$`), `"private", "unix:/path", a lower-case pattern of host:port, as "policy.example.org:10040", or an IP network with a port, as "192.0.2.0/24:25"`},
 	"lookup":  {regexp.MustCompile(`^[a-z0-9*][a-z0-9_*-]{0,63}$`), `the name of a lookup, as "users", or a pattern with *`},
 	"secrets": {regexp.MustCompile(`^[A-Za-z0-9*][A-Za-z0-9_.*-]*(/[A-Za-z0-9*][A-Za-z0-9_.*-]*)*$`), `the name of a secret, as "dkim/example.org", or a pattern with *`},
 	"facts":   {factPattern, wantFact},
@@ -70,7 +76,75 @@ func (d *decoder) capability(at string, n *node, c hooks.Capability, into *hooks
 		}
 	case *[]string:
 		d.names(at, n, items[c.Name].pattern, items[c.Name].want, f)
+		if c.Name == "http" || c.Name == "net" {
+			d.networks(at, n, *f)
+		}
 	}
+}
+
+// Of larger networks than these a part is special, which nobody means who writes them: all of IPv4 has loopback in it.
+const (
+	minBits4 = 8
+	minBits6 = 7 // fc00::/7 is RFC 4193
+)
+
+// Network reads an IP network with a port, as "192.0.2.0/24:443" or "[2001:db8::/32]:25". IPv6 networks are no names for IPv4 ones.
+func Network(entry string) (network netip.Prefix, port string, ok bool) {
+	if !strings.Contains(entry, "/") {
+		return netip.Prefix{}, "", false
+	}
+	text, port, err := net.SplitHostPort(entry)
+	if err != nil {
+		return netip.Prefix{}, "", false
+	}
+	network, err = netip.ParsePrefix(text)
+	least := minBits4
+	if network.Addr().Is6() {
+		least = minBits6
+	}
+	n, err2 := strconv.ParseUint(port, 10, 16)
+	ok = err == nil && err2 == nil && n > 0 && network.Bits() >= least && network == network.Masked() && !network.Addr().Is4In6() && strconv.FormatUint(n, 10) == port
+	return network, port, ok
+}
+
+// networks refuses what looks like a network and is none, or is too large.
+func (d *decoder) networks(at string, n *node, list []string) {
+	for _, entry := range list {
+		if _, _, ok := Network(entry); !ok && strings.Contains(entry, "/") && !strings.HasPrefix(entry, "unix:") {
+			d.report(n.line, "%s: %q is no IP network with a port; write its first address, and at least /%d, or /%d for IPv6, as \"192.0.2.0/24:443\" or \"[2001:db8::/32]:25\"", at, entry, minBits4, minBits6)
+		}
+	}
+}
+
+// coversHost tells whether one entry of http or net is all that another one is.
+func coversHost(given, asked string) bool {
+	g, gport, ok := Network(given)
+	if !ok {
+		return hooks.Matches(given, asked)
+	}
+	a, aport, ok := Network(asked)
+	if host, port, err := net.SplitHostPort(asked); !ok && err == nil {
+		if ip, err := netip.ParseAddr(host); err == nil {
+			a, aport, ok = netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen()), port, true
+		}
+	}
+	return ok && gport == aport && g.Bits() <= a.Bits() && g.Contains(a.Addr())
+}
+
+// mayMeet tells whether of two entries, neither of which is all of the other, both may have the same host: what a name is in a network
+// is known when it is looked up.
+func mayMeet(a, b string) bool {
+	_, aport, anet := Network(a)
+	_, bport, bnet := Network(b)
+	switch {
+	case anet && bnet:
+		return false
+	case anet:
+		return strings.HasSuffix(b, ":"+aport) || strings.Contains(b, "*")
+	case bnet:
+		return strings.HasSuffix(a, ":"+bport) || strings.Contains(a, "*")
+	}
+	return strings.Contains(a, "*") && strings.Contains(b, "*")
 }
 
 // Words says what the plugin needs in the words of the manifest: "kv own", "edit headers".

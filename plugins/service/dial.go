@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/manifest"
 )
 
 // Bounds of a connection to a host.
@@ -51,15 +53,51 @@ func parseTarget(text string) (target, error) {
 	return target{ascii, port}, nil
 }
 
-// granted checks that the plugin may connect there by that name.
-func (r reach) granted(n *hooks.Needs, where string) error {
-	return n.RefuseName("a connection to "+where, r.name, where)
+// granted checks that the plugin may connect there by that name, or may where it has an address of a network that is granted: that is
+// judged when the address is known.
+func (r reach) granted(n *hooks.Needs, t target) error {
+	ip, err := netip.ParseAddr(t.host)
+	known := err == nil
+	allowed := func(n *hooks.Needs) bool {
+		for ; n != nil; n = n.Given {
+			if !r.names(n, t) && !r.within(n, t, func(net netip.Prefix) bool { return !known || net.Contains(ip) }) {
+				return false
+			}
+		}
+		return true
+	}
+	if allowed(n) {
+		return nil
+	}
+	return r.withheld(n, "a connection to "+t.String(), t, allowed)
+}
+
+// names tells whether one list, that of needs or of a grant, has a pattern for the host.
+func (r reach) names(n *hooks.Needs, t target) bool {
+	return slices.ContainsFunc(r.list(n), func(pattern string) bool { return hooks.Matches(pattern, t.String()) })
+}
+
+// within tells whether it has a network with the port that fits.
+func (r reach) within(n *hooks.Needs, t target, fits func(netip.Prefix) bool) bool {
+	return slices.ContainsFunc(r.list(n), func(entry string) bool {
+		net, port, ok := manifest.Network(entry)
+		return ok && port == t.port && fits(net)
+	})
+}
+
+func (r reach) withheld(n *hooks.Needs, what string, t target, allowed func(*hooks.Needs) bool) error {
+	return n.Withheld(what, fmt.Sprintf("%s = {%q}", r.name, t.String()), func(n *hooks.Needs) []string {
+		if allowed(n) {
+			return []string{"*"}
+		}
+		return nil
+	}, t.String())
 }
 
 // dial connects to a host. The addresses are found and judged here, and the very address that was judged is connected to: what the
 // DNS says a moment later does not matter.
 func (h *Host) dial(ctx context.Context, r reach, n *hooks.Needs, t target) (net.Conn, error) {
-	if err := r.granted(n, t.String()); err != nil {
+	if err := r.granted(n, t); err != nil {
 		return nil, err
 	}
 	if h.Connect != nil {
@@ -73,7 +111,9 @@ func (h *Host) dial(ctx context.Context, r reach, n *hooks.Needs, t target) (net
 	var failed error
 	for _, ip := range addrs[:min(len(addrs), maxDials)] {
 		if err := h.closed(r, n, t, netip.AddrPortFrom(ip, uint16(port))); err != nil {
-			failed = err
+			if failed == nil { // what went wrong with one that was granted says more
+				failed = err
+			}
 			continue
 		}
 		one, cancel := context.WithTimeout(ctx, dialTime)
@@ -90,22 +130,32 @@ func (h *Host) dial(ctx context.Context, r reach, n *hooks.Needs, t target) (net
 	return nil, failed
 }
 
-// closed tells why an address may not be connected to.
+// closed tells why an address may not be connected to. Of each list either a pattern has the host's name, and it is no special address or
+// may be one; or a network has the address, whichever it is: who writes the network down names it.
 func (h *Host) closed(r reach, n *hooks.Needs, t target, addr netip.AddrPort) error {
 	kind := resolve.Special(addr.Addr())
 	if kind == "" && h.Own != nil && h.Own(addr) {
 		kind = "this server's own"
 	}
-	if kind == "" || n.AllowPrivate(r.list, t.String()) {
+	ip := addr.Addr().Unmap()
+	allowed := func(n *hooks.Needs) bool {
+		for ; n != nil; n = n.Given {
+			list := *n
+			list.Given = nil
+			if (!r.names(n, t) || kind != "" && !list.AllowPrivate(r.list, t.String())) && !r.within(n, t, func(net netip.Prefix) bool { return net.Contains(ip) }) {
+				return false
+			}
+		}
+		return true
+	}
+	if allowed(n) {
 		return nil
 	}
-	what := fmt.Sprintf("%s has the address %s (%s), which", t, addr.Addr(), kind)
-	return n.Withheld(what, fmt.Sprintf("%s = {%q}", r.name, t.String()), func(n *hooks.Needs) []string {
-		if n.AllowPrivate(r.list, t.String()) {
-			return []string{"*"}
-		}
-		return nil
-	}, t.String())
+	what := fmt.Sprintf("%s has the address %s", t, addr.Addr())
+	if kind != "" {
+		what += " (" + kind + ")"
+	}
+	return r.withheld(n, what+", which", t, allowed)
 }
 
 // addresses looks a host up with the server's own resolver; localhost is what RFC 6761 section 6.3 says.

@@ -19,7 +19,6 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/stagepost/stagepost/core/config"
-	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -42,15 +41,12 @@ func httpService() Service {
 		Funcs: []Func{{
 			Name: "http.request", Args: []Arg{{Name: "request", Kind: Map, Of: []string{secretObject, contentObject}}}, Result: "{status: integer, headers: table<string, string>, body: string}", Needs: "http",
 			Form: "http.request{url, method, headers, body, bearer, timeout}",
-			Doc: "Sends a request and waits for the answer, whatever its status is. `method` is GET, or POST where there is a body; `headers` a table by name; `body` a string, or content of the message, which needs `read = \"body\"` " +
+			Doc: "Sends a request and waits for the answer, whatever its status is. `method` is GET, or POST where there is a body; `headers` a table by name; `body` a string, or the content of the message or of one of its parts, sent as it is read, which needs `read = \"body\"` " +
 				"(in WebAssembly the number of a content); `bearer` what stands in Authorization. The names of `headers` in the answer are in lower case; a `body` of more than 1 MiB is an error.",
 			Call: func(c *Context, args []any) (any, error) { return c.request(args[0].(map[string]any)) },
 		}},
 	}
 }
-
-// contentObject is what package hooks calls the content of a message.
-const contentObject = "content"
 
 var httpReach = reach{"http", func(n *hooks.Needs) []string { return n.HTTP }}
 
@@ -100,6 +96,15 @@ func (c *Context) transport() http.RoundTripper {
 		MaxResponseHeaderBytes: maxRespHeader,
 	}}
 	return s.now.transport
+}
+
+// end closes the connections of those needs, if they are the last that were used.
+func (s *clients) end(needs *hooks.Needs) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t, ok := s.now.transport.(*http.Transport); ok && s.now.needs == needs {
+		t.CloseIdleConnections()
+	}
 }
 
 // request is http.request.
@@ -181,7 +186,7 @@ func (r *request) redirect(needs *hooks.Needs) func(next *http.Request, via []*h
 		if next.URL.Scheme != "https" && via[0].URL.Scheme == "https" {
 			return fmt.Errorf("redirect from https to http, to %s", t)
 		}
-		if err := httpReach.granted(needs, t.String()); err != nil {
+		if err := httpReach.granted(needs, t); err != nil {
 			return fmt.Errorf("redirect: %w", err)
 		}
 		if first, err := targetOf(via[0].URL); err != nil || first != t {
@@ -233,7 +238,7 @@ func (c *Context) newRequest(args map[string]any) (*request, time.Duration, erro
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := httpReach.granted(c.Needs, t.String()); err != nil {
+	if err := httpReach.granted(c.Needs, t); err != nil {
 		return nil, 0, err
 	}
 	size, body, err := c.body(args["body"])
@@ -346,29 +351,6 @@ func (b *body) Close() error {
 	defer b.mu.Unlock()
 	b.over = true
 	return nil
-}
-
-// content gives the content of a message that an argument is, or nil.
-func (c *Context) content(v any) (message.Content, error) {
-	number, numbered := v.(int64)
-	content, ok := v.(message.Content)
-	if !ok && !numbered {
-		return nil, nil
-	}
-	if err := c.call.Reading(hooks.ReadBody); err != nil {
-		return nil, err
-	}
-	switch {
-	case ok:
-		return content, nil
-	case number != 0 || c.call.Message == nil:
-		return nil, fmt.Errorf("there is no content %d here", number)
-	}
-	content, err := c.call.Message.Body()
-	if content == nil && err == nil {
-		err = fmt.Errorf("there is no content yet: it is there from data on, not at %s", c.call.Stage)
-	}
-	return content, err
 }
 
 // ownFields are those that the connection is run by.

@@ -1,10 +1,12 @@
 package service
 
 import (
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/hooks"
 )
 
 // Bounds of kept connections.
@@ -75,6 +77,25 @@ func (k *kept) drop(s *message.Life) {
 	k.count -= len(list)
 	k.mu.Unlock()
 	for _, n := range list {
+		n.end()
+	}
+}
+
+// end ends what waits for calls with these needs.
+func (k *kept) end(needs *hooks.Needs) {
+	k.mu.Lock()
+	var old []*Conn
+	for s, list := range k.sessions {
+		k.sessions[s] = slices.DeleteFunc(list, func(n *Conn) bool {
+			if n.key.needs == needs {
+				old = append(old, n)
+			}
+			return n.key.needs == needs
+		})
+	}
+	k.count -= len(old)
+	k.mu.Unlock()
+	for _, n := range old {
 		n.end()
 	}
 }

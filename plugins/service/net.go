@@ -33,7 +33,7 @@ func netService() Service {
 	conn := Arg{Name: connObject, Kind: Given, Of: []string{connObject}}
 	return Service{
 		Name: "net", Doc: "Connections by TCP, with or without TLS, or to a socket of this machine. A hook may open 8 in one call, and send and receive 16 MiB. All waits end with the hook's time. " +
-			"A connection ends with the call, unless it is kept for the next calls of the same session; then it ends with the session, or after a minute in which nobody used it.",
+			"A connection ends with the call, unless it is kept for the next calls of the same session; then it ends with the session, or after a minute in which nobody used it, or when the plugin was replaced by a new version of it.",
 		Objects: []Object{{
 			Name: connObject, Number: true, Doc: "A connection that net.open gave.",
 			Methods: []Func{
@@ -99,8 +99,9 @@ type Conn struct {
 
 // connKey tells connections apart that must not stand in for each other.
 type connKey struct {
-	plugin, where string
-	tls           bool
+	needs *hooks.Needs // of the plugin as it was loaded: another version of it has connections of its own
+	where string
+	tls   bool
 }
 
 // Object implements Thing.
@@ -112,7 +113,7 @@ func (n *Conn) Plain() any { return n.number }
 var netReach = reach{"net", func(n *hooks.Needs) []string { return n.Net }}
 
 func (c *Context) open(where string, options map[string]any) (*Conn, error) {
-	n := &Conn{key: connKey{plugin: c.Plugin}}
+	n := &Conn{key: connKey{needs: c.Needs}}
 	for name, v := range options {
 		ok := false
 		switch name {
@@ -191,7 +192,7 @@ func (c *Context) aim(n *Conn, where string) error {
 		return err
 	}
 	n.key.where = t.String()
-	if err := netReach.granted(needs, t.String()); err != nil {
+	if err := netReach.granted(needs, t); err != nil {
 		return err
 	}
 	n.open = func() (net.Conn, error) {
@@ -217,7 +218,7 @@ func (c *Context) life() *message.Life {
 	return c.call.Session.Life
 }
 
-// mayKeep judges the address of a kept connection anew: what is granted may have changed since.
+// mayKeep judges the address of a kept connection anew: where this server listens may have changed since.
 func (c *Context) mayKeep(n *Conn, where string) bool {
 	remote, ok := n.nc.RemoteAddr().(*net.TCPAddr)
 	if !ok {

@@ -359,6 +359,23 @@ func TestAddresses(t *testing.T) {
 		{"inside.example:99", []string{"*:99", "private"}, nil, "10.0.0.1:99 192.0.2.2:99", "refused"},
 		{"loop.example:99", []string{"*:99", "private"}, []string{"*:99"}, "", "loop.example:99 has the address ::1 (loopback), which is not granted: the plugin asks for it, and the operator's grant leaves it out"},
 		{"loop.example:99", []string{"*:99", "private"}, []string{"loop.example:99"}, "[::1]:99", "refused"},
+		// networks: the address counts, whatever the name, and a private one is named by them
+		{"public.example:99", []string{"192.0.2.0/24:99"}, nil, "192.0.2.1:99", "refused"},
+		{"public.example:98", []string{"192.0.2.0/24:99"}, nil, "", "a connection to public.example:98 is not granted: ask with needs"},
+		{"public.example:99", []string{"198.51.100.0/24:99"}, nil, "", "public.example:99 has the address 192.0.2.1, which is not granted: ask with needs"},
+		{"192.0.2.1:99", []string{"192.0.2.0/24:99"}, nil, "192.0.2.1:99", "refused"},
+		{"192.0.3.1:99", []string{"192.0.2.0/24:99"}, nil, "", "a connection to 192.0.3.1:99 is not granted"},
+		{"inside.example:99", []string{"10.0.0.0/8:99"}, nil, "10.0.0.1:99", "refused"}, // of its addresses, the one within
+		{"inside.example:99", []string{"10.0.0.0/8:99", "*:99"}, nil, "10.0.0.1:99 192.0.2.2:99", "refused"},
+		{"inside.example:99", []string{"10.0.0.0/8:99"}, []string{"*:99"}, "", "10.0.0.1 (private), which is not granted: the plugin asks for it, and the operator's grant leaves it out"},
+		{"inside.example:99", []string{"inside.example:99"}, []string{"10.0.0.0/8:99"}, "10.0.0.1:99", "refused"},
+		{"public.example:99", []string{"192.0.2.0/24:99"}, []string{"192.0.2.128/25:99"}, "", "192.0.2.1, which is not granted: the plugin asks for it"},
+		{"loop.example:25", []string{"[::1/128]:25"}, nil, "[::1]:25", "refused"},
+		{"[2001:db8::7]:25", []string{"[2001:db8::/32]:25"}, nil, "[2001:db8::7]:25", "refused"},
+		{"mapped.example:25", []string{"127.0.0.0/8:25"}, nil, "127.0.0.1:25", "refused"},
+		{"nat.example:25", []string{"10.0.0.0/8:25"}, nil, "", "(private)"}, // it stands for one, and is none
+		{"[fe80::1%lo]:25", []string{"[fe80::/10]:25"}, nil, "", "is not granted"},
+		{"self.example:25", []string{"192.0.2.0/24:25"}, nil, "192.0.2.200:25", "refused"},
 		{"meta.example:80", []string{"*"}, nil, "", "link-local"},
 		{"mapped.example:80", []string{"*"}, nil, "", "loopback"},
 		{"nat.example:80", []string{"*"}, nil, "", "private"},

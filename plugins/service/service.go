@@ -225,6 +225,16 @@ func (h *Host) Context(plugin string, needs *hooks.Needs, charge func(steps, byt
 	return &Context{Plugin: plugin, Needs: needs, charge: charge, host: h, state: s}
 }
 
+// Gone ends the connections that wait for the next call of a plugin that was loaded with these needs; no call of it follows.
+func (h *Host) Gone(needs *hooks.Needs) {
+	h.kept.end(needs)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.plugins {
+		s.http.end(needs)
+	}
+}
+
 // Begin says for which hook call functions work from now on; nil while the plugin's main chunk runs.
 func (c *Context) Begin(call *hooks.Call) {
 	for _, t := range c.held {

@@ -65,7 +65,7 @@ func (in *instance) contentRead(a []uint64) uint64 {
 	if err == nil && whole == nil {
 		return in.refuse(ErrRefused, fmt.Sprintf("there is no content yet: it is there from data on, not at %s", in.call.Stage))
 	}
-	c, err := in.content(int(uint32(a[0])))
+	c, err := service.Content(in.call, int64(uint32(a[0])))
 	if err != nil {
 		return in.refuse(ErrFailed, err.Error())
 	}

@@ -45,11 +45,11 @@ func (in *instance) object(number, index uint64) (*hooks.Object, any) {
 		}
 		return o, nil
 	}
-	if p := in.partOf(i); p != nil && o.Name == "part" {
+	if p := service.Part(c, i); p != nil && o.Name == "part" {
 		return o, p
 	}
 	if o.Name == "content" && c.Message != nil {
-		if body, err := in.content(i); err == nil && body != nil {
+		if body, err := service.Content(c, int64(i)); err == nil && body != nil {
 			return o, body
 		}
 		return o, nil
@@ -70,47 +70,6 @@ func (in *instance) object(number, index uint64) (*hooks.Object, any) {
 		return o, c.Tick
 	}
 	return o, nil
-}
-
-// textContent is added to a part's number for its text in UTF-8.
-const textContent = 1 << 16
-
-// partOf is a part by its place from 0; nil where there is none, or the body may not be read.
-func (in *instance) partOf(i int) *message.Part {
-	m := in.call.Message
-	if m == nil || in.call.Reading(hooks.ReadBody) != nil {
-		return nil
-	}
-	parts, _, err := m.Parts()
-	if err != nil || i < 0 || i >= len(parts) {
-		return nil
-	}
-	return parts[i]
-}
-
-// content is what a number of a content stands for: 0 the whole message, from 1 its parts, decoded, and textContent more their texts.
-func (in *instance) content(n int) (message.Content, error) {
-	if n == 0 {
-		return in.call.Message.Body()
-	}
-	p := in.partOf(n%textContent - 1)
-	switch {
-	case p == nil || n >= 2*textContent:
-		return nil, fmt.Errorf("there is no content %d", n)
-	case n < textContent:
-		return p.Content(), nil
-	}
-	text, err := p.Text()
-	return textOf(text), err
-}
-
-// textOf is a text as a content.
-type textOf string
-
-func (t textOf) Size() int64   { return int64(len(t)) }
-func (t textOf) Bytes() []byte { return []byte(t) }
-func (t textOf) ReadAt(p []byte, off int64) (int, error) {
-	return strings.NewReader(string(t)).ReadAt(p, off)
 }
 
 func rcptOf(c *hooks.Call, i int) *hooks.RcptView {

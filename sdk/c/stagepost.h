@@ -242,6 +242,9 @@ sp_error sp_message_headers(sp_message message, uint32_t n, sp_header *field);
 // read = "body".
 sp_error sp_content_read(sp_content content, int64_t offset, void *buf, uint32_t room);
 
+// A content as services take it, by its number: sp_http_request sends it without reading it into the plugin's memory.
+static inline sp_value sp_of_content(sp_content content) { return sp_of_int(content.index); }
+
 // The part's text in UTF-8; an error for what is no text or has more than 1 MiB. From data on; needs read = "body".
 sp_error sp_part_text(sp_part part, sp_text *text);
 

@@ -751,16 +751,17 @@ static inline sp_error sp_secret(sp_text name, sp_value *result) {
 // from a secret does not go to another host. No proxy is used, and certificates are checked against those that the system trusts.
 // http.request{url, method, headers, body, bearer, timeout} -> {status: integer, headers: table<string, string>, body: string}:
 // Sends a request and waits for the answer, whatever its status is. `method` is GET, or POST where there is a body; `headers` a
-// table by name; `body` a string, or content of the message, which needs `read = "body"` (in WebAssembly the number of a
-// content); `bearer` what stands in Authorization. The names of `headers` in the answer are in lower case; a `body` of more than
-// 1 MiB is an error. Needs http.
+// table by name; `body` a string, or the content of the message or of one of its parts, sent as it is read, which needs `read =
+// "body"` (in WebAssembly the number of a content); `bearer` what stands in Authorization. The names of `headers` in the answer
+// are in lower case; a `body` of more than 1 MiB is an error. Needs http.
 static inline sp_error sp_http_request(sp_value request, sp_value *result) {
   return sp_call(SP("http.request"), (const sp_value[]){request}, 1, result);
 }
 
 // net: Connections by TCP, with or without TLS, or to a socket of this machine. A hook may open 8 in one call, and send and
 // receive 16 MiB. All waits end with the hook's time. A connection ends with the call, unless it is kept for the next calls of
-// the same session; then it ends with the session, or after a minute in which nobody used it.
+// the same session; then it ends with the session, or after a minute in which nobody used it, or when the plugin was replaced by
+// a new version of it.
 // net.open(address[, {tls, keep}]) -> connection: Opens a connection to "host:port" or "unix:/path". With tls = true it is
 // encrypted, and the certificate must be that of the host. With keep = "session" it is the one that an earlier call of this
 // session opened with the same arguments, if it is still there; when it turns out that the other side has ended that one, what

@@ -1503,10 +1503,10 @@ var HTTP httpService
 type httpService struct{}
 
 // Request: Sends a request and waits for the answer, whatever its status is. `method` is GET, or POST where there is a
-// body; `headers` a table by name; `body` a string, or content of the message, which needs `read = "body"` (in
-// WebAssembly the number of a content); `bearer` what stands in Authorization. The names of `headers` in the answer
-// are in lower case; a `body` of more than 1 MiB is an error. In Lua it is called as http.request{url, method,
-// headers, body, bearer, timeout}. Needs http = {"api.example.org:443"}.
+// body; `headers` a table by name; `body` a string, or the content of the message or of one of its parts, sent as it
+// is read, which needs `read = "body"` (in WebAssembly the number of a content); `bearer` what stands in
+// Authorization. The names of `headers` in the answer are in lower case; a `body` of more than 1 MiB is an error. In
+// Lua it is called as http.request{url, method, headers, body, bearer, timeout}. Needs http = {"api.example.org:443"}.
 func (httpService) Request(request map[string]any) (v1 HTTPRequest, err error) {
 	r, err := call("http.request", request)
 	if err != nil {
@@ -1541,7 +1541,8 @@ func readHTTPRequest(r *cbor.Reader) (v HTTPRequest) {
 
 // Net: Connections by TCP, with or without TLS, or to a socket of this machine. A hook may open 8 in one call, and
 // send and receive 16 MiB. All waits end with the hook's time. A connection ends with the call, unless it is kept for
-// the next calls of the same session; then it ends with the session, or after a minute in which nobody used it.
+// the next calls of the same session; then it ends with the session, or after a minute in which nobody used it, or
+// when the plugin was replaced by a new version of it.
 var Net netService
 
 type netService struct{}

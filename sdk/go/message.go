@@ -154,5 +154,9 @@ func (p Part) Text() string {
 	return string(text.Read(0, text.Size()))
 }
 
+// Number is what services take the content by: HTTP.Request(map[string]any{"url": url, "body": content.Number()}) sends it without reading
+// it into the plugin's memory.
+func (c Content) Number() int { return int(c.index) }
+
 // Reader reads the content from its beginning.
 func (c Content) Reader() io.Reader { return io.NewSectionReader(c, 0, int64(c.Size())) }

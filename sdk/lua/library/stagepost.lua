@@ -14,8 +14,8 @@
 ---@class (exact) stagepost.header.needs
 ---@field dns? boolean look names up
 ---@field kv? "own" keep values of its own between calls
----@field http? string[] send HTTP requests to these patterns of host:port
----@field net? string[] open connections to these patterns of host:port, or unix:/path
+---@field http? string[] send HTTP requests to these patterns of host:port, or IP networks with a port
+---@field net? string[] open connections to these patterns of host:port, IP networks with a port, or unix:/path
 ---@field lookup? string[] ask these lookups of the operator
 ---@field secrets? string[] use these secrets of the operator, without seeing them
 ---@field read? "headers"|"body" read the header, or header and body
@@ -662,7 +662,7 @@ function secret(name) end
 ---@class (exact) stagepost.service.http
 http = {}
 
----Sends a request and waits for the answer, whatever its status is. `method` is GET, or POST where there is a body; `headers` a table by name; `body` a string, or content of the message, which needs `read = "body"` (in WebAssembly the number of a content); `bearer` what stands in Authorization. The names of `headers` in the answer are in lower case; a `body` of more than 1 MiB is an error. Called as `http.request{url, method, headers, body, bearer, timeout}`. Needs `http = {"api.example.org:443"}`.
+---Sends a request and waits for the answer, whatever its status is. `method` is GET, or POST where there is a body; `headers` a table by name; `body` a string, or the content of the message or of one of its parts, sent as it is read, which needs `read = "body"` (in WebAssembly the number of a content); `bearer` what stands in Authorization. The names of `headers` in the answer are in lower case; a `body` of more than 1 MiB is an error. Called as `http.request{url, method, headers, body, bearer, timeout}`. Needs `http = {"api.example.org:443"}`.
 ---@param request table<string, any>
 ---@return {status: integer, headers: table<string, any><string, string>, body: string}
 function http.request(request) end
@@ -687,7 +687,7 @@ function connection:read(n) end
 ---Ends the connection, also one that was to be kept. Needs `net = {"policy.example.org:10040"}`.
 function connection:close() end
 
----Connections by TCP, with or without TLS, or to a socket of this machine. A hook may open 8 in one call, and send and receive 16 MiB. All waits end with the hook's time. A connection ends with the call, unless it is kept for the next calls of the same session; then it ends with the session, or after a minute in which nobody used it.
+---Connections by TCP, with or without TLS, or to a socket of this machine. A hook may open 8 in one call, and send and receive 16 MiB. All waits end with the hook's time. A connection ends with the call, unless it is kept for the next calls of the same session; then it ends with the session, or after a minute in which nobody used it, or when the plugin was replaced by a new version of it.
 ---@class (exact) stagepost.service.net
 net = {}
 

@@ -1065,9 +1065,9 @@ pub mod http {
 
     /// http.request{url, method, headers, body, bearer, timeout} -> {status: integer, headers: table\<string, string>, body:
     /// string}: Sends a request and waits for the answer, whatever its status is. `method` is GET, or POST where there is a body;
-    /// `headers` a table by name; `body` a string, or content of the message, which needs `read = "body"` (in WebAssembly the
-    /// number of a content); `bearer` what stands in Authorization. The names of `headers` in the answer are in lower case; a
-    /// `body` of more than 1 MiB is an error. Needs http.
+    /// `headers` a table by name; `body` a string, or the content of the message or of one of its parts, sent as it is read,
+    /// which needs `read = "body"` (in WebAssembly the number of a content); `bearer` what stands in Authorization. The names of
+    /// `headers` in the answer are in lower case; a `body` of more than 1 MiB is an error. Needs http.
     pub fn request(request: impl Into<Value>) -> Result<Value> {
         Ok(host::call("http.request", &[request.into()])?)
     }
@@ -1075,7 +1075,8 @@ pub mod http {
 
 /// Connections by TCP, with or without TLS, or to a socket of this machine. A hook may open 8 in one call, and send and receive
 /// 16 MiB. All waits end with the hook's time. A connection ends with the call, unless it is kept for the next calls of the same
-/// session; then it ends with the session, or after a minute in which nobody used it.
+/// session; then it ends with the session, or after a minute in which nobody used it, or when the plugin was replaced by a new
+/// version of it.
 pub mod net {
     #[allow(unused_imports)]
     use super::{host, Result, Value};

@@ -228,6 +228,13 @@ impl Message {
     }
 }
 
+/// Services take a content by its number: `http::request` sends it without reading it into the plugin's memory.
+impl From<&Content> for Value {
+    fn from(c: &Content) -> Value {
+        c.index.into()
+    }
+}
+
 impl Content {
     /// Reads bytes of the message from offset on into the buffer, at most 1 MiB; 0 at its end.
     ///

@@ -99,6 +99,38 @@ static sp_error chunks(void) {
 
 static sp_value seen;
 
+static sp_error posted(sp_content body, sp_text *got) {
+  sp_value answer;
+  SP_TRY(sp_http_request(SP_OF_MAP({SP("url"), sp_of_text(SP("https://api.example/"))}, {SP("body"), sp_of_content(body)}), &answer));
+  *got = sp_as_text(sp_get(answer, SP("body")));
+  return 0;
+}
+
+static sp_error post(sp_message m) {
+  sp_content content;
+  sp_text part, whole;
+  sp_message_content(m, &content);
+  SP_TRY(posted(sp_part_content(sp_message_part(m, 0)), &part));
+  SP_TRY(posted(content, &whole));
+  return report(SP_OF_LIST(sp_of_text(part), sp_of_int(whole.len)));
+}
+
+static sp_error talk(void) {
+  int64_t c;
+  sp_text line, two, last, none;
+  SP_TRY(sp_net_open(SP("talk.example:7"), SP_NO_VALUE, &c));
+  SP_TRY(sp_net_send(c, sp_of_text(SP("one\r\ntwo"))));
+  SP_TRY(sp_net_line(c, &line));
+  SP_TRY(sp_net_read(c, 3, &two));
+  SP_TRY(sp_net_send(c, sp_of_text(SP("end\n"))));
+  SP_TRY(sp_net_line(c, &last));
+  SP_TRY(sp_net_line(c, &none));
+  SP_TRY(sp_net_close(c));
+  sp_text after;
+  bool closed = sp_net_line(c, &after) != 0;
+  return report(SP_OF_LIST(sp_of_text(line), sp_of_text(two), sp_of_text(last), sp_of_bool(none.ptr == NULL), sp_of_bool(closed)));
+}
+
 static sp_text ended(sp_text chunk, int last, void *m) {
   sp_text kept = sp_format("%.*s", SP_ARG(chunk));
   seen = SP_OF_LIST(sp_of_int(sp_message_body_start(*(sp_message *)m)), sp_of_text(kept), sp_of_bool(last));
@@ -147,6 +179,8 @@ static sp_verdict run(object o) {
     SP_TRY(n < 0 ? n : 0);
     return report(SP_OF_LIST(sp_of_text(text), sp_of_text((sp_text){buf, (uint32_t)n}), sp_of_int(sp_content_size(sp_part_content(p)))));
   }
+  DO("post") return post(m);
+  DO("talk") return talk();
   DO("rewrite") {
     SP_TRY(sp_message_rewrite(m, ended, &m));
     return report(seen);

@@ -82,6 +82,19 @@ func do(asked any) stagepost.Verdict {
 	case "text":
 		p := o.(stagepost.Message).Parts()[0]
 		report([]any{p.Text(), string(p.Content().Read(0, 4)), p.Content().Size()})
+	case "post":
+		m := o.(stagepost.Message)
+		var got []string
+		for _, c := range []stagepost.Content{m.Parts()[0].Content(), *m.Content()} {
+			r, err := stagepost.HTTP.Request(map[string]any{"url": "https://api.example/", "body": c.Number()})
+			if err != nil {
+				return stagepost.Fail(err)
+			}
+			got = append(got, r.Body)
+		}
+		report([]any{got[0], len(got[1])})
+	case "talk":
+		return talk()
 	case "rewrite":
 		m := o.(stagepost.Message)
 		var seen []any
@@ -98,6 +111,23 @@ func do(asked any) stagepost.Verdict {
 	default:
 		return stagepost.Fail(fmt.Errorf("nothing is known of %v", c["do"]))
 	}
+	return nil
+}
+
+func talk() stagepost.Verdict {
+	n := stagepost.Net
+	c, err := n.Open("talk.example:7")
+	first := n.Send(c, "one\r\ntwo")
+	line, _, err1 := n.Line(c)
+	two, _, err2 := n.Read(c, 3)
+	second := n.Send(c, "end\n")
+	last, _, err3 := n.Line(c)
+	_, more, err4 := n.Line(c)
+	if err := errors.Join(err, first, err1, err2, second, err3, err4, n.Close(c)); err != nil {
+		return stagepost.Fail(err)
+	}
+	_, _, closed := n.Line(c)
+	report([]any{line, two, last, !more, closed != nil})
 	return nil
 }
 

@@ -105,6 +105,22 @@ end
 
 function does.text(m) report { m.parts[1]:text(), m.parts[1].content:read(0, 4), m.parts[1].content.size } end
 
+function does.post(m)
+  local part = http.request { url = "https://api.example/", body = m.parts[1].content }
+  local whole = http.request { url = "https://api.example/", body = m.content }
+  report { part.body, #whole.body }
+end
+
+function does.talk()
+  local c = net.open("talk.example:7")
+  c:send("one\r\ntwo")
+  local line, two = c:line(), c:read(3)
+  c:send("end\n")
+  local last, none = c:line(), c:line() == nil
+  c:close()
+  report { line, two, last, none, not pcall(c.line, c) }
+end
+
 function does.rewrite(m)
   local start, seen, ended = m.body_start, nil, nil
   m:rewrite(function(chunk, last)

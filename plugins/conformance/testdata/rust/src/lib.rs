@@ -1,7 +1,7 @@
 //! The plugin in Rust that does what a case says. See plugins/conformance.
 
 use dispatch::Object;
-use stagepost::{log, Error, Header, Message, Result, Value, Verdict};
+use stagepost::{http, log, net, Error, Header, Message, Result, Value, Verdict};
 
 mod dispatch;
 mod plain;
@@ -118,6 +118,27 @@ impl Case {
                 let mut buf = [0; 4];
                 let n = p.content().read(0, &mut buf)?;
                 report(Value::List(vec![p.text()?.into(), of_bytes(&buf[..n]), p.content().size().into()]))?;
+            }
+            "post" => {
+                let m = message(&o);
+                let part = m.parts().next().expect("there is one").content();
+                let post = |body: Value| {
+                    let answer = http::request(plain::map(vec![("url", "https://api.example/".into()), ("body", body)]))?;
+                    Ok::<String, Error>(answer.get("body").text().unwrap_or("").to_owned())
+                };
+                let first = post((&part).into())?;
+                let whole = post((&m.content().expect("there is content")).into())?;
+                report(Value::List(vec![first.into(), (whole.len() as i64).into()]))?;
+            }
+            "talk" => {
+                let c = net::open("talk.example:7", ())?;
+                net::send(c, "one\r\ntwo")?;
+                let (line, two) = (net::line(c)?, net::read(c, 3)?);
+                net::send(c, "end\n")?;
+                let (last, none) = (net::line(c)?, net::line(c)?.is_none());
+                net::close(c)?;
+                let all = vec![line.into(), two.into(), last.into(), none.into(), net::line(c).is_err().into()];
+                report(Value::List(all))?;
             }
             "rewrite" => {
                 let (m, mut seen) = (message(&o), Value::Nil);
