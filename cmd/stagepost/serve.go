@@ -33,6 +33,7 @@ func (a *app) serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			go collectSeldom(cmd.Context())
 			return serve(cmd.Context(), file, cmd.ErrOrStderr())
 		},
 	}

@@ -41,6 +41,7 @@ type Budget struct {
 	rest   int64 // instructions not yet moved to left
 	bytes  int64
 	more   int64 // bytes not yet moved to bytes
+	given  int64 // of them, by Extend
 	stride int64
 
 	limits   Limits
@@ -83,7 +84,7 @@ func (b *Budget) reset(lim *Limits) {
 	b.more = l.Bytes - b.bytes
 	b.left = min(b.stride, l.Instructions) // a short call never looks at the clock
 	b.rest = l.Instructions - b.left
-	b.cause, b.kind, b.at = nil, nil, ""
+	b.cause, b.kind, b.at, b.given = nil, nil, "", 0
 }
 
 // Done counts one instruction. It returns nil, or a closed channel once something ran out.
@@ -186,7 +187,7 @@ func (b *Budget) Extend(instructions, bytes int64) {
 	if b.cause == nil {
 		b.rest += instructions
 		if b.more > 0 {
-			b.more += bytes
+			b.more, b.given = b.more+bytes, b.given+bytes
 		} else {
 			b.bytes += bytes
 		}

@@ -13,14 +13,16 @@ import (
 // server's. It passes the turn on now and then, and gives it back when it waits for I/O.
 //
 // Memory is shared by the calls of one plugin: what a call allocates beyond freeBytes is taken from the plugin's largeBytes, all
-// that the call may come to at once, so calls never wait for each other in a circle. It gets them in parts, and rests for each.
+// that the call may come to at once, so calls never wait for each other in a circle. It gets them in parts, and rests for each. What
+// all plugins allocate so has a pace, too: how often the garbage collector runs, at which others wait, follows from it. What a call
+// may allocate because it reads a large message is not held back so, for that is what messages make of it, and not loops.
 const (
 	defaultInstances = 256
 
 	freeBytes  = 1 << 20
 	largeBytes = 128 << 20
 	partBytes  = 256 << 10
-	partRest   = 4 * time.Millisecond // for each part
+	partRest   = 2 * time.Millisecond // for each part
 )
 
 // newPool makes a pool of instances of an image. now is that of Trim; nil: time.Now.
@@ -68,7 +70,30 @@ func (b *Budget) enlarge(n int64) bool {
 			return false
 		}
 	}
-	for rests := part / partBytes; rests > 0 && b.turn.Of != nil; rests-- {
+	if b.turn.Of != nil && !b.slow(part) {
+		return false
+	}
+	b.bytes, b.more = b.bytes+part, b.more-part
+	return true
+}
+
+// slow makes the call wait for the pace of memory, without its turn, and rest in its turn for each part. It is false, and the call at
+// its end, when the deadline comes before.
+func (b *Budget) slow(bytes int64) bool {
+	pace, now := b.turn.Of.Memory, b.now()
+	given := min(bytes, b.given)
+	b.given -= given
+	if wait := pace.Use(bytes-given, now); wait > 0 && given < bytes {
+		b.turn.End()
+		left := b.deadline.Sub(now)
+		time.Sleep(min(wait, max(0, left)))
+		if wait >= left {
+			pace.Return(bytes - given)
+			b.exhaust(ErrTime, b.limits.Time.String()+", held back for allocating much")
+			return false
+		}
+	}
+	for rests := bytes / partBytes; rests > 0; rests-- {
 		now := b.now()
 		if !now.Before(b.deadline) {
 			b.exhaust(ErrTime, b.limits.Time.String())
@@ -78,7 +103,6 @@ func (b *Budget) enlarge(n int64) bool {
 		}
 		b.turn.Rest(partRest)
 	}
-	b.bytes, b.more = b.bytes+part, b.more-part
 	return true
 }
 

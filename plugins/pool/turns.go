@@ -14,15 +14,23 @@ const (
 // Turns are the turns of one server.
 type Turns struct {
 	Quota
+	Memory *Pace // of what calls allocate
+
 	number int
 }
+
+// What calls allocate in memory that is collected, beyond what each has for nothing.
+const (
+	burstBytes = 16 << 20 // at once, and then
+	paceBytes  = 8 << 20  // a second
+)
 
 // NewTurns makes turns for the CPUs that the process may use.
 func NewTurns() *Turns { return TurnsFor(max(1, runtime.GOMAXPROCS(0)/2)) }
 
 // TurnsFor makes so many turns.
 func TurnsFor(n int) *Turns {
-	t := &Turns{number: n}
+	t := &Turns{Memory: NewPace(burstBytes, paceBytes), number: n}
 	t.free = int64(n)
 	return t
 }

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"math"
+	"os"
+	"runtime/debug"
+	"testing"
+)
+
+func TestPercentFor(t *testing.T) {
+	for _, c := range []struct {
+		alive uint64
+		want  int
+	}{
+		{0, mostPercent},
+		{1 << 20, mostPercent},
+		{collectAfter / 4, 400},
+		{collectAfter / 2, 200},
+		{collectAfter, 100},
+		{10 * collectAfter, 100},
+		{math.MaxUint64, 100},
+	} {
+		if got := percentFor(c.alive); got != c.want {
+			t.Errorf("%d alive: %d, want %d", c.alive, got, c.want)
+		}
+	}
+}
+
+// What the operator set stays, and a server that ended leaves the collector as it was.
+func TestCollectSeldom(t *testing.T) {
+	was := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(was)
+	ctx, end := context.WithCancel(t.Context())
+	end()
+	percent := func() int {
+		now := debug.SetGCPercent(100)
+		debug.SetGCPercent(now)
+		return now
+	}
+	t.Setenv("GOGC", "57")
+	debug.SetGCPercent(57)
+	if collectSeldom(ctx); percent() != 57 {
+		t.Errorf("with GOGC=57 it is %d", percent())
+	}
+	if err := os.Unsetenv("GOGC"); err != nil {
+		t.Fatal(err)
+	}
+	debug.SetGCPercent(100)
+	if collectSeldom(ctx); percent() != 100 {
+		t.Errorf("after the end it is %d", percent())
+	}
+}
