@@ -2,6 +2,7 @@ package intake
 
 import (
 	"context"
+	"io"
 
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/smtp"
@@ -18,6 +19,7 @@ type Submission struct {
 	Injected *message.Injected
 	// Content gives the whole message, with CRLF line ends, once its id is known.
 	Content func(id message.ID) ([]byte, error)
+	Rest    io.Reader // what follows that; nil: nothing
 }
 
 // Submit takes a message from this server itself or a program beside it. It is refused as a whole by the first recipient that
@@ -38,6 +40,9 @@ func (in *Intake) Submit(ctx context.Context, s *Submission) (message.ID, Answer
 	content, err := s.Content(id)
 	if err == nil {
 		_, err = t.Write(content)
+	}
+	if err == nil && s.Rest != nil {
+		_, err = io.Copy(t, s.Rest)
 	}
 	if err != nil {
 		return id, t.Refuse(ctx, failed(err))

@@ -99,19 +99,23 @@ func (l *Letter) Compose() ([]byte, error) {
 	return append(append(content, "\r\n"...), body.body...), nil
 }
 
-// Complete puts on top of a message what a program may leave to the server that it hands it to (RFC 6409 section 8): Date and
-// Message-ID.
+// Complete puts on top of a message what Missing gives.
 func Complete(content []byte, id ID, hostname string, now time.Time) ([]byte, error) {
 	h, err := ParseHeader(content, DefaultHeaderLimits)
 	if err != nil {
 		return nil, err
 	}
-	var top []byte
+	return append(h.Missing(id, hostname, now), content...), nil
+}
+
+// Missing are the fields that a program may leave to the server that it hands a message to (RFC 6409 section 8), Date and Message-ID, if
+// they are missing.
+func (h *Header) Missing(id ID, hostname string, now time.Time) (top []byte) {
 	if h.Count("Date") == 0 {
 		top = append(now.UTC().AppendFormat(append(top, "Date: "...), "Mon, 02 Jan 2006 15:04:05 -0700"), "\r\n"...)
 	}
 	if h.Count("Message-ID") == 0 {
 		top = append(top, "Message-ID: <"+id.String()+"@"+hostname+">\r\n"...)
 	}
-	return append(top, content...), nil
+	return top
 }

@@ -216,11 +216,11 @@ func (users) Get(key string, _ lookup.Spend) (any, error) {
 	return nil, nil
 }
 
-// outbox takes parcels.
+// outbox takes parcels, and has all mail.
 type outbox struct{}
 
 func (outbox) Once(context.Context, string, string, func() (store.ID, error)) (store.ID, error) {
-	return store.ID{}, errors.New("no mail here")
+	return store.ID{8}, nil // it is queued already
 }
 
 func (outbox) Parcel(context.Context, message.Injected, any) (store.ID, error) {

@@ -53,11 +53,12 @@ func outsideCall(t *testing.T, o service.Options, needs, code string) string {
 // TestObjectsOfServices: content and secrets are handed on as they are, and a secret shows itself nowhere.
 func TestObjectsOfServices(t *testing.T) {
 	o := service.Options{Fetch: elsewhere{}, Secrets: elsewhere{}}
-	const needs = `http = {"*"}, secrets = {"*"}`
+	const needs = `http = {"*"}, secrets = {"*"}, inject = true`
 	mac := hmac.New(sha256.New, []byte("s3cret"))
 	mac.Write([]byte("x"))
 	for _, c := range []struct{ code, want string }{
 		{`return reject(http.request{url = "https://a.example/", body = m.content, bearer = secret "api"}.body)`, `POST "Subject: one\r\nX-A: 1\r\nX-A: 2\r\n\r\nbody\r\n" Bearer s3cret`},
+		{`inject{sender = "", rcpts = {"u@example.org"}, content = m.content}`, "inject: the server takes no mail yet"},
 		{`return reject(hash.hmac("sha256", secret "api", "x"))`, fmt.Sprintf("%x", mac.Sum(nil))},
 		{`return reject(tostring(secret "none") .. " " .. tostring(secret "api"))`, "nil secret"},
 		{`return reject("x" .. secret "api")`, "plugins/p.lua:3: "},

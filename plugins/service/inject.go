@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -46,11 +47,11 @@ func injectService() Service {
 	return Service{Name: "inject", Doc: "Hands mail in, or a parcel. It has happened when the function returns, on disk, whatever the handler does then: it is no edit. " +
 		"So a handler that may be called again gives a `key`: while one with that key is queued, another is not queued, and its id is the result. " +
 		"What cannot be taken (the disk is full, too much mail at once, a plugin refused it) is an error. " +
-		"A hook may hand in 10 times in one call; mail and parcels are at most 1 MiB, and at most three deep where one leads to the next.",
+		"A hook may hand in 10 times in one call; what the plugin itself writes is at most 1 MiB, and at most three deep where one leads to the next.",
 		Funcs: []Func{{
-			Name: "inject", Args: []Arg{{Name: "message", Kind: Map}}, Result: "string", Needs: "inject",
+			Name: "inject", Args: []Arg{{Name: "message", Kind: Map, Of: []string{contentObject}}}, Result: "string", Needs: "inject",
 			Form: "inject{sender, rcpts, content[, key]} or inject{via, content[, key]}",
-			Doc: "The id. Mail has `sender` (\"\" is the null one), `rcpts` and `content`, a whole message with its header, or a table of `from`, `to`, `subject`, `text` and `html`, of which it is made; Date and Message-ID are added where they are missing. " +
+			Doc: "The id. Mail has `sender` (\"\" is the null one), `rcpts` and `content`, a whole message with its header, or a table of `from`, `to`, `subject`, `text` and `html`, of which it is made, or the content of the message, or of a part that is a message itself, as it came, which is not copied through the plugin (in WebAssembly its number), up to the size that the server takes; Date and Message-ID are added where they are missing. " +
 				"It begins at the stage mail, with the role internal and this plugin as origin; only this plugin is not asked about it before it is queued. " +
 				"A parcel is no mail: `content` is any value, and goes to the on.deliver of the plugin `via`, this one, as `delivery.parcel`. It is tried again when that defers, until it is as old as mail may become.",
 			Call: func(c *Context, args []any) (any, error) { return c.inject(args[0].(map[string]any)) },
@@ -94,11 +95,13 @@ func (c *Context) inject(m map[string]any) (any, error) {
 	if len(in.Key) > MaxKey {
 		return nil, fmt.Errorf("the key has %d bytes; it may have %d", len(in.Key), MaxKey)
 	}
+	rest := &body{} // is not read when the call is over
+	defer rest.Close()
 	var hand func(context.Context) (store.ID, error)
 	if len(known) == len(parcelKeys) {
 		hand, err = c.parcel(o, in, m)
 	} else {
-		hand, err = c.mail(o, in, m)
+		hand, err = c.mail(o, in, m, rest)
 	}
 	if err != nil {
 		return nil, err
@@ -174,7 +177,7 @@ func plainly(err error) error {
 }
 
 // mail checks a mail.
-func (c *Context) mail(o *Outbox, in message.Injected, m map[string]any) (func(context.Context) (store.ID, error), error) {
+func (c *Context) mail(o *Outbox, in message.Injected, m map[string]any, rest *body) (func(context.Context) (store.ID, error), error) {
 	sub := &intake.Submission{Session: &message.Session{Role: message.RoleInternal, Origin: c.Plugin}, Injected: &in}
 	from, ok := m["sender"]
 	if !ok {
@@ -195,18 +198,28 @@ func (c *Context) mail(o *Outbox, in message.Injected, m map[string]any) (func(c
 		}
 		sub.Rcpts = append(sub.Rcpts, a)
 	}
-	content, err := c.letter(m, sub)
+	now, forwarded := c.host.Now(), &wire{}
+	whole, err := c.content(m["content"])
+	if err == nil && whole != nil {
+		err = c.forward(o, whole, sub, rest, forwarded)
+	} else if err == nil {
+		var content []byte
+		content, err = c.letter(m, sub)
+		sub.Content = func(id message.ID) ([]byte, error) {
+			return message.Complete(content, id, o.Intake.Settings().Hostname, now)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	hostname, now := o.Intake.Settings().Hostname, c.host.Now()
-	sub.Content = func(id message.ID) ([]byte, error) { return message.Complete(content, id, hostname, now) }
 	return func(ctx context.Context) (store.ID, error) {
 		id, err := o.Queue.Once(ctx, in.By, in.Key, func() (store.ID, error) {
 			id, ans := o.Intake.Submit(ctx, sub)
 			switch {
 			case ans.Silent:
 				return id, store.ErrUnknown
+			case forwarded.err != nil && forwarded.err != io.EOF:
+				return id, fmt.Errorf("content: %w", forwarded.err)
 			case !ans.Reply.Positive():
 				return id, fmt.Errorf("the answer is %w", ans.Reply)
 			}
@@ -214,6 +227,25 @@ func (c *Context) mail(o *Outbox, in message.Injected, m map[string]any) (func(c
 		})
 		return id, plainly(err)
 	}, nil
+}
+
+// forward sends a content on as it came.
+func (c *Context) forward(o *Outbox, whole message.Content, sub *intake.Submission, rest *body, w *wire) error {
+	if err := c.spend(injectSteps+int(whole.Size()/256), 64<<10); err != nil {
+		return err
+	}
+	h, err := message.ReadHeader(whole, message.DefaultHeaderLimits)
+	if err != nil {
+		return fmt.Errorf("content: %w", err)
+	}
+	if h.Len() == 0 || h.Malformed() {
+		return fmt.Errorf("content: %w", errNoMessage)
+	}
+	now := c.host.Now()
+	rest.r = io.NewSectionReader(whole, 0, whole.Size())
+	w.r, sub.Rest = rest, w
+	sub.Content = func(id message.ID) ([]byte, error) { return h.Missing(id, o.Intake.Settings().Hostname, now), nil }
+	return nil
 }
 
 // letter is the whole message, as the plugin wrote it or made of what it says.
@@ -266,6 +298,8 @@ func (c *Context) letter(m map[string]any, sub *intake.Submission) (content []by
 	return content, nil
 }
 
+var errNoMessage = errors.New("it is no message; it begins with header fields, as \"Subject: hello\", an empty line, and then the text")
+
 // wholeMessage gives a message the line ends of the wire (RFC 5321 section 2.3.8), and refuses what is none.
 func wholeMessage(text string) ([]byte, error) {
 	if len(text) > maxInjectMail {
@@ -273,7 +307,7 @@ func wholeMessage(text string) ([]byte, error) {
 	}
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	if strings.Contains(text, "\r") {
-		return nil, errors.New("it has a carriage return that ends no line")
+		return nil, errBareCR
 	}
 	for line := range strings.Lines(text) {
 		if n := len(strings.TrimSuffix(line, "\n")); n > maxLine {
@@ -289,7 +323,7 @@ func wholeMessage(text string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case h.Len() == 0 || h.Malformed():
-		return nil, errors.New("it is no message; it begins with header fields, as \"Subject: hello\", an empty line, and then the text")
+		return nil, errNoMessage
 	case !bytes.Contains(content, []byte("\r\n\r\n")):
 		return nil, errors.New("the empty line between header and text is missing")
 	}

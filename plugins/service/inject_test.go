@@ -2,8 +2,10 @@ package service
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -82,7 +84,7 @@ func injector(t *testing.T, m *message.Envelope, hs ...*hooks.Hook) (*Context, *
 // within runs f as a handler does, with a deadline.
 func within(t *testing.T, c *Context, call *hooks.Call, timeout time.Duration, f func()) {
 	t.Helper()
-	h := &hooks.Hook{Plugin: "vip", Stage: hooks.Tick, Timeout: timeout, OnError: hooks.Next, Needs: &hooks.Needs{}, Handler: hooks.HandlerFunc(func(own *hooks.Call) (*hooks.Verdict, error) {
+	h := &hooks.Hook{Plugin: "vip", Stage: hooks.Tick, Timeout: timeout, OnError: hooks.Next, Needs: &hooks.Needs{Read: hooks.ReadBody}, Handler: hooks.HandlerFunc(func(own *hooks.Call) (*hooks.Verdict, error) {
 		c.Begin(own)
 		f()
 		return nil, nil
@@ -282,5 +284,51 @@ func TestInjectIsRefusedByPolicy(t *testing.T) {
 	})
 	if items, _, _ := o.Scan(t.Context(), nil, 10); len(items) != 0 {
 		t.Errorf("%d were queued", len(items))
+	}
+}
+
+// TestInjectForwards: the content of a message, and a message within it, are handed in as they are, and not when they are none.
+func TestInjectForwards(t *testing.T) {
+	inner := "Subject: inner\r\nDate: x\r\n\r\nold\r\n"
+	whole := "Subject: x\r\nMessage-ID: <a@b>\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+		base64.StdEncoding.EncodeToString([]byte(strings.ReplaceAll(inner, "\r\n", "\n"))) + "\r\n--b\r\n\r\n\u00fcber\r\n--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+		base64.StdEncoding.EncodeToString([]byte("Subject: x\n\na\rb\n")) + "\r\n--b--\r\n"
+	const date = "Date: Tue, 14 Nov 2023 22:13:20 +0000\r\n"
+	for _, tt := range []struct {
+		text   string
+		number int64
+		want   string // "!" begins an error
+	}{
+		{whole, 0, date + whole},
+		{whole, 1, "Message-ID: <ID@mx.example>\r\n" + inner},
+		{whole, 2, "!inject: content: it is no message"},
+		{whole, 3, "!it has a carriage return that ends no line"},
+		{whole, 9, "!inject: there is no content 9 here"},
+		{whole + strings.Repeat("x\r\n", 1<<20), 0, date + whole + strings.Repeat("x\r\n", 1<<20)},
+		{whole + strings.Repeat("x\r\n", 4<<20), 0, "!552"},
+	} {
+		c, o, about := injector(t, &message.Envelope{})
+		about.Message.Content = content{strings.NewReader(tt.text)}
+		within(t, c, about, time.Minute, func() {
+			got, err := find(t, "inject").Do(c, list(mailArgs("content", tt.number)))
+			if want, bad := strings.CutPrefix(tt.want, "!"); bad {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("content %d: %v, not %q", tt.number, err, want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			items, _, _ := o.Scan(t.Context(), nil, 10)
+			made, err := o.Open(t.Context(), items[0].Envelope.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(io.NewSectionReader(made, 0, made.Size()))
+			if want := strings.Replace(tt.want, "ID@", got.(string)+"@", 1); err != nil || string(text) != want {
+				t.Errorf("content %d: %d bytes, %v; want %d", tt.number, len(text), err, len(want))
+			}
+		})
 	}
 }

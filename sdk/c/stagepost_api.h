@@ -724,13 +724,15 @@ static inline sp_error sp_template_render(sp_text name, sp_value data, sp_text *
 // inject: Hands mail in, or a parcel. It has happened when the function returns, on disk, whatever the handler does then: it is
 // no edit. So a handler that may be called again gives a `key`: while one with that key is queued, another is not queued, and its
 // id is the result. What cannot be taken (the disk is full, too much mail at once, a plugin refused it) is an error. A hook may
-// hand in 10 times in one call; mail and parcels are at most 1 MiB, and at most three deep where one leads to the next.
+// hand in 10 times in one call; what the plugin itself writes is at most 1 MiB, and at most three deep where one leads to the
+// next.
 // inject{sender, rcpts, content[, key]} or inject{via, content[, key]} -> string: The id. Mail has `sender` ("" is the null one),
 // `rcpts` and `content`, a whole message with its header, or a table of `from`, `to`, `subject`, `text` and `html`, of which it
-// is made; Date and Message-ID are added where they are missing. It begins at the stage mail, with the role internal and this
-// plugin as origin; only this plugin is not asked about it before it is queued. A parcel is no mail: `content` is any value, and
-// goes to the on.deliver of the plugin `via`, this one, as `delivery.parcel`. It is tried again when that defers, until it is as
-// old as mail may become. Needs inject.
+// is made, or the content of the message, or of a part that is a message itself, as it came, which is not copied through the
+// plugin (in WebAssembly its number), up to the size that the server takes; Date and Message-ID are added where they are missing.
+// It begins at the stage mail, with the role internal and this plugin as origin; only this plugin is not asked about it before it
+// is queued. A parcel is no mail: `content` is any value, and goes to the on.deliver of the plugin `via`, this one, as
+// `delivery.parcel`. It is tried again when that defers, until it is as old as mail may become. Needs inject.
 static inline sp_error sp_inject(sp_value message, sp_text *result) {
   sp_value v = SP_NO_VALUE;
   sp_error e = sp_call(SP("inject"), (const sp_value[]){message}, 1, &v);

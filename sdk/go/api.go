@@ -1468,12 +1468,13 @@ func (templateService) Render(name string, data map[string]any) (v1 string, err 
 }
 
 // Inject: The id. Mail has `sender` ("" is the null one), `rcpts` and `content`, a whole message with its header, or a
-// table of `from`, `to`, `subject`, `text` and `html`, of which it is made; Date and Message-ID are added where they
-// are missing. It begins at the stage mail, with the role internal and this plugin as origin; only this plugin is not
-// asked about it before it is queued. A parcel is no mail: `content` is any value, and goes to the on.deliver of the
-// plugin `via`, this one, as `delivery.parcel`. It is tried again when that defers, until it is as old as mail may
-// become. In Lua it is called as inject{sender, rcpts, content[, key]} or inject{via, content[, key]}. Needs inject =
-// true.
+// table of `from`, `to`, `subject`, `text` and `html`, of which it is made, or the content of the message, or of a
+// part that is a message itself, as it came, which is not copied through the plugin (in WebAssembly its number), up to
+// the size that the server takes; Date and Message-ID are added where they are missing. It begins at the stage mail,
+// with the role internal and this plugin as origin; only this plugin is not asked about it before it is queued. A
+// parcel is no mail: `content` is any value, and goes to the on.deliver of the plugin `via`, this one, as
+// `delivery.parcel`. It is tried again when that defers, until it is as old as mail may become. In Lua it is called as
+// inject{sender, rcpts, content[, key]} or inject{via, content[, key]}. Needs inject = true.
 func Inject(message map[string]any) (v1 string, err error) {
 	r, err := call("inject", message)
 	if err != nil {
