@@ -85,7 +85,7 @@ func (r *report) check() {
 		r.violate("plugin", "the log tells %d times of it: %s", n, r.server.first["WARN a plugin failed"])
 	}
 	const slack = 3 // a connection that is being made, a file of the log
-	if r.counted && (r.after.descriptors > r.before.descriptors+slack || r.after.watches > r.before.watches+slack || r.after.memory > r.before.memory+100<<10) {
+	if r.counted && (r.after.descriptors > r.before.descriptors+slack || r.after.watches > r.before.watches+slack || r.after.memory > r.before.memory+200<<10) {
 		r.violate("leak", "before %s, after %s", r.before, r.after)
 	}
 }

@@ -47,7 +47,10 @@ function on.mail(m)
   if m.sender.mailbox == "hang" then pcall(dns.get, "silent.example", "A") end
 end
 
-function on.rcpt(r) return reject "free" end
+function on.rcpt(r) -- with a closure, so that it needs an instance
+  local why = function() return "free" end
+  return reject(why())
+end
 `); why != "" {
 		t.Fatal(why)
 	}
