@@ -3,10 +3,15 @@ package e2e
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	facts "github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/wasm/asm"
 )
 
 // hanging asks the silent resolver and then goes on, after its deadline.
@@ -141,6 +146,36 @@ func TestBreaker(t *testing.T) {
 // TestManyGenerationsAtOnce: transactions that hang in one generation of a plugin, while others come and go, are answered by
 // their own.
 func TestManyGenerationsAtOnce(t *testing.T) {
+	t.Run("Lua", func(t *testing.T) {
+		manyGenerations(t, func(says string) map[string]string { return luaFiles(fmt.Sprintf(hanging, "3s", says)) })
+	})
+	t.Run("WebAssembly", func(t *testing.T) {
+		manyGenerations(t, func(says string) map[string]string { return wasmSlow(t, says) })
+	})
+}
+
+// wasmSlow takes long, and then refuses with a text.
+func wasmSlow(t testing.TB, says string) map[string]string {
+	t.Helper()
+	verdict, err := facts.EncodeValue(map[string]any{"kind": int64(hooks.Reject), "text": says})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := asm.Plugin(fmt.Sprintf(`data 4000 %s
+export func stagepost_hook i32 -> i64
+locals i32
+loop call now drop local.get 1 i32.const 1 i32.add local.tee 1 i32.const 300000 i32.lt_u br_if 0 end i64.const %d
+`, strconv.Quote(string(verdict)), 4000<<32|len(verdict)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{
+		wasmFolder + "/plugin.wasm": string(code),
+		wasmFolder + "/plugin.toml": "id = \"attack\"\nversion = \"1.0.0\"\n\n[hook.rcpt]\nwhen = { listener = [\"attack\"] }\ntimeout = \"30s\"\n",
+	}
+}
+
+func manyGenerations(t *testing.T, files func(says string) map[string]string) {
 	a := newArena(t)
 	a.neighbours.stop()
 	const generations = 8
@@ -148,7 +183,7 @@ func TestManyGenerationsAtOnce(t *testing.T) {
 	var group sync.WaitGroup
 	begun := time.Now()
 	for i := range generations {
-		if why := a.put(fmt.Sprintf(hanging, "3s", fmt.Sprintf("generation %d", i))); why != "" {
+		if why := a.install(files(fmt.Sprintf("generation %d", i))); why != "" {
 			t.Fatal(why)
 		}
 		c := dial(t, a.entry)
