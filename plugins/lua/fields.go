@@ -10,7 +10,6 @@ import (
 
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
-	"github.com/stagepost/stagepost/plugins/api"
 	"github.com/stagepost/stagepost/plugins/service"
 )
 
@@ -72,13 +71,9 @@ type fault struct {
 const maxFaults = 200
 
 // compileFor is Compile for a plugin with these needs, which are checked too. The faults of both are in the order of lines.
-func compileFor(c *Chunk, needs *hooks.Needs, a *api.API) (*Program, error) {
+func compileFor(c *Chunk, needs *hooks.Needs) (*Program, error) {
 	faults := checkUse(c, needs)
-	simple := translations(c.Stmts, a)
 	p, err := Compile(c, hostGlobals())
-	if p != nil {
-		p.direct = simple
-	}
 	if len(faults) == 0 {
 		return p, err
 	}

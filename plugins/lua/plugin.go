@@ -52,10 +52,12 @@ func Open(f Files) (*manifest.Manifest, *Image, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	main, err := compileFor(chunk, man.Needs, read)
+	simple := translations(chunk.Stmts, read) // compiling consumes them
+	main, err := compileFor(chunk, man.Needs)
 	if err != nil {
 		return nil, nil, err
 	}
+	main.direct = simple
 	image, err := Link(main, func(module string) (*Program, error) {
 		text, ok := f.Texts[module+".lua"]
 		if !ok {
@@ -65,7 +67,7 @@ func Open(f Files) (*manifest.Manifest, *Image, error) {
 		if err != nil {
 			return nil, err
 		}
-		return compileFor(chunk, man.Needs, read)
+		return compileFor(chunk, man.Needs)
 	})
 	if err != nil {
 		return nil, nil, err
