@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 )
 
@@ -15,7 +16,7 @@ func (c *Call) Rewrite() (*message.Rewrite, error) { return c.newBody(opRewrite)
 // SetContent stages a body of text, HTML or both, nil being none, and the header fields that go with it; a nil subject stays as it was.
 func (c *Call) SetContent(subject, text, html *string) error {
 	if subject != nil {
-		if err := c.editing(opSetContent, EditHeaders, "headers", Data); err != nil {
+		if err := c.editing(opSetContent, capability.EditHeaders, "headers", Data); err != nil {
 			return err
 		}
 	}
@@ -31,7 +32,7 @@ func (c *Call) SetContent(subject, text, html *string) error {
 }
 
 func (c *Call) newBody(op editOp) (*message.Rewrite, error) {
-	if err := c.editing(op, EditBody, "body", Data); err != nil {
+	if err := c.editing(op, capability.EditBody, "body", Data); err != nil {
 		return nil, err
 	}
 	if c.rewrite != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/smtp"
 )
@@ -143,7 +144,7 @@ func (c *Call) SetFact(facts *message.Facts, name string, v any) error {
 	}
 	if !c.hook.maySet(name) {
 		if asked := c.hook.Needs.Asked; asked != nil && (&Hook{Plugin: c.hook.Plugin, Needs: asked}).maySet(name) {
-			return withheld(fmt.Sprintf("setting the fact %q", name), "", true)
+			return capability.Ungranted(fmt.Sprintf("setting the fact %q", name))
 		}
 		return fmt.Errorf("fact %q is not this plugin's: its own begin with %q, others are listed in needs.facts", name, c.hook.Plugin+".")
 	}
@@ -169,7 +170,7 @@ func (c *Call) Fact(facts *message.Facts, name string) any {
 
 // AddHeader stages a field on top of the header.
 func (c *Call) AddHeader(name, text string) error {
-	if err := c.editing(opAddHeader, EditHeaders, "headers", Mail, Rcpt, Data, Queue); err != nil {
+	if err := c.editing(opAddHeader, capability.EditHeaders, "headers", Mail, Rcpt, Data, Queue); err != nil {
 		return err
 	}
 	if err := message.CheckField(name, text); err != nil {
@@ -180,7 +181,7 @@ func (c *Call) AddHeader(name, text string) error {
 
 // AddRcptHeader stages a field on top of one recipient's copy.
 func (c *Call) AddRcptHeader(r *RcptView, name, text string) error {
-	if err := c.editing(opAddHeader, EditHeaders, "headers", Data); err != nil {
+	if err := c.editing(opAddHeader, capability.EditHeaders, "headers", Data); err != nil {
 		return err
 	}
 	field, err := message.ComposeField(name, text)
@@ -192,7 +193,7 @@ func (c *Call) AddRcptHeader(r *RcptView, name, text string) error {
 
 // SetHeader stages the replacement of a field.
 func (c *Call) SetHeader(name, text string) error {
-	if err := c.editing(opSetHeader, EditHeaders, "headers", Data); err != nil {
+	if err := c.editing(opSetHeader, capability.EditHeaders, "headers", Data); err != nil {
 		return err
 	}
 	if err := message.CheckField(name, text); err != nil {
@@ -203,7 +204,7 @@ func (c *Call) SetHeader(name, text string) error {
 
 // RemoveHeader stages the removal of the n-th field of that name, counted from 1 at the top; 0 means all.
 func (c *Call) RemoveHeader(name string, n int) error {
-	if err := c.editing(opRemoveHeader, EditHeaders, "headers", Data); err != nil {
+	if err := c.editing(opRemoveHeader, capability.EditHeaders, "headers", Data); err != nil {
 		return err
 	}
 	if n < 0 {
@@ -214,7 +215,7 @@ func (c *Call) RemoveHeader(name string, n int) error {
 
 // SetSender stages another reverse-path; the zero Address is the null one.
 func (c *Call) SetSender(a smtp.Address) error {
-	if err := c.editing(opSetSender, EditSender, "sender", Data); err != nil {
+	if err := c.editing(opSetSender, capability.EditSender, "sender", Data); err != nil {
 		return err
 	}
 	return c.stage(edit{op: opSetSender, addrs: []smtp.Address{a}})
@@ -222,7 +223,7 @@ func (c *Call) SetSender(a smtp.Address) error {
 
 // AddRcpt stages one more recipient.
 func (c *Call) AddRcpt(a smtp.Address, class message.Class) error {
-	if err := c.editing(opAddRcpt, EditRcpts, "rcpts", Data); err != nil {
+	if err := c.editing(opAddRcpt, capability.EditRcpts, "rcpts", Data); err != nil {
 		return err
 	}
 	if class == Relay && !c.hook.Needs.Relay {
@@ -239,7 +240,7 @@ func (c *Call) AddRcpt(a smtp.Address, class message.Class) error {
 
 // Rename stages other addresses for the recipient in question.
 func (c *Call) Rename(to ...smtp.Address) error {
-	if err := c.editing(opRename, EditRcpts, "rcpts", Rcpt); err != nil {
+	if err := c.editing(opRename, capability.EditRcpts, "rcpts", Rcpt); err != nil {
 		return err
 	}
 	if len(to) == 0 || len(to) > MaxRenames {
@@ -267,7 +268,7 @@ func (c *Call) Schedule(s Schedule) error {
 
 const relaying = `accept "relay"`
 
-func (c *Call) editing(op editOp, part Editing, name string, at ...Stage) error {
+func (c *Call) editing(op editOp, part capability.Editing, name string, at ...Stage) error {
 	if err := c.at(op, at...); err != nil {
 		return err
 	}
@@ -306,12 +307,12 @@ func (c *Call) stage(e edit) error {
 }
 
 // Reading checks that the plugin may read that much of the message.
-func (c *Call) Reading(level Reading) error {
+func (c *Call) Reading(level capability.Reading) error {
 	if c.hook.Needs.Read >= level {
 		return nil
 	}
 	word := "headers"
-	if level == ReadBody {
+	if level == capability.ReadBody {
 		word = "body"
 	}
 	return c.hook.Needs.Refuse("reading the "+word, "read "+word)

@@ -3,6 +3,7 @@ package hooks
 import (
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/smtp"
 )
@@ -70,8 +71,8 @@ func messageObject() Object {
 		{Name: "my", Type: TypeMyFacts, Doc: "this plugin's own facts, by key"},
 		{Name: "content", Type: TypeObject, Of: "content", Value: func(o any) any { return contentOf(o.(*MessageView)) }, Optional: true, Doc: "the bytes as the client sent them, or as plugins rewrote them; from data on"},
 		{Name: "body_start", Type: TypeInt, Int: func(o any) int64 { return o.(*MessageView).bodyStart() }, Doc: "where in content the body begins, behind the header and its empty line; 0 before data"},
-		{Name: "parts", Type: TypeList, Of: "part", Read: ReadBody, Value: func(o any) any { return partsOf(o.(*MessageView)) }, Doc: "the parts that are no multipart themselves, in order; a message without MIME is one; from data on"},
-		{Name: "parts_cut", Type: TypeBool, Read: ReadBody, Bool: func(o any) bool { _, cut, _ := o.(*MessageView).Parts(); return cut }, Doc: "there are more than 1,000 parts, or they are nested more than 10 deep, and not all are listed"},
+		{Name: "parts", Type: TypeList, Of: "part", Read: capability.ReadBody, Value: func(o any) any { return partsOf(o.(*MessageView)) }, Doc: "the parts that are no multipart themselves, in order; a message without MIME is one; from data on"},
+		{Name: "parts_cut", Type: TypeBool, Read: capability.ReadBody, Bool: func(o any) bool { _, cut, _ := o.(*MessageView).Parts(); return cut }, Doc: "there are more than 1,000 parts, or they are nested more than 10 deep, and not all are listed"},
 	}, Methods: []Method{
 		{"header", "name: string, n?: integer", "string?", fromData, "read", "value of the n-th (first) field of that name, unfolded"},
 		{"headers", "name?: string", "{name: string, value: string, raw: string}[]", fromData, "read", "all fields, or those of that name"},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/breaker"
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 )
 
@@ -20,7 +21,7 @@ type Hook struct {
 	Plugin     string // its name here, which [run.NAME] may have changed
 	Stage      Stage
 	Handler    Handler
-	Needs      *Needs
+	Needs      *capability.Needs
 	When       When
 	Order      int
 	Place      int      // of the plugin in `enable`

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
@@ -25,7 +26,7 @@ func (m memory) Bytes() []byte { return []byte(m) }
 
 func hook(plugin string, s Stage, f HandlerFunc) *Hook {
 	return &Hook{Plugin: plugin, Stage: s, Handler: f, Order: DefaultOrder, OnError: Defer, Timeout: time.Second, Pos: plugin + ".lua:1",
-		Needs: &Needs{Read: ReadBody, Edit: EditHeaders | EditSender | EditRcpts, Relay: true, Route: []string{"mx", "*"}}}
+		Needs: &capability.Needs{Read: capability.ReadBody, Edit: capability.EditHeaders | capability.EditSender | capability.EditRcpts, Relay: true, Route: []string{"mx", "*"}}}
 }
 
 func answer(v *Verdict) HandlerFunc { return func(*Call) (*Verdict, error) { return v, nil } }
@@ -225,23 +226,23 @@ func TestGrants(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		stage Stage
-		needs Needs
+		needs capability.Needs
 		do    HandlerFunc
 		want  string
 	}{
-		{"relay", Rcpt, Needs{}, answer(&Verdict{Kind: Accept, Class: Relay}), "needs = { relay = true }"},
-		{"mx", Route, Needs{Route: []string{"*:25"}}, answer(&Verdict{Kind: RouteTo, Plan: &message.Plan{MX: "a.example"}}), `route = {"mx"}`},
-		{"host", Route, Needs{Route: []string{"*:587"}}, answer(&Verdict{Kind: RouteTo, Plan: &message.Plan{Hosts: []string{"a.example:25"}}}), `route = {"a.example:25"}`},
-		{"other plugin", Route, Needs{Route: []string{"*"}}, answer(&Verdict{Kind: RouteTo, Plan: &message.Plan{Via: "other"}}), "not \"other\""},
-		{"headers", Data, Needs{}, func(c *Call) (*Verdict, error) { return nil, c.AddHeader("X-A", "1") }, `edit = {"headers"}`},
-		{"sender", Data, Needs{}, func(c *Call) (*Verdict, error) { return nil, c.SetSender(smtp.Address{}) }, `edit = {"sender"}`},
-		{"rcpts", Rcpt, Needs{}, func(c *Call) (*Verdict, error) { return nil, c.Rename(c.Message.Sender) }, `edit = {"rcpts"}`},
-		{"stage", Rcpt, Needs{Edit: EditHeaders}, func(c *Call) (*Verdict, error) { return nil, c.SetHeader("X-A", "1") }, "set_header works at data, not at rcpt"},
-		{"foreign fact", Rcpt, Needs{}, func(c *Call) (*Verdict, error) { return nil, c.SetFact(&c.Message.Facts, "spf.mail", true) }, "not this plugin's"},
-		{"late fact", Route, Needs{}, func(c *Call) (*Verdict, error) { return nil, c.SetFact(&c.Message.Facts, "p.x", true) }, "the message is stored"},
-		{"read", Data, Needs{}, func(c *Call) (*Verdict, error) { return nil, c.Reading(ReadHeaders) }, `read = "headers"`},
-		{"bad field", Data, Needs{Edit: EditHeaders}, func(c *Call) (*Verdict, error) { return nil, c.AddHeader("X-A", "1\r\nBcc: x") }, "add_header: "},
-		{"null rcpt", Data, Needs{Edit: EditRcpts}, func(c *Call) (*Verdict, error) { return nil, c.AddRcpt(smtp.Address{}, Local) }, "no recipient"},
+		{"relay", Rcpt, capability.Needs{}, answer(&Verdict{Kind: Accept, Class: Relay}), "needs = { relay = true }"},
+		{"mx", Route, capability.Needs{Route: []string{"*:25"}}, answer(&Verdict{Kind: RouteTo, Plan: &message.Plan{MX: "a.example"}}), `route = {"mx"}`},
+		{"host", Route, capability.Needs{Route: []string{"*:587"}}, answer(&Verdict{Kind: RouteTo, Plan: &message.Plan{Hosts: []string{"a.example:25"}}}), `route = {"a.example:25"}`},
+		{"other plugin", Route, capability.Needs{Route: []string{"*"}}, answer(&Verdict{Kind: RouteTo, Plan: &message.Plan{Via: "other"}}), "not \"other\""},
+		{"headers", Data, capability.Needs{}, func(c *Call) (*Verdict, error) { return nil, c.AddHeader("X-A", "1") }, `edit = {"headers"}`},
+		{"sender", Data, capability.Needs{}, func(c *Call) (*Verdict, error) { return nil, c.SetSender(smtp.Address{}) }, `edit = {"sender"}`},
+		{"rcpts", Rcpt, capability.Needs{}, func(c *Call) (*Verdict, error) { return nil, c.Rename(c.Message.Sender) }, `edit = {"rcpts"}`},
+		{"stage", Rcpt, capability.Needs{Edit: capability.EditHeaders}, func(c *Call) (*Verdict, error) { return nil, c.SetHeader("X-A", "1") }, "set_header works at data, not at rcpt"},
+		{"foreign fact", Rcpt, capability.Needs{}, func(c *Call) (*Verdict, error) { return nil, c.SetFact(&c.Message.Facts, "spf.mail", true) }, "not this plugin's"},
+		{"late fact", Route, capability.Needs{}, func(c *Call) (*Verdict, error) { return nil, c.SetFact(&c.Message.Facts, "p.x", true) }, "the message is stored"},
+		{"read", Data, capability.Needs{}, func(c *Call) (*Verdict, error) { return nil, c.Reading(capability.ReadHeaders) }, `read = "headers"`},
+		{"bad field", Data, capability.Needs{Edit: capability.EditHeaders}, func(c *Call) (*Verdict, error) { return nil, c.AddHeader("X-A", "1\r\nBcc: x") }, "add_header: "},
+		{"null rcpt", Data, capability.Needs{Edit: capability.EditRcpts}, func(c *Call) (*Verdict, error) { return nil, c.AddRcpt(smtp.Address{}, Local) }, "no recipient"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := hook("p", c.stage, c.do)
@@ -273,9 +274,9 @@ func TestPrivateHops(t *testing.T) {
 		{[]string{"mx"}, []string{"mx", "private"}, message.Plan{MX: "a.example", Private: 1}, 0},
 	} {
 		h := hook("p", Route, answer(&Verdict{Kind: RouteTo, Plan: &c.plan}))
-		h.Needs = &Needs{Route: c.asked}
+		h.Needs = &capability.Needs{Route: c.asked}
 		if c.given != nil {
-			h.Needs.Given = &Needs{Route: c.given}
+			h.Needs.Given = &capability.Needs{Route: c.given}
 		}
 		cl, _ := call(t, Route)
 		if res := generation(t, h).Run(cl); res.Failed || res.Plan.Private != c.want {
@@ -292,7 +293,7 @@ func TestMatchHost(t *testing.T) {
 		{"*", "a.example:25", true}, {"*:25", "a.example:25", true}, {"*:25", "a.example:2525", false}, {"a.example:25", "a.example:25", true},
 		{"*.example:25", "a.example:25", true}, {"*.example:25", "a.other:25", false}, {"a*:2*", "a.example:25", true}, {"a*b*c", "abc", true}, {"a*a", "a", false},
 	} {
-		if got := Matches(c.pattern, c.host); got != c.want {
+		if got := capability.Matches(c.pattern, c.host); got != c.want {
 			t.Errorf("Matches(%q, %q) = %v", c.pattern, c.host, got)
 		}
 	}

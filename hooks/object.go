@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/smtp"
 )
@@ -153,7 +154,7 @@ type Field struct {
 	Type     Type
 	Of       string // the object's name for TypeObject and for lists of objects
 	Optional bool
-	Read     Reading // what needs.read must have
+	Read     capability.Reading // what needs.read must have
 	Doc      string
 	Str      func(o any) string
 	Int      func(o any) int64

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/breaker"
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 )
@@ -201,7 +202,7 @@ func (c *Call) granted(h *Hook, v *Verdict) error {
 		if via := v.Plan.Via; via != "" && via != message.ViaSMTP && via != message.ViaLMTP && via != h.Plugin {
 			return fmt.Errorf("route: via is smtp, lmtp or this plugin (%s), not %q", h.Plugin, via)
 		}
-		return h.Needs.mayRoute(v.Plan)
+		return mayRoute(h.Needs, v.Plan)
 	}
 	return nil
 }
@@ -361,4 +362,24 @@ func (v *Verdict) detail() string {
 		return v.Reason
 	}
 	return v.Text
+}
+
+// mayRoute tells why a plan is more than the plugin was granted, and nil if it is not. It notes in the plan what may be private.
+func mayRoute(n *capability.Needs, p *message.Plan) error {
+	hops := p.Hosts
+	if p.MX != "" {
+		hops = []string{"mx"}
+	}
+	for _, hop := range hops {
+		if err := n.RefuseName("route to "+hop, "route", hop); err != nil {
+			return err
+		}
+	}
+	p.Private = 0
+	for i, hop := range hops {
+		if n.AllowPrivate(func(n *capability.Needs) []string { return n.Route }, hop) {
+			p.Private |= 1 << i
+		}
+	}
+	return nil
 }

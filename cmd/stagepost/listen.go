@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -50,7 +51,7 @@ func (b *bindings) prepare(d *daemon, old []config.Listener, cfg *config.Config)
 		}
 	}
 	for i, l := range next {
-		if slices.Contains(old, l) {
+		if known(old, l) {
 			continue
 		}
 		ln, err := b.listen(l, next)
@@ -68,7 +69,7 @@ func (b *bindings) prepare(d *daemon, old []config.Listener, cfg *config.Config)
 		defer b.mu.Unlock()
 		kept := opened
 		for _, o := range b.open {
-			if slices.Contains(next, o.listener) {
+			if known(next, o.listener) {
 				kept = append(kept, o)
 			} else {
 				o.stop()
@@ -79,11 +80,21 @@ func (b *bindings) prepare(d *daemon, old []config.Listener, cfg *config.Config)
 			o.stop = cancel
 			d.group.Go(func() {
 				defer cancel()
-				d.smtp.Serve(ctx, o.net, server.Listener{Name: o.listener.Name, Role: message.Role(o.listener.Role)})
+				d.smtp.Serve(ctx, o.net, serving(&o.listener))
 			})
 		}
 		b.open = kept
 	}, abort, nil
+}
+
+// known tells whether a listener is among others, with all that is set of it.
+func known(others []config.Listener, l config.Listener) bool {
+	return slices.ContainsFunc(others, func(o config.Listener) bool { return reflect.DeepEqual(o, l) })
+}
+
+// serving is what the server is told of a listener.
+func serving(l *config.Listener) *server.Listener {
+	return &server.Listener{Name: l.Name, Role: message.Role(l.Role)}
 }
 
 // listen binds an address. Where a listener has it that is not in next, so that only the name or role changes, the socket is
@@ -92,7 +103,7 @@ func (b *bindings) listen(l config.Listener, next []config.Listener) (net.Listen
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, o := range b.open {
-		if o.listener.Address == l.Address && !slices.Contains(next, o.listener) {
+		if o.listener.Address == l.Address && !known(next, o.listener) {
 			f, err := o.net.(*net.TCPListener).File()
 			if err != nil {
 				return nil, err
@@ -136,7 +147,7 @@ func bindError(what string, err error, mine bool) error {
 func (b *bindings) status(smtp *server.Server) []admin.Listener {
 	open := map[string]int{}
 	for _, t := range smtp.Tallies() {
-		open[t.Listener.Name] += int(t.Open.Load())
+		open[t.Listener] += int(t.Open.Load())
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

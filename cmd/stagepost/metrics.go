@@ -33,11 +33,11 @@ func roleLabel() metrics.Label {
 
 func (d *daemon) sessionMetrics() []metrics.Family {
 	listener := metrics.Label{Name: "listener", Of: "names of listeners"}
-	none := server.NewTally(server.Listener{})
+	none := server.NewTally("", "")
 	each := func(read func(*server.Tally, *metrics.Samples, ...string)) func(*metrics.Samples) {
 		return func(s *metrics.Samples) {
 			for _, t := range d.smtp.Tallies() {
-				read(t, s, t.Listener.Name, string(t.Listener.Role))
+				read(t, s, t.Listener, string(t.Role))
 			}
 		}
 	}

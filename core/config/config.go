@@ -25,7 +25,7 @@ import (
 const MaxFile = 1 << 20
 
 // Config is one reading of the file, with defaults filled in. It is read-only and safe for concurrent use.
-// Listener, Limits and Trace compare with ==.
+// Limits and Trace compare with ==.
 type Config struct {
 	File string   // the name given to Load or Parse
 	Hash [32]byte // SHA-256 of the bytes read: equal hashes, equal configuration

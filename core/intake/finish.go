@@ -61,7 +61,7 @@ func (t *Transaction) Finish(ctx context.Context) Answer {
 	}
 	content := t.body.Content() // with what plugins made of it
 	t.env.Arrived = t.in.Now()
-	t.env.Prefix, t.env.Skip = header.Result(appendReceived(make([]byte, 0, 256), t.env, t.set.Hostname))
+	t.env.Prefix, t.env.Skip = header.Result(t.env.AppendReceived(make([]byte, 0, 256), t.set.Hostname))
 	t.env.Size = int64(len(t.env.Prefix)) + content.Size() - t.env.Skip
 	t.env.Session = stored(t.env.Session)
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/hooks"
@@ -29,7 +30,7 @@ func rewrites(name string, body func(old string) string) *hooks.Hook {
 		}
 		return w.Close()
 	})
-	h.Needs.Edit |= hooks.EditBody
+	h.Needs.Edit |= capability.EditBody
 	return h
 }
 
@@ -118,7 +119,7 @@ func TestRewriteGivenUp(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := hook("p", hooks.Data, c.do)
-			h.Needs.Edit |= hooks.EditBody
+			h.Needs.Edit |= capability.EditBody
 			h.OnError = hooks.Next
 			all := []*hooks.Hook{local, h}
 			if c.then != nil {
@@ -160,7 +161,7 @@ func TestRewriteIsRefused(t *testing.T) {
 		}
 	}
 	h := rewrites("p", func(old string) string { return old })
-	h.Needs.Edit = hooks.EditHeaders
+	h.Needs.Edit = capability.EditHeaders
 	r := newRig(t, local, h)
 	if codes, _ := r.run(body, "u@example.org"); codes != "250 250 451" {
 		t.Error(codes)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
@@ -236,7 +237,7 @@ type handler func(*hooks.Call) (*hooks.Verdict, error)
 
 func hook(name string, stage hooks.Stage, f handler) *hooks.Hook {
 	return &hooks.Hook{Plugin: name, Stage: stage, Handler: hooks.HandlerFunc(f), Order: hooks.DefaultOrder, OnError: hooks.Defer, Timeout: hooks.DefaultTimeout,
-		Needs: &hooks.Needs{Relay: true, Read: hooks.ReadBody, Edit: hooks.EditHeaders | hooks.EditSender | hooks.EditRcpts, Route: []string{"mx", "*"}}}
+		Needs: &capability.Needs{Relay: true, Read: capability.ReadBody, Edit: capability.EditHeaders | capability.EditSender | capability.EditRcpts, Route: []string{"mx", "*"}}}
 }
 
 // says is a plugin that always gives a copy of v.

@@ -107,8 +107,29 @@ func decodeSession(b []byte, s *Session) error {
 			s.Early = f.value != 0
 		case sessErrors:
 			s.Errors, err = decodeSigned[int](f.value, 0, math.MaxInt32)
+		case sessTLS:
+			s.TLS = &TLS{}
+			err = decodeTLS(f.bytes, s.TLS)
+		case sessAuth:
+			s.Auth = string(f.bytes)
 		}
 		return err
+	})
+}
+
+func decodeTLS(b []byte, t *TLS) error {
+	return eachField(b, func(f field) error {
+		switch f.num {
+		case tlsVersion:
+			t.Version = string(f.bytes)
+		case tlsCipher:
+			t.Cipher = string(f.bytes)
+		case tlsSNI:
+			t.SNI = string(f.bytes)
+		case tlsClient:
+			t.Client = string(f.bytes)
+		}
+		return nil
 	})
 }
 

@@ -60,6 +60,15 @@ const (
 	sessGroup
 	sessEarly
 	sessErrors
+	sessTLS
+	sessAuth
+)
+
+const (
+	tlsVersion protowire.Number = iota + 1
+	tlsCipher
+	tlsSNI
+	tlsClient
 )
 
 const (
@@ -153,7 +162,18 @@ func appendSession(b []byte, s *Session) []byte {
 		b = protowire.AppendString(b, g)
 	}
 	b = appendUint(b, sessEarly, protowire.EncodeBool(s.Early))
-	return appendSigned(b, sessErrors, int64(s.Errors))
+	b = appendSigned(b, sessErrors, int64(s.Errors))
+	if s.TLS != nil {
+		b = appendMessage(b, sessTLS, s.TLS, appendTLS)
+	}
+	return appendString(b, sessAuth, s.Auth)
+}
+
+func appendTLS(b []byte, t *TLS) []byte {
+	b = appendString(b, tlsVersion, t.Version)
+	b = appendString(b, tlsCipher, t.Cipher)
+	b = appendString(b, tlsSNI, t.SNI)
+	return appendString(b, tlsClient, t.Client)
 }
 
 // own tells whether the recipient has what an older reader would miss.

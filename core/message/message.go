@@ -59,13 +59,23 @@ type Session struct {
 	LocalPort uint16
 	Helo      string
 	ESMTP     bool
+	TLS       *TLS   // nil in clear
 	User      string // empty before a log-in
+	Auth      string // SASL mechanism of the log-in
 	Groups    []string
 	Early     bool // the client spoke before the greeting
 	Errors    int  // refused commands so far
 	History   []Note
 	Facts     Facts
 	Life      *Life // until its end; nil where nobody tells that
+}
+
+// TLS is what was agreed on when the connection was encrypted. It is never changed.
+type TLS struct {
+	Version string // "TLSv1.3"
+	Cipher  string // its registered name: "TLS_AES_128_GCM_SHA256"
+	SNI     string // the name that the client asked for; empty: none
+	Client  string // subject of the client's certificate if it was verified: "CN=relay.example.org"
 }
 
 // Note is one verdict other than next that a plugin gave in this session, oldest first.

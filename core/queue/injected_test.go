@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/core/store/memory"
@@ -28,9 +29,9 @@ type archive struct {
 }
 
 func (a *archive) hooks() []*hooks.Hook {
-	all := []*hooks.Hook{{Plugin: "archive", Stage: hooks.Deliver, OnError: hooks.Defer, Timeout: hooks.DefaultTimeout, Needs: &hooks.Needs{}, Handler: hooks.HandlerFunc(a.deliver)}}
+	all := []*hooks.Hook{{Plugin: "archive", Stage: hooks.Deliver, OnError: hooks.Defer, Timeout: hooks.DefaultTimeout, Needs: &capability.Needs{}, Handler: hooks.HandlerFunc(a.deliver)}}
 	for _, s := range []hooks.Stage{hooks.Route, hooks.Delivered, hooks.Deferred, hooks.Bounced} {
-		all = append(all, &hooks.Hook{Plugin: "other", Stage: s, OnError: hooks.Next, Timeout: hooks.DefaultTimeout, Needs: &hooks.Needs{}, Handler: hooks.HandlerFunc(func(*hooks.Call) (*hooks.Verdict, error) {
+		all = append(all, &hooks.Hook{Plugin: "other", Stage: s, OnError: hooks.Next, Timeout: hooks.DefaultTimeout, Needs: &capability.Needs{}, Handler: hooks.HandlerFunc(func(*hooks.Call) (*hooks.Verdict, error) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			a.other = append(a.other, s.String())

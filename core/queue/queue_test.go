@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/core/store"
@@ -152,7 +153,7 @@ func TestNotBeforeAndHold(t *testing.T) {
 
 func hook(plugin string, s hooks.Stage, f hooks.HandlerFunc) *hooks.Hook {
 	return &hooks.Hook{Plugin: plugin, Stage: s, Handler: f, Order: hooks.DefaultOrder, OnError: hooks.Defer, Timeout: time.Second,
-		Needs: &hooks.Needs{Route: []string{"*", "mx"}, Read: hooks.ReadBody}}
+		Needs: &capability.Needs{Route: []string{"*", "mx"}, Read: capability.ReadBody}}
 }
 
 func TestStagesOfTheQueue(t *testing.T) {

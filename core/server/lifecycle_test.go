@@ -389,7 +389,7 @@ func TestAcceptGoesOn(t *testing.T) {
 	f.left.Store(3)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- r.srv.Serve(ctx, f, mx) }()
+	go func() { done <- r.srv.Serve(ctx, f, &mx) }()
 	c := greeted(t, ln.Addr().String())
 	cancel()
 	if err := <-done; err != nil {
@@ -404,7 +404,7 @@ func TestAcceptGoesOn(t *testing.T) {
 	}
 	other, _ := net.Listen("tcp", "127.0.0.1:0")
 	other.Close()
-	if err := r.srv.Serve(t.Context(), other, mx); !errors.Is(err, net.ErrClosed) {
+	if err := r.srv.Serve(t.Context(), other, &mx); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a closed listener: %v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
@@ -137,7 +138,7 @@ func (r *rig) listen(t testing.TB) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- r.srv.Serve(ctx, ln, mx) }()
+	go func() { done <- r.srv.Serve(ctx, ln, &mx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -167,7 +168,7 @@ func (r *rig) settle(t testing.TB) {
 // pipe is a session over net.Pipe; it returns the client's end.
 func (r *rig) pipe() net.Conn {
 	client, server := net.Pipe()
-	r.srv.admit(server, NewTally(mx))
+	r.srv.admit(server, &mx, NewTally(mx.Name, mx.Role))
 	return client
 }
 
@@ -219,7 +220,7 @@ func (c *client) want(prefix string) {
 
 func hook(stage hooks.Stage, f func(*hooks.Call) *hooks.Verdict) *hooks.Hook {
 	return &hooks.Hook{Plugin: "test", Stage: stage, Order: hooks.DefaultOrder, OnError: hooks.Defer, Timeout: hooks.DefaultTimeout,
-		Needs:   &hooks.Needs{Relay: true, Read: hooks.ReadBody},
+		Needs:   &capability.Needs{Relay: true, Read: capability.ReadBody},
 		Handler: hooks.HandlerFunc(func(c *hooks.Call) (*hooks.Verdict, error) { return f(c), nil })}
 }
 

@@ -70,7 +70,7 @@ type Options struct {
 	After   func(time.Duration) <-chan time.Time // waits before a reply that a plugin delays; nil: time.After
 }
 
-// Listener is what sessions know of where they came in.
+// Listener is what sessions know of where they came in. It is never changed once it is served.
 type Listener struct {
 	Name string
 	Role message.Role
@@ -125,7 +125,7 @@ func New(o Options) *Server {
 
 // Serve accepts sessions until ctx ends or Shutdown is called; then it closes ln and returns nil. Sessions go on. Accepting
 // goes on after any error, such as too many open files, with pauses that grow to a second.
-func (srv *Server) Serve(ctx context.Context, ln net.Listener, l Listener) error {
+func (srv *Server) Serve(ctx context.Context, ln net.Listener, l *Listener) error {
 	srv.mu.Lock()
 	if srv.draining.Load() {
 		srv.mu.Unlock()
@@ -147,7 +147,7 @@ func (srv *Server) Serve(ctx context.Context, ln net.Listener, l Listener) error
 		conn, err := ln.Accept()
 		if err == nil {
 			pause = 0
-			srv.admit(conn, tally)
+			srv.admit(conn, l, tally)
 			continue
 		}
 		if ctx.Err() != nil || srv.draining.Load() {
@@ -175,8 +175,8 @@ var (
 )
 
 // admit starts a session, or turns the connection away.
-func (srv *Server) admit(conn net.Conn, t *Tally) {
-	s := newSession(srv, conn, t)
+func (srv *Server) admit(conn net.Conn, l *Listener, t *Tally) {
+	s := newSession(srv, conn, l, t)
 	key := network(s.info.IP)
 	var refusal smtp.Reply
 	why := -1
@@ -207,7 +207,7 @@ func (srv *Server) admit(conn net.Conn, t *Tally) {
 	}
 	t.Refused.Add(why)
 	if tell {
-		srv.Log.Warn("connections are refused", "ip", s.info.IP.String(), "listener", t.Listener.Name, "reply", refusal.Error())
+		srv.Log.Warn("connections are refused", "ip", s.info.IP.String(), "listener", l.Name, "reply", refusal.Error())
 	}
 	conn.SetWriteDeadline(time.Now().Add(time.Second)) // it fits a new connection's send buffer
 	conn.Write(refusal.Append(nil))

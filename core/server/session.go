@@ -26,6 +26,7 @@ type session struct {
 	asked  *hooks.Call    // holds whose facts the session's stages asked for; nil: nobody's
 	steps  []observe.Step // of the session's stages
 	tx     *intake.Transaction
+	at     *Listener
 	tally  *Tally
 
 	in       []byte // lent to the reader
@@ -65,10 +66,10 @@ var (
 	replyEarly    = smtp.NewReply(554, "5.5.0", "you spoke before the greeting")
 )
 
-func newSession(srv *Server, conn net.Conn, t *Tally) *session {
-	s := &session{srv: srv, conn: conn, tally: t, limits: srv.Limits().withDefaults(), source: newSource(conn, &srv.buffers)}
+func newSession(srv *Server, conn net.Conn, l *Listener, t *Tally) *session {
+	s := &session{srv: srv, conn: conn, at: l, tally: t, limits: srv.Limits().withDefaults(), source: newSource(conn, &srv.buffers)}
 	s.reader = smtp.NewReader(s)
-	s.info = message.Session{ID: srv.ids.Next().String(), Role: t.Listener.Role, Listener: t.Listener.Name, Origin: "smtp", Life: &message.Life{}}
+	s.info = message.Session{ID: srv.ids.Next().String(), Role: l.Role, Listener: l.Name, Origin: "smtp", Life: &message.Life{}}
 	s.info.IP, s.info.Port = ipPort(conn.RemoteAddr())
 	s.info.LocalIP, s.info.LocalPort = ipPort(conn.LocalAddr())
 	return s

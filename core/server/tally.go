@@ -5,13 +5,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
 )
 
-// Tally is what was counted on one listener. Its sessions hold it, so nothing is looked up to count.
+// Tally is what was counted on the listeners of one name and role. Their sessions hold it, so nothing is looked up to count.
 type Tally struct {
-	Listener Listener
+	Listener string // its name
+	Role     message.Role
 	Open     atomic.Int64  // sessions now
 	Sessions atomic.Uint64 // begun
 	Bytes    atomic.Uint64 // from clients
@@ -32,9 +34,10 @@ const (
 )
 
 // NewTally makes an empty one.
-func NewTally(l Listener) *Tally {
+func NewTally(listener string, role message.Role) *Tally {
 	return &Tally{
-		Listener: l,
+		Listener: listener,
+		Role:     role,
 		Refused:  observe.NewCounters("full", "per_ip", "draining", "plugin"),
 		Cut:      observe.NewCounters("draining", "timeout", "errors", "protocol"),
 		Commands: observe.NewCounters(append(slices.Clone(commands[:]), "unknown")...),
@@ -70,11 +73,12 @@ func (t *Tally) cut(r smtp.Reply) {
 }
 
 // tally finds the Tally of a listener that is to be served. Those of listeners that are gone go with their last session.
-func (srv *Server) tally(l Listener) *Tally {
-	srv.tallies = slices.DeleteFunc(srv.tallies, func(t *Tally) bool { return t.serving == 0 && t.Open.Load() == 0 && t.Listener != l })
-	i := slices.IndexFunc(srv.tallies, func(t *Tally) bool { return t.Listener == l })
+func (srv *Server) tally(l *Listener) *Tally {
+	same := func(t *Tally) bool { return t.Listener == l.Name && t.Role == l.Role }
+	srv.tallies = slices.DeleteFunc(srv.tallies, func(t *Tally) bool { return t.serving == 0 && t.Open.Load() == 0 && !same(t) })
+	i := slices.IndexFunc(srv.tallies, same)
 	if i < 0 {
-		i, srv.tallies = len(srv.tallies), append(srv.tallies, NewTally(l))
+		i, srv.tallies = len(srv.tallies), append(srv.tallies, NewTally(l.Name, l.Role))
 	}
 	srv.tallies[i].serving++
 	return srv.tallies[i]

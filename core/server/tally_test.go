@@ -69,7 +69,7 @@ func TestTalliesOfListeners(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error)
-		go func() { done <- r.srv.Serve(ctx, ln, l) }()
+		go func() { done <- r.srv.Serve(ctx, ln, &l) }()
 		return ln.Addr().String(), func() {
 			cancel()
 			if err := <-done; err != nil {
@@ -85,7 +85,7 @@ func TestTalliesOfListeners(t *testing.T) {
 	}
 	tallies := func() (all string) {
 		for _, l := range r.srv.Tallies() {
-			all += fmt.Sprintf("%s: %d, refused %s; ", l.Listener.Name, l.Sessions.Load(), counted(l.Refused))
+			all += fmt.Sprintf("%s: %d, refused %s; ", l.Listener, l.Sessions.Load(), counted(l.Refused))
 		}
 		return all
 	}

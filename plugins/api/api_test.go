@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
@@ -60,7 +61,7 @@ func in(t *testing.T, s hooks.Stage, do func(c *hooks.Call) (*hooks.Verdict, err
 		c.Delivery = &hooks.DeliveryView{Message: m, Rcpts: []*hooks.RcptView{{Rcpt: env.Rcpts[0], Message: m}, {Rcpt: env.Rcpts[1], Message: m}}}
 	}
 	var failed error
-	h := &hooks.Hook{Plugin: "p", Stage: s, Timeout: hooks.DefaultTimeout, Needs: &hooks.Needs{Edit: 7, Read: hooks.ReadBody, Relay: true, Route: []string{"mx", "*"}},
+	h := &hooks.Hook{Plugin: "p", Stage: s, Timeout: hooks.DefaultTimeout, Needs: &capability.Needs{Edit: 7, Read: capability.ReadBody, Relay: true, Route: []string{"mx", "*"}},
 		Handler: hooks.HandlerFunc(func(c *hooks.Call) (v *hooks.Verdict, err error) {
 			v, failed = do(c)
 			return v, failed

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -33,7 +34,7 @@ func (r *rhythm) generation(number uint64, all ...*hooks.Hook) *hooks.Generation
 }
 
 func (r *rhythm) hook(name string, every time.Duration) *hooks.Hook {
-	return &hooks.Hook{Plugin: name, Stage: hooks.Tick, Every: every, Timeout: time.Minute, OnError: hooks.Next, Needs: &hooks.Needs{}, Counts: hooks.NewCounts(),
+	return &hooks.Hook{Plugin: name, Stage: hooks.Tick, Every: every, Timeout: time.Minute, OnError: hooks.Next, Needs: &capability.Needs{}, Counts: hooks.NewCounts(),
 		Handler: hooks.HandlerFunc(func(c *hooks.Call) (*hooks.Verdict, error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/service"
@@ -196,7 +197,7 @@ func (a *adviser) needs() {
 	n := a.man.Needs
 	for _, name := range []string{"dns", "kv", "http", "net", "lookup", "secrets", "inject"} { // what services do
 		if n.Refuse("", name) == nil && !a.serves(name) {
-			form, value, _ := strings.Cut(hooks.AskFor(name), " = ")
+			form, value, _ := strings.Cut(capability.AskFor(name), " = ")
 			if strings.HasPrefix(value, "{") {
 				value = "..."
 			}
@@ -210,15 +211,15 @@ func (a *adviser) needs() {
 		unused("route = ...", "nothing routes")
 	}
 	switch header, body := a.method("read"), a.method("read body"); {
-	case n.Read == hooks.ReadBody && !body && header:
+	case n.Read == capability.ReadBody && !body && header:
 		unused(`read = "body"`, `only the header is read; write read = "headers"`)
-	case n.Read != hooks.ReadNothing && !body && !header:
+	case n.Read != capability.ReadNothing && !body && !header:
 		unused("read = ...", "nothing reads the message")
 	}
 	for _, e := range []struct {
-		part hooks.Editing
+		part capability.Editing
 		name string
-	}{{hooks.EditHeaders, "headers"}, {hooks.EditSender, "sender"}, {hooks.EditRcpts, "rcpts"}, {hooks.EditBody, "body"}} {
+	}{{capability.EditHeaders, "headers"}, {capability.EditSender, "sender"}, {capability.EditRcpts, "rcpts"}, {capability.EditBody, "body"}} {
 		if n.Edit&e.part != 0 && !a.method("edit "+e.name) {
 			unused(fmt.Sprintf("edit = {%q}", e.name), "nothing changes them")
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/yuin/gopher-lua/ast"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/service"
@@ -21,7 +22,7 @@ import (
 // the call finds it. It says what the call would say.
 type checker struct {
 	file     string
-	needs    *hooks.Needs
+	needs    *capability.Needs
 	objects  map[string]*hooks.Object
 	services map[string][]string // names of the functions of each service that is a table
 	funcs    map[string]string   // what a function of a service needs, by its full name
@@ -71,7 +72,7 @@ type fault struct {
 const maxFaults = 200
 
 // compileFor is Compile for a plugin with these needs, which are checked too. The faults of both are in the order of lines.
-func compileFor(c *Chunk, needs *hooks.Needs) (*Program, error) {
+func compileFor(c *Chunk, needs *capability.Needs) (*Program, error) {
 	faults := checkUse(c, needs)
 	p, err := Compile(c, hostGlobals())
 	if len(faults) == 0 {
@@ -93,7 +94,7 @@ func compileFor(c *Chunk, needs *hooks.Needs) (*Program, error) {
 }
 
 // checkUse returns what is wrong in a chunk, each an *Error.
-func checkUse(chunk *Chunk, needs *hooks.Needs) []error {
+func checkUse(chunk *Chunk, needs *capability.Needs) []error {
 	c := newChecker(chunk.Name, needs)
 	c.block(chunk.Stmts)
 	for _, h := range c.handlers {
@@ -112,7 +113,7 @@ func checkUse(chunk *Chunk, needs *hooks.Needs) []error {
 	return errs
 }
 
-func newChecker(file string, needs *hooks.Needs) *checker {
+func newChecker(file string, needs *capability.Needs) *checker {
 	c := &checker{file: file, needs: needs, seen: newMentions(), objects: map[string]*hooks.Object{}, services: map[string][]string{},
 		funcs: map[string]string{}, verdicts: map[string]hooks.Kind{}, scope: map[string][]*variable{}, lists: map[string]bool{}, taken: map[string]bool{}}
 	for _, o := range hooks.Objects() {

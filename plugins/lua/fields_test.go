@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/service"
 )
@@ -308,6 +309,6 @@ func BenchmarkCheckUse(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		checkUse(c, &hooks.Needs{KV: true})
+		checkUse(c, &capability.Needs{KV: true})
 	}
 }

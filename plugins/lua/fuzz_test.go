@@ -9,7 +9,7 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
-	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/core/capability"
 )
 
 // FuzzRun checks and loads any source and calls its handler with a tiny budget: it must end without a panic, in an error of ours or a result,
@@ -25,7 +25,7 @@ func FuzzRun(f *testing.F) {
 	f.Add("function on.data(m) for i, r in ipairs(m.rcpts) do local a = r.address m.my.x, a.y = r.z, kv.put end return hold(m:rename()) end")
 	f.Fuzz(func(t *testing.T, src string) {
 		if c, err := Parse(Source{Name: "x.lua", Text: []byte(src)}); err == nil {
-			for _, err := range checkUse(c, &hooks.Needs{}) {
+			for _, err := range checkUse(c, &capability.Needs{}) {
 				if e, ok := err.(*Error); !ok || e.Line < 1 {
 					t.Fatalf("an error without a place: %v", err)
 				}

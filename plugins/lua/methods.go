@@ -5,6 +5,7 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/api"
@@ -32,7 +33,7 @@ func must(L *glua.LState, err error) {
 }
 
 func header(L *glua.LState, b *binding, o any) *message.Header {
-	must(L, b.call.Reading(hooks.ReadHeaders))
+	must(L, b.call.Reading(capability.ReadHeaders))
 	h, err := o.(*hooks.MessageView).Header()
 	must(L, err)
 	if h == nil {
@@ -98,7 +99,7 @@ const (
 // readContent returns at most n bytes from off, "" at the end. Reading content extends the budgets in proportion, once for
 // each byte there is.
 func readContent(L *glua.LState, b *binding, c message.Content, off int64, n int) glua.LString {
-	must(L, b.call.Reading(hooks.ReadBody))
+	must(L, b.call.Reading(capability.ReadBody))
 	if off < 0 || n < 0 {
 		L.RaiseError("read: offset and length are not negative")
 	}
@@ -166,7 +167,7 @@ func (b *binding) scanned(L *glua.LState, n int64) {
 }
 
 func partText(L *glua.LState, b *binding, o any) int {
-	must(L, b.call.Reading(hooks.ReadBody))
+	must(L, b.call.Reading(capability.ReadBody))
 	p := o.(*message.Part)
 	b.grant(p.Size())
 	b.in.budget.Alloc(L, int(min(p.Size(), message.MaxPartText)))

@@ -8,6 +8,7 @@ import (
 
 	glua "github.com/yuin/gopher-lua"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/api"
@@ -292,7 +293,7 @@ func (b *binding) handle(c *hooks.Call, s hooks.Stage) (*hooks.Verdict, error) {
 	timeout := c.Hook().Timeout
 	b.call, b.read = c, 0
 	b.limits = Limits{Start: c.Deadline().Add(-timeout), Time: timeout}
-	if m := c.Message; m != nil && m.Content != nil && b.plugin.Manifest.Granted.Read == hooks.ReadBody {
+	if m := c.Message; m != nil && m.Content != nil && b.plugin.Manifest.Granted.Read == capability.ReadBody {
 		b.limits.Extra = perByte * m.Content.Size()
 	}
 	c.Waits = b.waits

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
@@ -433,7 +434,7 @@ func TestErrorsAreLocated(t *testing.T) {
 		}
 		return v, err
 	})
-	g2, err := hooks.NewGeneration(1, []*hooks.Hook{{Plugin: "p", Stage: hooks.Rcpt, Handler: seen, Needs: &hooks.Needs{}, Timeout: time.Second}}, nil)
+	g2, err := hooks.NewGeneration(1, []*hooks.Hook{{Plugin: "p", Stage: hooks.Rcpt, Handler: seen, Needs: &capability.Needs{}, Timeout: time.Second}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/hooks"
 )
@@ -37,7 +38,7 @@ func (d *decoder) errors() error {
 }
 
 func (d *decoder) manifest(root *node) (*Manifest, error) {
-	m := &Manifest{File: d.file, Line: root.line, Version: "0.0.0", Needs: &hooks.Needs{}, Hooks: map[hooks.Stage]HookSpec{}}
+	m := &Manifest{File: d.file, Line: root.line, Version: "0.0.0", Needs: &capability.Needs{}, Hooks: map[hooks.Stage]HookSpec{}}
 	if api := root.get("api"); api != nil { // first: a manifest of another api has other keys
 		if v, ok := api.value.(int64); ok && v != API {
 			d.report(api.line, "this plugin is written for api %d, and this server speaks api %d; %s", v, API,

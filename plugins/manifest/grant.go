@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/hooks"
 )
@@ -24,21 +25,21 @@ type Grant struct {
 // manifest with that in Granted. The plugin is refused when nobody decided about something that it asks for: what is wanted
 // and never said would fail in each call.
 func (m *Manifest) Grant(g Grant) (*Manifest, error) {
-	given, d := &hooks.Needs{}, &decoder{}
+	given, d := &capability.Needs{}, &decoder{}
 	for _, key := range slices.Sorted(maps.Keys(g.Table)) {
 		at := g.Place(key)
 		d.file = at.File
 		n := fromPlain(g.Table[key], at.Line)
-		i := slices.IndexFunc(hooks.Capabilities(), func(c hooks.Capability) bool { return c.Name == key })
+		i := slices.IndexFunc(capability.Capabilities(), func(c capability.Capability) bool { return c.Name == key })
 		switch {
 		case i < 0:
 			var names []string
-			for _, c := range hooks.Capabilities() {
+			for _, c := range capability.Capabilities() {
 				names = append(names, c.Name)
 			}
 			d.unknown(at.Line, "capability", key, " in run."+g.Name+".grant", names)
 		case n.kind != scalar || n.value != false:
-			d.capability("run."+g.Name+".grant."+key, n, hooks.Capabilities()[i], given)
+			d.capability("run."+g.Name+".grant."+key, n, capability.Capabilities()[i], given)
 		}
 	}
 	if len(d.errs) > 0 {
@@ -46,7 +47,7 @@ func (m *Manifest) Grant(g Grant) (*Manifest, error) {
 	}
 	may, whole := *m.Needs, *given // whole is what would have to be granted for the plugin to have all
 	var missing []string
-	for _, c := range hooks.Capabilities() {
+	for _, c := range capability.Capabilities() {
 		asked := m.Needs.Refuse("", c.Name) == nil
 		if _, decided := g.Table[c.Name]; !decided && asked {
 			if !g.Trusted {
@@ -69,14 +70,14 @@ func (m *Manifest) Grant(g Grant) (*Manifest, error) {
 }
 
 // set copies one capability.
-func set(c hooks.Capability, to, from *hooks.Needs) {
+func set(c capability.Capability, to, from *capability.Needs) {
 	switch f := c.Field(to).(type) {
 	case *bool:
 		*f = *c.Field(from).(*bool)
-	case *hooks.Reading:
-		*f = *c.Field(from).(*hooks.Reading)
-	case *hooks.Editing:
-		*f = *c.Field(from).(*hooks.Editing)
+	case *capability.Reading:
+		*f = *c.Field(from).(*capability.Reading)
+	case *capability.Editing:
+		*f = *c.Field(from).(*capability.Editing)
 	case *[]string:
 		*f = *c.Field(from).(*[]string)
 	}
@@ -84,14 +85,14 @@ func set(c hooks.Capability, to, from *hooks.Needs) {
 
 // restrict takes from one capability what is not given. Two lists of patterns have no list for what they share: those stay that
 // share anything, and both lists are asked.
-func restrict(c hooks.Capability, may, given *hooks.Needs) {
+func restrict(c capability.Capability, may, given *capability.Needs) {
 	switch f := c.Field(may).(type) {
 	case *bool:
 		*f = *f && *c.Field(given).(*bool)
-	case *hooks.Reading:
-		*f = min(*f, *c.Field(given).(*hooks.Reading))
-	case *hooks.Editing:
-		*f &= *c.Field(given).(*hooks.Editing)
+	case *capability.Reading:
+		*f = min(*f, *c.Field(given).(*capability.Reading))
+	case *capability.Editing:
+		*f &= *c.Field(given).(*capability.Editing)
 	case *[]string:
 		if len(*c.Field(given).(*[]string)) == 0 {
 			*f = nil
@@ -119,16 +120,16 @@ func fromPlain(v any, line int) *node {
 }
 
 // grantLine writes the grant that gives n, in TOML. Keys of decided that give nothing stay.
-func grantLine(n *hooks.Needs, decided map[string]any) string {
+func grantLine(n *capability.Needs, decided map[string]any) string {
 	var parts []string
-	for _, c := range hooks.Capabilities() {
+	for _, c := range capability.Capabilities() {
 		text := ""
 		switch f := c.Field(n).(type) {
 		case *bool:
 			if text = strconv.FormatBool(*f); *f && c.Values != nil {
 				text = strconv.Quote(c.Values[0])
 			}
-		case *hooks.Reading:
+		case *capability.Reading:
 			if text = "false"; *f > 0 {
 				text = strconv.Quote(c.Values[*f-1])
 			}
@@ -151,7 +152,7 @@ func grantLine(n *hooks.Needs, decided map[string]any) string {
 func (m *Manifest) GrantedWords() (granted, withheld []string) {
 	may := m.Granted
 	granted = []string{}
-	for _, c := range hooks.Capabilities() {
+	for _, c := range capability.Capabilities() {
 		for _, asked := range words(c, m.Needs) {
 			if may.Given == nil {
 				granted = append(granted, asked)
@@ -168,7 +169,7 @@ func (m *Manifest) GrantedWords() (granted, withheld []string) {
 }
 
 // within tells how much of what was asked for is granted: the whole, or parts, or nothing.
-func within(c hooks.Capability, asked string, may *hooks.Needs) (whole bool, parts []string) {
+func within(c capability.Capability, asked string, may *capability.Needs) (whole bool, parts []string) {
 	if _, list := c.Field(may).(*[]string); !list {
 		if slices.Contains(words(c, may), asked) {
 			return true, []string{asked}

@@ -7,8 +7,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/config"
-	"github.com/stagepost/stagepost/hooks"
 )
 
 // TestGrant: what a plugin may do is what it asks for and the operator grants.
@@ -66,7 +66,7 @@ func TestGrant(t *testing.T) {
 
 // TestGrantLine: what the operator is told to write grants all that was asked for.
 func TestGrantLine(t *testing.T) {
-	for _, c := range hooks.Capabilities() {
+	for _, c := range capability.Capabilities() {
 		m := lua(t, `plugin { id = "vip", needs = { `+c.Form+` } }`)
 		_, err := m.Grant(Grant{Name: "vip"})
 		if err == nil {
@@ -90,7 +90,7 @@ func TestGranted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	http := func(n *hooks.Needs) []string { return n.HTTP }
+	http := func(n *capability.Needs) []string { return n.HTTP }
 	for host, want := range map[string]bool{"a.example.org:443": true, "a.example.org:80": false, "a.example.com:443": false} {
 		if got := m.Granted.Allow(http, host); got != want {
 			t.Errorf("%s: %v", host, got)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
@@ -43,7 +44,7 @@ type Section struct {
 // Document lists all that may stand in a manifest, in the order of the manual.
 func Document() []Section {
 	var needs []Key
-	for _, c := range hooks.Capabilities() {
+	for _, c := range capability.Capabilities() {
 		needs = append(needs, Key{Name: c.Name, Form: c.Form, Doc: c.Doc})
 	}
 	return []Section{

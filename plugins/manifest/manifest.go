@@ -5,7 +5,7 @@
 // literal of the statement plugin { ... } that a Lua file begins with. The Lua form is read from the syntax tree and never
 // run, so only literals may stand in it. Both are turned into one tree of values with their lines, and one decoder goes over
 // that tree with the tables in keys.go; so a mistake is reported in the same words, with file and line, however the manifest
-// is written. The capabilities under needs and the stages under hook are those that package hooks declares.
+// is written. The capabilities under needs are those that package capability declares, the stages under hook those of package hooks.
 //
 // Configure then checks what the operator wrote under [plugin.NAME] against the settings, Grant works out
 // what of its needs the plugin may do, and Hook merges what stands under [run.NAME] into how the manifest wants to be asked.
@@ -17,6 +17,7 @@ import (
 
 	"github.com/yuin/gopher-lua/ast"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -41,9 +42,9 @@ type Manifest struct {
 	Version     string // semantic version; "0.0.0" when the manifest has none
 	API         int
 	Description string
-	Needs       *hooks.Needs // what it asks for; never nil
-	Granted     *hooks.Needs // what of that it may do; as asked for until Grant says otherwise
-	Config      []Setting    // in order of name
+	Needs       *capability.Needs // what it asks for; never nil
+	Granted     *capability.Needs // what of that it may do; as asked for until Grant says otherwise
+	Config      []Setting         // in order of name
 	Hooks       map[hooks.Stage]HookSpec
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/yuin/gopher-lua/ast"
 	"github.com/yuin/gopher-lua/parse"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
@@ -125,7 +126,7 @@ func TestGood(t *testing.T) {
 
 func TestMinimal(t *testing.T) {
 	m := lua(t, `plugin { id = "vip" }`)
-	want := &Manifest{File: "x.lua", Line: 1, ID: "vip", Version: "0.0.0", Needs: &hooks.Needs{}, Granted: &hooks.Needs{}, Hooks: map[hooks.Stage]HookSpec{}}
+	want := &Manifest{File: "x.lua", Line: 1, ID: "vip", Version: "0.0.0", Needs: &capability.Needs{}, Granted: &capability.Needs{}, Hooks: map[hooks.Stage]HookSpec{}}
 	if !reflect.DeepEqual(m, want) {
 		t.Errorf("got %+v", m)
 	}
@@ -161,24 +162,24 @@ func TestHeaderTooLarge(t *testing.T) {
 	}
 }
 
-// TestCapabilities holds the decoder against what package hooks declares: each is decoded, and its own form is accepted.
+// TestCapabilities holds the decoder against what package capability declares: each is decoded, and its own form is accepted.
 func TestCapabilities(t *testing.T) {
-	for _, c := range hooks.Capabilities() {
+	for _, c := range capability.Capabilities() {
 		m := lua(t, `plugin { id = "vip", needs = { `+c.Form+` } }`)
 		words := Words(m.Needs)
-		if reflect.DeepEqual(*m.Needs, hooks.Needs{}) || len(words) == 0 || !strings.HasPrefix(words[0], c.Name) {
+		if reflect.DeepEqual(*m.Needs, capability.Needs{}) || len(words) == 0 || !strings.HasPrefix(words[0], c.Name) {
 			t.Errorf("%s grants %q", c.Form, words)
 		}
 		if err := m.Needs.Refuse("it", c.Name); err != nil {
 			t.Errorf("%s: %v", c.Form, err)
 		}
 		for _, v := range c.Values {
-			asked := lua(t, `plugin { id = "vip", needs = { `+hooks.AskFor(c.Name+" "+v)+` } }`).Needs
+			asked := lua(t, `plugin { id = "vip", needs = { `+capability.AskFor(c.Name+" "+v)+` } }`).Needs
 			if err := asked.Refuse("it", c.Name+" "+v); err != nil || !slices.Contains(Words(asked), c.Name+" "+v) {
 				t.Errorf("%s %s: %v; asked is %q", c.Name, v, err, Words(asked))
 			}
 		}
-		if err := new(hooks.Needs).Refuse("it", c.Name); err == nil || err.Error() != "it is not granted: ask with needs = { "+c.Form+" }" {
+		if err := new(capability.Needs).Refuse("it", c.Name); err == nil || err.Error() != "it is not granted: ask with needs = { "+c.Form+" }" {
 			t.Errorf("%s: nothing is asked for, and the refusal is %v", c.Name, err)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/core/capability"
 )
 
 // item says what stands in the list of a capability.
@@ -26,7 +26,7 @@ const (
 	pathPattern = `/[!-~]{1,107}` // what fits into the address of a socket
 )
 
-// items are the lists of capabilities whose words are not listed in hooks.Capabilities.
+// items are the lists of capabilities whose words are not listed in capability.Capabilities.
 var items = map[string]item{
 	"http":    {regexp.MustCompile(`^(private|` + netPattern + `|` + hostPattern + `)$`), `"private", a lower-case pattern of host:port, as "api.example.org:443", or an IP network with a port, as "192.0.2.0/24:443"`},
 	"net":     {regexp.MustCompile(`^(private|unix:` + pathPattern + `|` + netPattern + `|` + hostPattern + `)$`), `"private", "unix:/path", a lower-case pattern of host:port, as "policy.example.org:10040", or an IP network with a port, as "192.0.2.0/24:25"`},
@@ -36,15 +36,15 @@ var items = map[string]item{
 	"route":   {regexp.MustCompile(`^(mx|private|` + hostPattern + `)$`), `"mx", "private" or a lower-case pattern of host:port, as "*:587"`},
 }
 
-// needs decodes the capabilities that package hooks declares.
-func (d *decoder) needs(at string, n *node, into *hooks.Needs) {
+// needs decodes the capabilities that package capability declares.
+func (d *decoder) needs(at string, n *node, into *capability.Needs) {
 	if !n.isTable() {
 		d.want(at, n, `a table of capabilities, as { kv = "own" }`)
 		return
 	}
-	known := hooks.Capabilities()
+	known := capability.Capabilities()
 	for _, e := range n.keys {
-		i := slices.IndexFunc(known, func(c hooks.Capability) bool { return c.Name == e.name })
+		i := slices.IndexFunc(known, func(c capability.Capability) bool { return c.Name == e.name })
 		if i < 0 {
 			names := make([]string, len(known))
 			for i, c := range known {
@@ -58,7 +58,7 @@ func (d *decoder) needs(at string, n *node, into *hooks.Needs) {
 }
 
 // capability decodes one key of needs.
-func (d *decoder) capability(at string, n *node, c hooks.Capability, into *hooks.Needs) {
+func (d *decoder) capability(at string, n *node, c capability.Capability, into *capability.Needs) {
 	switch f := c.Field(into).(type) {
 	case *bool:
 		if c.Values == nil {
@@ -66,11 +66,11 @@ func (d *decoder) capability(at string, n *node, c hooks.Capability, into *hooks
 		} else {
 			_, *f = d.oneOf(at, n, "value", c.Values)
 		}
-	case *hooks.Reading:
+	case *capability.Reading:
 		if word, ok := d.oneOf(at, n, "value", c.Values); ok {
-			*f = hooks.Reading(slices.Index(c.Values, word) + 1)
+			*f = capability.Reading(slices.Index(c.Values, word) + 1)
 		}
-	case *hooks.Editing:
+	case *capability.Editing:
 		for _, word := range d.words(at, n, "part", c.Values) {
 			*f |= 1 << slices.Index(c.Values, word)
 		}
@@ -120,7 +120,7 @@ func (d *decoder) networks(at string, n *node, list []string) {
 func coversHost(given, asked string) bool {
 	g, gport, ok := Network(given)
 	if !ok {
-		return hooks.Matches(given, asked)
+		return capability.Matches(given, asked)
 	}
 	a, aport, ok := Network(asked)
 	if host, port, err := net.SplitHostPort(asked); !ok && err == nil {
@@ -148,15 +148,15 @@ func mayMeet(a, b string) bool {
 }
 
 // Words says what the plugin needs in the words of the manifest: "kv own", "edit headers".
-func Words(n *hooks.Needs) []string {
+func Words(n *capability.Needs) []string {
 	all := []string{}
-	for _, c := range hooks.Capabilities() {
+	for _, c := range capability.Capabilities() {
 		all = append(all, words(c, n)...)
 	}
 	return all
 }
 
-func words(c hooks.Capability, n *hooks.Needs) (words []string) {
+func words(c capability.Capability, n *capability.Needs) (words []string) {
 	switch f := c.Field(n).(type) {
 	case *bool:
 		switch {
@@ -165,11 +165,11 @@ func words(c hooks.Capability, n *hooks.Needs) (words []string) {
 		case *f:
 			words = append(words, c.Name)
 		}
-	case *hooks.Reading:
+	case *capability.Reading:
 		if *f > 0 {
 			words = append(words, c.Name+" "+c.Values[*f-1])
 		}
-	case *hooks.Editing:
+	case *capability.Editing:
 		for i, v := range c.Values {
 			if *f&(1<<i) != 0 {
 				words = append(words, c.Name+" "+v)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
 )
@@ -16,7 +17,7 @@ const textContent = 1 << 16
 
 // Part is a part of the call's message by its place from 0; nil where there is none, or the body may not be read.
 func Part(call *hooks.Call, i int) *message.Part {
-	if call.Message == nil || call.Reading(hooks.ReadBody) != nil {
+	if call.Message == nil || call.Reading(capability.ReadBody) != nil {
 		return nil
 	}
 	parts, _, err := call.Message.Parts()
@@ -62,7 +63,7 @@ func (c *Context) content(v any) (message.Content, error) {
 	if !ok && !numbered {
 		return nil, nil
 	}
-	if err := c.call.Reading(hooks.ReadBody); err != nil {
+	if err := c.call.Reading(capability.ReadBody); err != nil {
 		return nil, err
 	}
 	if ok {

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/net/idna"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/resolve"
-	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/manifest"
 )
 
@@ -29,7 +29,7 @@ const (
 // reach is a list of needs with its name: where plugins may connect to.
 type reach struct {
 	name string
-	list func(*hooks.Needs) []string
+	list func(*capability.Needs) []string
 }
 
 // target is where a connection is wanted, as patterns are held against it.
@@ -55,10 +55,10 @@ func parseTarget(text string) (target, error) {
 
 // granted checks that the plugin may connect there by that name, or may where it has an address of a network that is granted: that is
 // judged when the address is known.
-func (r reach) granted(n *hooks.Needs, t target) error {
+func (r reach) granted(n *capability.Needs, t target) error {
 	ip, err := netip.ParseAddr(t.host)
 	known := err == nil
-	allowed := func(n *hooks.Needs) bool {
+	allowed := func(n *capability.Needs) bool {
 		for ; n != nil; n = n.Given {
 			if !r.names(n, t) && !r.within(n, t, func(net netip.Prefix) bool { return !known || net.Contains(ip) }) {
 				return false
@@ -73,20 +73,20 @@ func (r reach) granted(n *hooks.Needs, t target) error {
 }
 
 // names tells whether one list, that of needs or of a grant, has a pattern for the host.
-func (r reach) names(n *hooks.Needs, t target) bool {
-	return slices.ContainsFunc(r.list(n), func(pattern string) bool { return hooks.Matches(pattern, t.String()) })
+func (r reach) names(n *capability.Needs, t target) bool {
+	return slices.ContainsFunc(r.list(n), func(pattern string) bool { return capability.Matches(pattern, t.String()) })
 }
 
 // within tells whether it has a network with the port that fits.
-func (r reach) within(n *hooks.Needs, t target, fits func(netip.Prefix) bool) bool {
+func (r reach) within(n *capability.Needs, t target, fits func(netip.Prefix) bool) bool {
 	return slices.ContainsFunc(r.list(n), func(entry string) bool {
 		net, port, ok := manifest.Network(entry)
 		return ok && port == t.port && fits(net)
 	})
 }
 
-func (r reach) withheld(n *hooks.Needs, what string, t target, allowed func(*hooks.Needs) bool) error {
-	return n.Withheld(what, fmt.Sprintf("%s = {%q}", r.name, t.String()), func(n *hooks.Needs) []string {
+func (r reach) withheld(n *capability.Needs, what string, t target, allowed func(*capability.Needs) bool) error {
+	return n.Withheld(what, fmt.Sprintf("%s = {%q}", r.name, t.String()), func(n *capability.Needs) []string {
 		if allowed(n) {
 			return []string{"*"}
 		}
@@ -96,7 +96,7 @@ func (r reach) withheld(n *hooks.Needs, what string, t target, allowed func(*hoo
 
 // dial connects to a host. The addresses are found and judged here, and the very address that was judged is connected to: what the
 // DNS says a moment later does not matter.
-func (h *Host) dial(ctx context.Context, r reach, n *hooks.Needs, t target) (net.Conn, error) {
+func (h *Host) dial(ctx context.Context, r reach, n *capability.Needs, t target) (net.Conn, error) {
 	if err := r.granted(n, t); err != nil {
 		return nil, err
 	}
@@ -132,13 +132,13 @@ func (h *Host) dial(ctx context.Context, r reach, n *hooks.Needs, t target) (net
 
 // closed tells why an address may not be connected to. Of each list either a pattern has the host's name, and it is no special address or
 // may be one; or a network has the address, whichever it is: who writes the network down names it.
-func (h *Host) closed(r reach, n *hooks.Needs, t target, addr netip.AddrPort) error {
+func (h *Host) closed(r reach, n *capability.Needs, t target, addr netip.AddrPort) error {
 	kind := resolve.Special(addr.Addr())
 	if kind == "" && h.Own != nil && h.Own(addr) {
 		kind = "this server's own"
 	}
 	ip := addr.Addr().Unmap()
-	allowed := func(n *hooks.Needs) bool {
+	allowed := func(n *capability.Needs) bool {
 		for ; n != nil; n = n.Given {
 			list := *n
 			list.Given = nil

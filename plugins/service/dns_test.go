@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/core/resolve/resolvetest"
@@ -20,7 +21,7 @@ import (
 // inHook runs do in a hook call with a deadline.
 func inHook(t *testing.T, r resolve.Resolver, timeout time.Duration, do func(c *Context)) {
 	t.Helper()
-	c := NewHost(Options{Resolver: r}).Context("vip", &hooks.Needs{DNS: true}, nil)
+	c := NewHost(Options{Resolver: r}).Context("vip", &capability.Needs{DNS: true}, nil)
 	handler := func(call *hooks.Call) (*hooks.Verdict, error) {
 		c.Begin(call)
 		do(c)

@@ -18,8 +18,8 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/config"
-	"github.com/stagepost/stagepost/hooks"
 )
 
 // Bounds of http.
@@ -48,12 +48,12 @@ func httpService() Service {
 	}
 }
 
-var httpReach = reach{"http", func(n *hooks.Needs) []string { return n.HTTP }}
+var httpReach = reach{"http", func(n *capability.Needs) []string { return n.HTTP }}
 
 // client sends the requests of one plugin, as long as what it is granted does not change: a connection that waits for the next
 // request was judged by that.
 type client struct {
-	needs     *hooks.Needs
+	needs     *capability.Needs
 	transport http.RoundTripper
 }
 
@@ -99,7 +99,7 @@ func (c *Context) transport() http.RoundTripper {
 }
 
 // end closes the connections of those needs, if they are the last that were used.
-func (s *clients) end(needs *hooks.Needs) {
+func (s *clients) end(needs *capability.Needs) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t, ok := s.now.transport.(*http.Transport); ok && s.now.needs == needs {
@@ -174,7 +174,7 @@ type request struct {
 }
 
 // redirect judges where a server sends the client.
-func (r *request) redirect(needs *hooks.Needs) func(next *http.Request, via []*http.Request) error {
+func (r *request) redirect(needs *capability.Needs) func(next *http.Request, via []*http.Request) error {
 	return func(next *http.Request, via []*http.Request) error {
 		if len(via) > maxRedirects {
 			return fmt.Errorf("more than %d redirects", maxRedirects)

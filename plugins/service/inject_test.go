@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
@@ -68,7 +69,7 @@ func injector(t *testing.T, m *message.Envelope, hs ...*hooks.Hook) (*Context, *
 			return intake.Settings{Hostname: "mx.example", MaxSize: 10 << 20, MaxRcpts: 100}
 		}})
 	h := NewHost(Options{Now: func() time.Time { return epoch }})
-	c := h.Context("vip", &hooks.Needs{Inject: true}, nil)
+	c := h.Context("vip", &capability.Needs{Inject: true}, nil)
 	call := &hooks.Call{Stage: hooks.Tick}
 	if m != nil {
 		call.Message = &hooks.MessageView{Envelope: m}
@@ -84,7 +85,7 @@ func injector(t *testing.T, m *message.Envelope, hs ...*hooks.Hook) (*Context, *
 // within runs f as a handler does, with a deadline.
 func within(t *testing.T, c *Context, call *hooks.Call, timeout time.Duration, f func()) {
 	t.Helper()
-	h := &hooks.Hook{Plugin: "vip", Stage: hooks.Tick, Timeout: timeout, OnError: hooks.Next, Needs: &hooks.Needs{Read: hooks.ReadBody}, Handler: hooks.HandlerFunc(func(own *hooks.Call) (*hooks.Verdict, error) {
+	h := &hooks.Hook{Plugin: "vip", Stage: hooks.Tick, Timeout: timeout, OnError: hooks.Next, Needs: &capability.Needs{Read: capability.ReadBody}, Handler: hooks.HandlerFunc(func(own *hooks.Call) (*hooks.Verdict, error) {
 		c.Begin(own)
 		f()
 		return nil, nil
@@ -111,7 +112,7 @@ func mailArgs(change ...any) map[string]any {
 func TestInjectMail(t *testing.T) {
 	asked := map[string]bool{}
 	watch := func(plugin string, s hooks.Stage) *hooks.Hook {
-		return &hooks.Hook{Plugin: plugin, Stage: s, Timeout: time.Second, OnError: hooks.Defer, Needs: &hooks.Needs{}, Handler: hooks.HandlerFunc(func(c *hooks.Call) (*hooks.Verdict, error) {
+		return &hooks.Hook{Plugin: plugin, Stage: s, Timeout: time.Second, OnError: hooks.Defer, Needs: &capability.Needs{}, Handler: hooks.HandlerFunc(func(c *hooks.Call) (*hooks.Verdict, error) {
 			asked[fmt.Sprintf("%s %s %s %s", plugin, s, c.Session.Role, c.Session.Origin)] = true
 			return nil, nil
 		})}
@@ -272,7 +273,7 @@ func TestInjectIsBounded(t *testing.T) {
 
 // TestInjectIsRefusedByPolicy: the answer of whoever refused it is the error.
 func TestInjectIsRefusedByPolicy(t *testing.T) {
-	no := &hooks.Hook{Plugin: "no", Stage: hooks.Rcpt, Timeout: time.Second, Needs: &hooks.Needs{}, Handler: hooks.HandlerFunc(func(c *hooks.Call) (*hooks.Verdict, error) {
+	no := &hooks.Hook{Plugin: "no", Stage: hooks.Rcpt, Timeout: time.Second, Needs: &capability.Needs{}, Handler: hooks.HandlerFunc(func(c *hooks.Call) (*hooks.Verdict, error) {
 		return &hooks.Verdict{Kind: hooks.Reject, Text: "not <" + c.Rcpt.Address.Text + ">"}, nil
 	})}
 	c, o, about := injector(t, nil, no)

@@ -5,8 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
-	"github.com/stagepost/stagepost/hooks"
 )
 
 // Bounds of kept connections.
@@ -82,7 +82,7 @@ func (k *kept) drop(s *message.Life) {
 }
 
 // end ends what waits for calls with these needs.
-func (k *kept) end(needs *hooks.Needs) {
+func (k *kept) end(needs *capability.Needs) {
 	k.mu.Lock()
 	var old []*Conn
 	for s, list := range k.sessions {

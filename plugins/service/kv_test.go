@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -78,7 +79,7 @@ func TestKV(t *testing.T) {
 		{name: "kv.set", args: list("k", "v", math.Inf(1)), err: "ttl is +Inf seconds"},
 		{name: "kv.set", args: list("k", list(int(1)), int64(1)), err: "not int"},
 	})
-	other := NewHost(Options{KV: s}).Context("other", &hooks.Needs{KV: true}, nil)
+	other := NewHost(Options{KV: s}).Context("other", &capability.Needs{KV: true}, nil)
 	other.Begin(&hooks.Call{})
 	check(t, other, []call{{name: "kv.get", args: list("k"), want: nil}})
 

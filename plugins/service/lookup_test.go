@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/lookup"
 )
@@ -21,7 +22,7 @@ func table(tb testing.TB, text string) Lookup {
 func TestLookup(t *testing.T) {
 	h := NewHost(Options{})
 	steps, left := 0, 1<<30
-	c := h.Context("vip", &hooks.Needs{Lookup: []string{"users", "net-*"}}, func(n, _ int) error {
+	c := h.Context("vip", &capability.Needs{Lookup: []string{"users", "net-*"}}, func(n, _ int) error {
 		if steps += n; steps > left {
 			return errors.New("over budget")
 		}
@@ -56,12 +57,12 @@ func TestLookup(t *testing.T) {
 		{name: "lookup", args: list("users", "a"), err: "over budget"},
 		{name: "lookup", args: list("config.list", "a"), err: "over budget"},
 	})
-	none := h.Context("none", &hooks.Needs{}, nil)
+	none := h.Context("none", &capability.Needs{}, nil)
 	none.Begin(&hooks.Call{})
 	check(t, none, []call{{name: "lookup", args: list("users", "a"), err: `the lookup "users" is not granted`}})
 	none.Begin(nil)
 	check(t, none, []call{{name: "lookup", args: list("users", "a"), err: "it does not work while the plugin loads"}})
-	withheld := h.Context("withheld", &hooks.Needs{Lookup: []string{"users"}, Asked: &hooks.Needs{Lookup: []string{"users", "secret"}}}, nil)
+	withheld := h.Context("withheld", &capability.Needs{Lookup: []string{"users"}, Asked: &capability.Needs{Lookup: []string{"users", "secret"}}}, nil)
 	withheld.Begin(&hooks.Call{})
 	check(t, withheld, []call{{name: "lookup", args: list("secret", "x"), err: "the operator's grant leaves it out"}})
 }
@@ -69,7 +70,7 @@ func TestLookup(t *testing.T) {
 func BenchmarkLookup(b *testing.B) {
 	h := NewHost(Options{})
 	h.UseLookups(map[string]Lookup{"users": table(b, strings.Repeat("# x\n", 10)+"user@example.org box\n")})
-	c := h.Context("vip", &hooks.Needs{Lookup: []string{"users"}}, nil)
+	c := h.Context("vip", &capability.Needs{Lookup: []string{"users"}}, nil)
 	c.Begin(&hooks.Call{})
 	f := find(b, "lookup")
 	args := make([]any, 2)

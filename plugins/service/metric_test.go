@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/core/capability"
 )
 
 func TestMetric(t *testing.T) {
@@ -48,14 +48,14 @@ func TestKeep(t *testing.T) {
 	h := NewHost(Options{})
 	count := func(plugin string) {
 		t.Helper()
-		c := h.Context(plugin, &hooks.Needs{}, nil)
+		c := h.Context(plugin, &capability.Needs{}, nil)
 		if _, err := find(t, "metric.count").Do(c, list("n")); err != nil {
 			t.Error(err)
 		}
 	}
 	count("stays")
 	count("goes")
-	old := h.Context("goes", &hooks.Needs{}, nil)
+	old := h.Context("goes", &capability.Needs{}, nil)
 	h.Keep([]string{"stays"})
 	if _, err := find(t, "metric.count").Do(old, list("n")); err != nil { // a call of the old generation
 		t.Error(err)

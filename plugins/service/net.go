@@ -12,9 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/message"
-	"github.com/stagepost/stagepost/hooks"
 )
 
 // Bounds of net.
@@ -99,7 +99,7 @@ type Conn struct {
 
 // connKey tells connections apart that must not stand in for each other.
 type connKey struct {
-	needs *hooks.Needs // of the plugin as it was loaded: another version of it has connections of its own
+	needs *capability.Needs // of the plugin as it was loaded: another version of it has connections of its own
 	where string
 	tls   bool
 }
@@ -110,7 +110,7 @@ func (n *Conn) Object() string { return connObject }
 // Plain implements Thing.
 func (n *Conn) Plain() any { return n.number }
 
-var netReach = reach{"net", func(n *hooks.Needs) []string { return n.Net }}
+var netReach = reach{"net", func(n *capability.Needs) []string { return n.Net }}
 
 func (c *Context) open(where string, options map[string]any) (*Conn, error) {
 	n := &Conn{key: connKey{needs: c.Needs}}
@@ -180,7 +180,7 @@ func (c *Context) aim(n *Conn, where string) error {
 		}
 		for n := needs; n != nil; n = n.Given { // no pattern means a socket
 			if !slices.Contains(n.Net, where) {
-				return needs.Withheld("a connection to "+where, fmt.Sprintf("net = {%q}", where), func(n *hooks.Needs) []string {
+				return needs.Withheld("a connection to "+where, fmt.Sprintf("net = {%q}", where), func(n *capability.Needs) []string {
 					return slices.DeleteFunc(slices.Clone(n.Net), func(p string) bool { return p != where })
 				}, where)
 			}

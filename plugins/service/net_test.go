@@ -17,9 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/resolve/resolvetest"
-	"github.com/stagepost/stagepost/hooks"
 )
 
 // lines serves connections: what answer gives for each line is sent back. "" ends the connection, "-" says nothing.
@@ -72,7 +72,7 @@ func TestNet(t *testing.T) {
 		}
 		return "got " + line + "\r\nmore"
 	})
-	o := newOutside(t, Options{}, &hooks.Needs{Net: []string{addr}})
+	o := newOutside(t, Options{}, &capability.Needs{Net: []string{addr}})
 	var old any
 	o.in(func(c *Context) {
 		n, err := do(t, c, "net.open", addr)
@@ -130,7 +130,7 @@ func TestNetTLS(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(srv.Certificate())
 	addr := hostOf(srv.URL)
-	o := newOutside(t, Options{Roots: roots}, &hooks.Needs{Net: []string{addr, "localhost:" + addr[strings.LastIndexByte(addr, ':')+1:]}})
+	o := newOutside(t, Options{Roots: roots}, &capability.Needs{Net: []string{addr, "localhost:" + addr[strings.LastIndexByte(addr, ':')+1:]}})
 	o.in(func(c *Context) {
 		n, err := do(t, c, "net.open", addr, map[string]any{"tls": true})
 		if err != nil {
@@ -162,7 +162,7 @@ func TestKeptConnection(t *testing.T) {
 		}
 		return fmt.Sprintf("%d\n", conn)
 	})
-	o := newOutside(t, Options{}, &hooks.Needs{Net: []string{addr}})
+	o := newOutside(t, Options{}, &capability.Needs{Net: []string{addr}})
 	ask := func(line string) (answer any, err error) {
 		o.in(func(c *Context) {
 			n, err2 := do(t, c, "net.open", addr, map[string]any{"keep": "session"})
@@ -234,7 +234,7 @@ func TestStale(t *testing.T) {
 	}()
 	defer func() { l.Close(); <-served }()
 	addr := l.Addr().String()
-	o := newOutside(t, Options{}, &hooks.Needs{Net: []string{addr}})
+	o := newOutside(t, Options{}, &capability.Needs{Net: []string{addr}})
 	for _, line := range []string{"one", "two", "three"} {
 		o.in(func(c *Context) {
 			n, err := do(t, c, "net.open", addr, map[string]any{"keep": "session"})
@@ -316,7 +316,7 @@ func TestHanging(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			o := newOutside(t, Options{Resolver: resolvetest.New(t, map[string][]string{"slow.example": {"!silent"}})}, &hooks.Needs{Net: []string{silent, "slow.example:1"}, HTTP: []string{silent, half}})
+			o := newOutside(t, Options{Resolver: resolvetest.New(t, map[string][]string{"slow.example": {"!silent"}})}, &capability.Needs{Net: []string{silent, "slow.example:1"}, HTTP: []string{silent, half}})
 			o.timeout = 200 * time.Millisecond
 			o.in(func(ctx *Context) {
 				err := c.do(t, ctx)
@@ -340,7 +340,7 @@ func TestSocket(t *testing.T) {
 		t.Skipf("left out: no socket can be made here: %v", err)
 	}
 	serve(t, l, func(_ int, line string) string { return "re " + line + "\n" })
-	o := newOutside(t, Options{}, &hooks.Needs{Net: []string{"unix:" + path}})
+	o := newOutside(t, Options{}, &capability.Needs{Net: []string{"unix:" + path}})
 	o.in(func(c *Context) {
 		n, err := do(t, c, "net.open", "unix:"+path, map[string]any{"keep": "session"})
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/resolve/resolvetest"
 	"github.com/stagepost/stagepost/hooks"
@@ -32,7 +33,7 @@ type outside struct {
 	timeout time.Duration
 }
 
-func newOutside(t *testing.T, o Options, needs *hooks.Needs) *outside {
+func newOutside(t *testing.T, o Options, needs *capability.Needs) *outside {
 	return &outside{t, NewHost(o).Context("vip", needs, nil), &message.Session{Life: &message.Life{}}, nil, 30 * time.Second}
 }
 
@@ -98,7 +99,7 @@ func TestSecret(t *testing.T) {
 	if err := errors.Join(os.Chmod(filepath.Join(dir, "open"), 0o640), os.Symlink("/etc/hostname", filepath.Join(dir, "out")), os.Symlink("api", filepath.Join(dir, "link"))); err != nil {
 		t.Fatal(err)
 	}
-	o := newOutside(t, Options{Secrets: files}, &hooks.Needs{Secrets: []string{"dkim/*", "api", "big", "open", "out", "link", "none"}})
+	o := newOutside(t, Options{Secrets: files}, &capability.Needs{Secrets: []string{"dkim/*", "api", "big", "open", "out", "link", "none"}})
 	o.in(func(c *Context) {
 		s, err := do(t, c, "secret", "dkim/example.org")
 		if err != nil {
@@ -188,7 +189,7 @@ func TestHTTP(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(srv.Certificate())
 	files, _ := secretsIn(t, map[string]string{"token": "s3cret\n", "crlf": "a\r\nb"})
-	o := newOutside(t, Options{Roots: roots, Secrets: files}, &hooks.Needs{HTTP: []string{hostOf(srv.URL), "*:443"}, Secrets: []string{"*"}, Read: hooks.ReadBody})
+	o := newOutside(t, Options{Roots: roots, Secrets: files}, &capability.Needs{HTTP: []string{hostOf(srv.URL), "*:443"}, Secrets: []string{"*"}, Read: capability.ReadBody})
 	o.content = content{strings.NewReader("Subject: x\r\n\r\nbody\r\n")}
 	ask := func(c *Context, more map[string]any) (any, error) {
 		args := map[string]any{"url": srv.URL + "/x?y=1"}
@@ -262,7 +263,7 @@ func TestHTTP(t *testing.T) {
 		_, err := ask(ctx, nil)
 		wantError(t, err, "more than 20 requests in one hook call")
 	})
-	o.c.Needs.Read = hooks.ReadHeaders
+	o.c.Needs.Read = capability.ReadHeaders
 	o.in(func(ctx *Context) {
 		_, err := ask(ctx, map[string]any{"body": int64(0)})
 		wantError(t, err, "reading the body is not granted")
@@ -295,7 +296,7 @@ func TestRedirects(t *testing.T) {
 	defer first.Close()
 	files, _ := secretsIn(t, map[string]string{"token": "s3cret"})
 	ask := func(needs []string, path string) (any, error) {
-		o := newOutside(t, Options{Secrets: files, Resolver: resolvetest.New(t, map[string][]string{"inside.example": {"A 127.0.0.1"}})}, &hooks.Needs{HTTP: append(needs, hostOf(first.URL)), Secrets: []string{"*"}})
+		o := newOutside(t, Options{Secrets: files, Resolver: resolvetest.New(t, map[string][]string{"inside.example": {"A 127.0.0.1"}})}, &capability.Needs{HTTP: append(needs, hostOf(first.URL)), Secrets: []string{"*"}})
 		var v any
 		var err error
 		o.in(func(c *Context) {
@@ -401,9 +402,9 @@ func TestAddresses(t *testing.T) {
 			Dial: func(_ context.Context, _, addr string) (net.Conn, error) {
 				dialed = append(dialed, addr)
 				return nil, refused
-			}}, &hooks.Needs{Net: c.needs})
+			}}, &capability.Needs{Net: c.needs})
 		if c.given != nil {
-			o.c.Needs.Given, o.c.Needs.Asked = &hooks.Needs{Net: c.given}, &hooks.Needs{Net: c.needs}
+			o.c.Needs.Given, o.c.Needs.Asked = &capability.Needs{Net: c.given}, &capability.Needs{Net: c.needs}
 		}
 		o.in(func(ctx *Context) {
 			_, err := do(t, ctx, "net.open", c.where)

@@ -27,6 +27,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/template"
@@ -47,7 +48,7 @@ type Func struct {
 	Result string // as the manual and the stubs name it; "" = nothing, "boolean, number" = Several
 	Doc    string
 	Form   string // how it is called, where Args do not say it; "" = as they do
-	Needs  string // name of a hooks.Capability, or ""
+	Needs  string // name of a capability.Capability, or ""
 	AtLoad bool   // works while the main chunk runs, too
 	Pure   bool   // it only tells something, at once: to ask twice is the same as once
 
@@ -196,7 +197,7 @@ func NewHost(o Options) *Host {
 // Context is for whom a function works. It is used by one goroutine; the instances of a plugin have one each.
 type Context struct {
 	Plugin string // its name here, which [run.NAME] may have changed
-	Needs  *hooks.Needs
+	Needs  *capability.Needs
 	// Settings and Templates are the plugin's, which the engine sets; they are only read.
 	Settings  map[string]any
 	Templates *template.Set
@@ -214,7 +215,7 @@ type Context struct {
 
 // Context makes a context for an instance of a plugin. charge, which may be nil, is told of the work, as far
 // as possible before it is done, in steps of about 50 ns and in bytes of memory, and fails when the caller's budget is spent.
-func (h *Host) Context(plugin string, needs *hooks.Needs, charge func(steps, bytes int) error) *Context {
+func (h *Host) Context(plugin string, needs *capability.Needs, charge func(steps, bytes int) error) *Context {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.plugins[plugin]
@@ -226,7 +227,7 @@ func (h *Host) Context(plugin string, needs *hooks.Needs, charge func(steps, byt
 }
 
 // Gone ends the connections that wait for the next call of a plugin that was loaded with these needs; no call of it follows.
-func (h *Host) Gone(needs *hooks.Needs) {
+func (h *Host) Gone(needs *capability.Needs) {
 	h.kept.end(needs)
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -38,7 +39,7 @@ func handler(tb testing.TB, o Options) *Context {
 	if o.Now == nil {
 		o.Now = func() time.Time { return epoch }
 	}
-	c := NewHost(o).Context("vip", &hooks.Needs{DNS: true, KV: true}, nil)
+	c := NewHost(o).Context("vip", &capability.Needs{DNS: true, KV: true}, nil)
 	c.Begin(&hooks.Call{Stage: hooks.Rcpt})
 	return c
 }
@@ -86,7 +87,7 @@ func TestDeclarations(t *testing.T) {
 				}
 				optional = a.Optional
 			}
-			if f.Needs != "" && hooks.AskFor(f.Needs) == "" {
+			if f.Needs != "" && capability.AskFor(f.Needs) == "" {
 				t.Errorf("%s needs %q, which is no capability", f.Name, f.Needs)
 			}
 			group, _, _ := strings.Cut(f.Name, ".")
@@ -133,7 +134,7 @@ func TestDo(t *testing.T) {
 }
 
 func TestCapabilities(t *testing.T) {
-	c := NewHost(Options{}).Context("vip", &hooks.Needs{}, nil)
+	c := NewHost(Options{}).Context("vip", &capability.Needs{}, nil)
 	c.Begin(&hooks.Call{})
 	check(t, c, []call{
 		{name: "dns.get", args: list("example.org", "A"), err: "it is not granted: ask with needs = { dns = true }"},
@@ -154,7 +155,7 @@ func TestAtLoad(t *testing.T) {
 
 func TestCharge(t *testing.T) {
 	spent, errSpent := 0, errors.New("the budget is spent")
-	c := NewHost(Options{}).Context("vip", &hooks.Needs{}, func(steps, bytes int) error {
+	c := NewHost(Options{}).Context("vip", &capability.Needs{}, func(steps, bytes int) error {
 		if spent += steps; spent > 1000 {
 			return errSpent
 		}

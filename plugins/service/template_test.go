@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/plugins/template"
 )
 
@@ -15,7 +15,7 @@ func TestTemplate(t *testing.T) {
 		t.Fatal(err)
 	}
 	left := 10_000
-	c := NewHost(Options{}).Context("vip", &hooks.Needs{}, func(steps, _ int) error {
+	c := NewHost(Options{}).Context("vip", &capability.Needs{}, func(steps, _ int) error {
 		if left -= steps; left < 0 {
 			return errors.New("over budget")
 		}

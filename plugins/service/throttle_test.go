@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -81,7 +82,7 @@ func TestThrottleAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			c := host.Context("vip", &hooks.Needs{}, nil)
+			c := host.Context("vip", &capability.Needs{}, nil)
 			c.Begin(&hooks.Call{})
 			for range 500 {
 				v, err := f.Do(c, list("k", "1000/1d"))

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/resolve"
@@ -375,7 +376,7 @@ func (w *world) otherHooks() []*hooks.Hook {
 	for stage, list := range byStage {
 		h := &hooks.Hook{
 			Plugin: others, Stage: stage, Order: -1_000_000, OnError: hooks.Next, Timeout: hooks.DefaultTimeout, Pos: w.c.File.place(w.c.Line),
-			Needs: &hooks.Needs{Read: hooks.ReadBody, Relay: true, Route: []string{"mx", "*"}},
+			Needs: &capability.Needs{Read: capability.ReadBody, Relay: true, Route: []string{"mx", "*"}},
 		}
 		for _, g := range list {
 			h.Pos = g.pos

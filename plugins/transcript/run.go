@@ -442,7 +442,7 @@ func (r *run) dial(c *connect) error {
 	r.mu.Unlock()
 	r.wire = newWire(net.TCPAddr{IP: net.IP(c.ip.AsSlice()), Port: 40000, Zone: c.ip.Zone()})
 	ln := newOnce(r.wire)
-	r.group.Go(func() { r.server.Serve(r.ctx, ln, server.Listener{Name: c.listener, Role: c.role}) })
+	r.group.Go(func() { r.server.Serve(r.ctx, ln, &server.Listener{Name: c.listener, Role: c.role}) })
 	_, err := r.settle()
 	return err
 }

@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"github.com/stagepost/stagepost/core/breaker"
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
-	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/service"
 )
 
@@ -23,7 +23,7 @@ func (in *instance) header(a []uint64) uint64 {
 	if n < 1 {
 		return in.refuse(ErrInvalid, fmt.Sprintf("header: fields are counted from 1, not from %d", n))
 	}
-	if err := in.call.Reading(hooks.ReadHeaders); err != nil {
+	if err := in.call.Reading(capability.ReadHeaders); err != nil {
 		return in.refuse(ErrRefused, err.Error())
 	}
 	h, err := in.call.Message.Header()
@@ -55,7 +55,7 @@ func (in *instance) contentRead(a []uint64) uint64 {
 	if in.call == nil || in.call.Message == nil {
 		return in.refuse(ErrRefused, "content_read: there is no message here")
 	}
-	if err := in.call.Reading(hooks.ReadBody); err != nil {
+	if err := in.call.Reading(capability.ReadBody); err != nil {
 		return in.refuse(ErrRefused, err.Error())
 	}
 	if off < 0 {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -30,7 +31,7 @@ func TestConnection(t *testing.T) {
 	}()
 	addr := l.Addr().String()
 	within(t, hooks.Connect, func(g *guest) {
-		g.in.services.Needs = &hooks.Needs{Net: []string{addr}}
+		g.in.services.Needs = &capability.Needs{Net: []string{addr}}
 		n := g.svc("net.open", addr)
 		if _, ok := n.(int64); !ok {
 			t.Fatalf("net.open gives %#v (%s)", n, g.in.told)
@@ -57,18 +58,18 @@ func TestOutsideAttacks(t *testing.T) {
 	silent := l.Addr().String()
 	get := func(url string) []any { return []any{map[string]any{"url": url}} }
 	for _, c := range []struct {
-		needs hooks.Needs
+		needs capability.Needs
 		name  string
 		args  []any
 		want  string
 	}{
-		{hooks.Needs{}, "net.open", []any{silent}, "net.open: it is not granted: ask with needs = { net = "},
-		{hooks.Needs{}, "secret", []any{"api"}, "secret: it is not granted"},
-		{hooks.Needs{HTTP: []string{"*"}}, "http.request", get("http://" + silent), "has the address 127.0.0.1 (loopback), which is not granted"},
-		{hooks.Needs{HTTP: []string{"*"}}, "http.request", get("http://169.254.169.254/"), "(link-local), which is not granted"},
-		{hooks.Needs{Net: []string{"*"}}, "net.open", []any{silent}, "(loopback), which is not granted"},
-		{hooks.Needs{HTTP: []string{silent}}, "http.request", get("http://" + silent), "http.request: no answer in time"},
-		{hooks.Needs{Net: []string{silent}}, "net.open", []any{silent, map[string]any{"tls": true}}, "net.open: " + silent + ": TLS: "},
+		{capability.Needs{}, "net.open", []any{silent}, "net.open: it is not granted: ask with needs = { net = "},
+		{capability.Needs{}, "secret", []any{"api"}, "secret: it is not granted"},
+		{capability.Needs{HTTP: []string{"*"}}, "http.request", get("http://" + silent), "has the address 127.0.0.1 (loopback), which is not granted"},
+		{capability.Needs{HTTP: []string{"*"}}, "http.request", get("http://169.254.169.254/"), "(link-local), which is not granted"},
+		{capability.Needs{Net: []string{"*"}}, "net.open", []any{silent}, "(loopback), which is not granted"},
+		{capability.Needs{HTTP: []string{silent}}, "http.request", get("http://" + silent), "http.request: no answer in time"},
+		{capability.Needs{Net: []string{silent}}, "net.open", []any{silent, map[string]any{"tls": true}}, "net.open: " + silent + ": TLS: "},
 	} {
 		withinTime(t, hooks.Connect, 200*time.Millisecond, func(g *guest) {
 			g.in.services.Needs = &c.needs
@@ -78,7 +79,7 @@ func TestOutsideAttacks(t *testing.T) {
 		})
 	}
 	withinTime(t, hooks.Connect, 200*time.Millisecond, func(g *guest) {
-		g.in.services.Needs = &hooks.Needs{Net: []string{silent}}
+		g.in.services.Needs = &capability.Needs{Net: []string{silent}}
 		n := g.svc("net.open", silent)
 		if got := g.svc("net.line", n); got != ErrFailed || !strings.Contains(g.in.told, "net.line: no answer in time") {
 			t.Errorf("net.line: %v (%s)", got, g.in.told)

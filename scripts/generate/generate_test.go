@@ -14,6 +14,7 @@ import (
 	glua "github.com/yuin/gopher-lua"
 	"github.com/yuin/gopher-lua/parse"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/api"
 	"github.com/stagepost/stagepost/plugins/lua"
@@ -184,7 +185,7 @@ func TestStubs(t *testing.T) {
 			function(o.Name + ":" + m.Name)
 		}
 	}
-	for _, c := range hooks.Capabilities() {
+	for _, c := range capability.Capabilities() {
 		field("stagepost.header.needs", c.Name)
 	}
 	for _, s := range manifest.Document() {

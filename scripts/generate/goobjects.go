@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/plugins/api"
 )
 
@@ -103,7 +103,7 @@ func (w *goWriter) edit(o objectModel, m methodModel) {
 		}
 	}
 	doc := fmt.Sprintf("%s: %s. It works at %s.", goName(m.Name), m.Doc, strings.Join(stages, ", "))
-	if n := hooks.AskFor(m.Needs); n != "" {
+	if n := capability.AskFor(m.Needs); n != "" {
 		doc += " Needs " + n + "."
 	}
 	w.doc(doc)
@@ -168,7 +168,7 @@ func (w *goWriter) function(receiver, group string, f funcModel) {
 	if f.AtLoad {
 		doc += " Works in OnLoad, too."
 	}
-	if n := hooks.AskFor(f.Needs); n != "" {
+	if n := capability.AskFor(f.Needs); n != "" {
 		doc += " Needs " + n + "."
 	}
 	if missing > 0 && !variadic {

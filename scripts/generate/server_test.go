@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/message/messagetest"
 	"github.com/stagepost/stagepost/core/observe"
@@ -244,7 +245,7 @@ func TestParsedAddress(t *testing.T) {
 			if f.Name != "addr.parse" {
 				continue
 			}
-			c := service.NewHost(service.Options{}).Context("p", &hooks.Needs{}, nil)
+			c := service.NewHost(service.Options{}).Context("p", &capability.Needs{}, nil)
 			c.Begin(&hooks.Call{})
 			v, err := f.Do(c, []any{"user@example.org"})
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/api"
 	"github.com/stagepost/stagepost/plugins/manifest"
@@ -148,7 +149,7 @@ func (w *writer) header() {
 
 // capabilityValues are the words that a key of needs may hold.
 func capabilityValues(section, key string) []string {
-	for _, c := range hooks.Capabilities() {
+	for _, c := range capability.Capabilities() {
 		if section == "needs" && c.Name == key {
 			return c.Values
 		}
@@ -284,9 +285,9 @@ func needForm(needs string) (string, error) {
 	if needs == "" {
 		return "", nil
 	}
-	form := hooks.AskFor(needs)
+	form := capability.AskFor(needs)
 	if form == "" {
-		return "", fmt.Errorf("%q is not among hooks.Capabilities", needs)
+		return "", fmt.Errorf("%q is not among capability.Capabilities", needs)
 	}
 	return " Needs `" + form + "`.", nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/yuin/gopher-lua/ast"
 
+	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/api"
 	"github.com/stagepost/stagepost/plugins/service"
@@ -271,7 +272,7 @@ func header(f *frame, o any, args []value) value {
 	if len(args) == 2 && args[1].kind == isNumber {
 		n = int(args[1].number)
 	}
-	if len(args) == 0 || len(args) > 2 || args[0].kind != isText || n < 1 || f.call.Reading(hooks.ReadHeaders) != nil {
+	if len(args) == 0 || len(args) > 2 || args[0].kind != isText || n < 1 || f.call.Reading(capability.ReadHeaders) != nil {
 		return oddValue(f)
 	}
 	h, err := o.(*hooks.MessageView).Header()

@@ -1,11 +1,13 @@
-package hooks
+// Package capability says what a plugin may do beyond answering. Each capability is declared once, as data, with the key of
+// `needs` by which a plugin asks for it; the manifest, the stubs and the manual are made from that. A Needs is what was asked
+// for, or what of that the operator granted; whoever does something for a plugin asks its Needs, which refuses in words that
+// say who can change it and how.
+package capability
 
 import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/stagepost/stagepost/core/message"
 )
 
 // Needs is what a plugin may do beyond answering: what it asked for, or what of that it was granted. Each field is one of the
@@ -102,11 +104,11 @@ func (n *Needs) Refuse(what, need string) error {
 	if ok {
 		return nil
 	}
-	return withheld(what, AskFor(need), n.Asked != nil && n.Asked.Refuse(what, need) == nil)
+	return refusal(what, AskFor(need), n.Asked != nil && n.Asked.Refuse(what, need) == nil)
 }
 
-// withheld says who can change that something is not granted: the plugin's author, or the operator.
-func withheld(what, form string, asked bool) error {
+// refusal says who can change that something is not granted: the plugin's author, or the operator.
+func refusal(what, form string, asked bool) error {
 	if asked {
 		return fmt.Errorf("%s is not granted: the plugin asks for it, and the operator's grant leaves it out", what)
 	}
@@ -139,12 +141,13 @@ func (n *Needs) Allow(list func(*Needs) []string, name string) bool {
 	return true
 }
 
+// Ungranted is the error for what the operator's grant leaves out, although the plugin asks for it.
+func Ungranted(what string) error { return refusal(what, "", true) }
+
 // Withheld is the error for a name that does not match the list of a capability: who can change that, and with what in needs.
 func (n *Needs) Withheld(what, form string, list func(*Needs) []string, name string) error {
-	return withheld(what, form, n.Asked != nil && n.Asked.Allow(list, name))
+	return refusal(what, form, n.Asked != nil && n.Asked.Allow(list, name))
 }
-
-func routes(n *Needs) []string { return n.Route }
 
 // RefuseName tells why a name matches nothing in the list of a capability, and nil if it does.
 func (n *Needs) RefuseName(what, need, name string) error {
@@ -154,26 +157,6 @@ func (n *Needs) RefuseName(what, need, name string) error {
 		return nil
 	}
 	return n.Withheld(what, fmt.Sprintf("%s = {%q}", need, name), list, name)
-}
-
-// mayRoute tells why a plan is more than the plugin was granted, and nil if it is not. It notes in the plan what may be private.
-func (n *Needs) mayRoute(p *message.Plan) error {
-	hops := p.Hosts
-	if p.MX != "" {
-		hops = []string{"mx"}
-	}
-	for _, hop := range hops {
-		if err := n.RefuseName("route to "+hop, "route", hop); err != nil {
-			return err
-		}
-	}
-	p.Private = 0
-	for i, hop := range hops {
-		if n.AllowPrivate(routes, hop) {
-			p.Private |= 1 << i
-		}
-	}
-	return nil
 }
 
 // AllowPrivate tells whether a host that matches the list of a capability may be at a private address, or be this server.
