@@ -25,6 +25,9 @@ type testCase struct {
 // failed begins a verdict that the plugin's on_error gave.
 const failed = "error, defer 451 4.3.0"
 
+// pencil are the keys of that password: the example of RFC 7677.
+const pencil = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+
 type m = map[string]any
 
 type l = []any
@@ -154,6 +157,11 @@ func cases() []testCase {
 		service("kv.delete", nil, "there"),
 		service("hash.sha256", "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb", "a"),
 		service("hash.hmac", "97yD9DBThCSxMpjmqm+xQ+9NWaFJRhdZl0edvC0aPNg=", "sha256", "key", "The quick brown fox jumps over the lazy dog", "base64"),
+		service("password.verify", true, pencil, "pencil"),
+		service("password.verify", false, pencil, "pen"),
+		fails("password.verify", "password.verify: the hash cannot be used: the scheme {CRYPT} is not known", "{CRYPT}x", "pencil"),
+		service("password.scheme", "scram-sha-256", pencil),
+		fails("password.scheme", "password.scheme: the hash cannot be used: it names no scheme", "pencil"),
 		service("json.encode", `"a"`, "a"),
 		service("json.decode", l{1, 2.5, "x"}, "[1, 2.5, \"x\"]"),
 		service("dns.get", l{}, "nothing.example", "A"),

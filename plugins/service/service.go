@@ -1,4 +1,4 @@
-// Package service holds what plugins may call besides the methods of their objects: log, re, kv, hash, json, dns, addr, now.
+// Package service holds what plugins may call besides the methods of their objects: log, re, kv, hash, password, json, dns, addr, now.
 //
 // Each function is declared once, in a table (Services): name, arguments, result, the capability it needs, whether it works
 // while a plugin loads, and the Go code behind it. Engines bind from the table, the manual and the editor stubs are generated
@@ -103,7 +103,7 @@ func (k Kind) String() string {
 
 // Services declares them all, in the order of the manual.
 func Services() []Service {
-	return []Service{logService(), reService(), kvService(), hashService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), secretService(), httpService(), netService(), {
+	return []Service{logService(), reService(), kvService(), hashService(), passwordService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), secretService(), httpService(), netService(), {
 		Name: "now", Doc: "The time.",
 		Funcs: []Func{{
 			Name: "now", Result: "number", Pure: true, Doc: "Seconds since 1970, with fractions.",
@@ -170,6 +170,7 @@ type Host struct {
 	plugins map[string]*state
 	lookups atomic.Pointer[map[string]Lookup]
 	kept    kept
+	checks  checks
 }
 
 // state is what the instances of one plugin share, through all generations.
@@ -191,7 +192,7 @@ func NewHost(o Options) *Host {
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
-	return &Host{Options: o, plugins: map[string]*state{}}
+	return &Host{Options: o, plugins: map[string]*state{}, checks: newChecks()}
 }
 
 // Context is for whom a function works. It is used by one goroutine; the instances of a plugin have one each.
@@ -208,6 +209,7 @@ type Context struct {
 	call    *hooks.Call
 	lookups int // DNS questions of this call
 	injects int // messages that it handed in
+	checks  int // passwords that it checked
 	held    map[int64]Thing
 
 	opened, requests, sent, received int // of this call: connections, HTTP requests, bytes by net
@@ -243,7 +245,7 @@ func (c *Context) Begin(call *hooks.Call) {
 			c.leave(n)
 		}
 	}
-	c.call, c.lookups, c.injects, c.held = call, 0, 0, nil
+	c.call, c.lookups, c.injects, c.checks, c.held = call, 0, 0, 0, nil
 	c.opened, c.requests, c.sent, c.received = 0, 0, 0, 0
 }
 

@@ -621,6 +621,28 @@ static inline sp_error sp_hash_hmac(sp_text alg, sp_value key, sp_text text, sp_
   return e;
 }
 
+// password: Checks passwords against what is kept of them: argon2id as $argon2id$..., bcrypt as $2a$, $2b$ or $2y$, and the keys
+// of SCRAM-SHA-256 as SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey. Passwords are compared as SASLprep (RFC 4013) has them.
+// A hash that demands more than 128 MiB or about a second is an error, and so is one that would not protect anything. A hook may
+// check 4 in one call; over the whole server about half of the CPUs check at once, and the others wait, as long as their hooks'
+// time allows.
+// password.verify(hash, password) -> boolean: Whether the password is the one of the hash. For a name that is not there, verify
+// against a hash of the same kind of no password, so that the time does not tell who is there.
+static inline sp_error sp_password_verify(sp_text hash, sp_text password, bool *result) {
+  sp_value v = SP_NO_VALUE;
+  sp_error e = sp_call(SP("password.verify"), (const sp_value[]){sp_of_text(hash), sp_of_text(password)}, 2, &v);
+  *result = sp_as_bool(v);
+  return e;
+}
+// password.scheme(hash) -> string: The kind of a hash that password.verify takes: "argon2id", "bcrypt" or "scram-sha-256". The
+// error for another says what is wrong with it.
+static inline sp_error sp_password_scheme(sp_text hash, sp_text *result) {
+  sp_value v = SP_NO_VALUE;
+  sp_error e = sp_call(SP("password.scheme"), (const sp_value[]){sp_of_text(hash)}, 1, &v);
+  *result = sp_as_text(v);
+  return e;
+}
+
 // json: JSON (RFC 8259), at most 1 MiB, nested at most 32 deep.
 // json.encode([value]) -> string: Text of a value; nil is null. Members are sorted by name, whole numbers have no fraction, and
 // bytes that are not UTF-8 become U+FFFD.

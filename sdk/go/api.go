@@ -1295,6 +1295,37 @@ func (hashService) HMAC(alg string, key any, text string, encoding ...string) (v
 	return v1, r.Err()
 }
 
+// Password: Checks passwords against what is kept of them: argon2id as $argon2id$..., bcrypt as $2a$, $2b$ or $2y$,
+// and the keys of SCRAM-SHA-256 as SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey. Passwords are compared as
+// SASLprep (RFC 4013) has them. A hash that demands more than 128 MiB or about a second is an error, and so is one
+// that would not protect anything. A hook may check 4 in one call; over the whole server about half of the CPUs check
+// at once, and the others wait, as long as their hooks' time allows.
+var Password passwordService
+
+type passwordService struct{}
+
+// Verify: Whether the password is the one of the hash. For a name that is not there, verify against a hash of the same
+// kind of no password, so that the time does not tell who is there.
+func (passwordService) Verify(hash string, password string) (v1 bool, err error) {
+	r, err := call("password.verify", hash, password)
+	if err != nil {
+		return v1, err
+	}
+	v1 = r.Bool()
+	return v1, r.Err()
+}
+
+// Scheme: The kind of a hash that password.verify takes: "argon2id", "bcrypt" or "scram-sha-256". The error for
+// another says what is wrong with it. Works in OnLoad, too.
+func (passwordService) Scheme(hash string) (v1 string, err error) {
+	r, err := call("password.scheme", hash)
+	if err != nil {
+		return v1, err
+	}
+	v1 = r.Text()
+	return v1, r.Err()
+}
+
 // JSON: JSON (RFC 8259), at most 1 MiB, nested at most 32 deep.
 var JSON jsonService
 

@@ -552,6 +552,21 @@ function hash.sha256(text) end
 ---@return string
 function hash.hmac(alg, key, text, encoding) end
 
+---Checks passwords against what is kept of them: argon2id as $argon2id$..., bcrypt as $2a$, $2b$ or $2y$, and the keys of SCRAM-SHA-256 as SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey. Passwords are compared as SASLprep (RFC 4013) has them. A hash that demands more than 128 MiB or about a second is an error, and so is one that would not protect anything. A hook may check 4 in one call; over the whole server about half of the CPUs check at once, and the others wait, as long as their hooks' time allows.
+---@class (exact) stagepost.service.password
+password = {}
+
+---Whether the password is the one of the hash. For a name that is not there, verify against a hash of the same kind of no password, so that the time does not tell who is there.
+---@param hash string
+---@param password string
+---@return boolean
+function password.verify(hash, password) end
+
+---The kind of a hash that password.verify takes: "argon2id", "bcrypt" or "scram-sha-256". The error for another says what is wrong with it. Works while the plugin loads, too.
+---@param hash string
+---@return string
+function password.scheme(hash) end
+
 ---JSON (RFC 8259), at most 1 MiB, nested at most 32 deep.
 ---@class (exact) stagepost.service.json
 json = {}

@@ -918,6 +918,28 @@ pub mod hash {
     }
 }
 
+/// Checks passwords against what is kept of them: argon2id as $argon2id$..., bcrypt as $2a$, $2b$ or $2y$, and the keys of
+/// SCRAM-SHA-256 as SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey. Passwords are compared as SASLprep (RFC 4013) has them. A
+/// hash that demands more than 128 MiB or about a second is an error, and so is one that would not protect anything. A hook may
+/// check 4 in one call; over the whole server about half of the CPUs check at once, and the others wait, as long as their hooks'
+/// time allows.
+pub mod password {
+    #[allow(unused_imports)]
+    use super::{host, Result, Value};
+
+    /// password.verify(hash, password) -> boolean: Whether the password is the one of the hash. For a name that is not there,
+    /// verify against a hash of the same kind of no password, so that the time does not tell who is there.
+    pub fn verify(hash: impl AsRef<[u8]>, password: impl AsRef<[u8]>) -> Result<bool> {
+        Ok(host::call("password.verify", &[Value::of_text(hash.as_ref()), Value::of_text(password.as_ref())])?.bool())
+    }
+
+    /// password.scheme(hash) -> string: The kind of a hash that password.verify takes: "argon2id", "bcrypt" or "scram-sha-256".
+    /// The error for another says what is wrong with it.
+    pub fn scheme(hash: impl AsRef<[u8]>) -> Result<String> {
+        Ok(host::call("password.scheme", &[Value::of_text(hash.as_ref())])?.into_text().unwrap_or_default())
+    }
+}
+
 /// JSON (RFC 8259), at most 1 MiB, nested at most 32 deep.
 pub mod json {
     #[allow(unused_imports)]

@@ -215,6 +215,18 @@ static sp_error service(sp_text name, sp_value a, sp_value *result) {
     *result = sp_of_text(v);
     return e;
   }
+  if (sp_equal(name, SP("password.verify"))) {
+    bool v;
+    e = sp_password_verify(sp_as_text(sp_at(a, 0)), sp_as_text(sp_at(a, 1)), &v);
+    *result = sp_of_bool(v);
+    return e;
+  }
+  if (sp_equal(name, SP("password.scheme"))) {
+    sp_text v;
+    e = sp_password_scheme(sp_as_text(sp_at(a, 0)), &v);
+    *result = sp_of_text(v);
+    return e;
+  }
   if (sp_equal(name, SP("json.encode"))) {
     sp_text v;
     e = sp_json_encode(sp_at(a, 0), &v);

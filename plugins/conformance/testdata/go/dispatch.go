@@ -283,6 +283,18 @@ func service(name string, a []any) (any, error) {
 			return nil, err
 		}
 		return v0, nil
+	case "password.verify":
+		v0, err := stagepost.Password.Verify(text(at(a, 0)), text(at(a, 1)))
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
+	case "password.scheme":
+		v0, err := stagepost.Password.Scheme(text(at(a, 0)))
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
 	case "json.encode":
 		v0, err := stagepost.JSON.Encode(tail(a, 0, func(v any) any { return v })...)
 		if err != nil {

@@ -13,6 +13,8 @@ return {
     ["kv.delete"] = kv.delete,
     ["hash.sha256"] = hash.sha256,
     ["hash.hmac"] = hash.hmac,
+    ["password.verify"] = password.verify,
+    ["password.scheme"] = password.scheme,
     ["json.encode"] = json.encode,
     ["json.decode"] = json.decode,
     ["dns.get"] = dns.get,

@@ -248,6 +248,8 @@ pub fn service(name: &str, a: &[Value]) -> Result<Value> {
         "kv.delete" => kv::delete(bytes(a, 0)).map(Value::from),
         "hash.sha256" => hash::sha256(bytes(a, 0)).map(Value::from),
         "hash.hmac" => hash::hmac(bytes(a, 0), at(a, 1), bytes(a, 2), at(a, 3)).map(Value::from),
+        "password.verify" => password::verify(bytes(a, 0), bytes(a, 1)).map(Value::from),
+        "password.scheme" => password::scheme(bytes(a, 0)).map(Value::from),
         "json.encode" => json::encode(at(a, 0)).map(Value::from),
         "json.decode" => json::decode(bytes(a, 0)).map(Value::from),
         "dns.get" => dns::get(at(a, 0), at(a, 1)).map(Value::from),
