@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// strays are the forms of an end of data that some server somewhere takes for one (hardening.md 1.1). None of them is.
+// strays are the forms of an end of data that some server somewhere takes for one. None of them is.
 var strays = map[string]string{
 	"E1": "\n.\n", "E2": "\n.\r\n", "E3": "\r.\r", "E4": "\r.\r\n", "E5": "\r\n.\n", "E6": "\r\n.\r", "E7": "\n.\r", "E8": "\r.\n",
 	"E9": "\r\n\x00.\r\n", "E10": "\r\n.\x00\r\n", "E11": "\r\x00\n.\r\n", "E12": "\r\n.\r\x00\n", "E15": "\r\n.\r\r\n", "E16": "\r\r\n.\r\r\n",

@@ -1,0 +1,425 @@
+package server
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stagepost/stagepost/hooks"
+)
+
+var modelCommands = flag.Int("commands", 20_000, "commands that TestModel gives")
+
+// code is the number with which a text begins.
+func code(text string) int {
+	n, _ := strconv.Atoi(text[:3])
+	return n
+}
+
+func does(code int) func(*model) int { return func(*model) int { return code } }
+
+// acts are the lines that clients send here. Each is listed as often as it should come up.
+func acts() (all []*act) {
+	add := func(n int, a *act) {
+		for range n {
+			all = append(all, a)
+		}
+	}
+	for _, verb := range []string{"EHLO", "HELO"} {
+		for _, name := range []string{"client.example", "other.example", "reject.example", "defer.example"} {
+			weight := 2
+			if byWord(name) == 250 {
+				weight = 20
+			}
+			add(weight, &act{raw: verb + " " + name + "\r\n", last: true, clears: true, idles: true, early: true,
+				do: func(m *model) int { return m.greet(name, verb == "EHLO") }})
+		}
+		add(1, &act{raw: verb + " close.example\r\n", last: true, clears: true, idles: true, early: true,
+			do: func(m *model) int { return m.greet("close.example", verb == "EHLO") }})
+		add(1, &act{raw: verb + "\r\n", last: true, clears: true, idles: true, early: true, do: does(501)})
+	}
+	for _, local := range []string{"", "a", "b", "a", "reject", "defer", "discard", "data-reject", "data-defer", "data-discard"} {
+		sender := ""
+		if local != "" {
+			sender = local + "@client.example"
+		}
+		weight := 6
+		if byWord(local) == 250 {
+			weight = 30
+		}
+		add(weight, &act{raw: "MAIL FROM:<" + sender + ">\r\n", do: func(m *model) int { return m.mail(sender, "", 0) }})
+		add(1, &act{raw: "mail From: <" + sender + "> SIZE=300 BODY=8BITMIME\r\n", do: func(m *model) int { return m.mail(sender, " SIZE=300 BODY=8BITMIME", 300) }})
+	}
+	add(2, &act{raw: "MAIL FROM:<a@client.example> SIZE=99999999999\r\n", do: func(m *model) int { return m.mail("a@client.example", " SIZE=99999999999", 99999999999) }})
+	for _, arg := range []string{"555 FROM:<a@client.example> NOSUCH=1", "501 FROM:<a@b@c>", "501 FROM:a@client.example", "501 FROM:<a@client.example> SIZE=1 SIZE=2",
+		"501 FROM:<a@client.example> SIZE=-1", "501 FROM:<a@client.example> BODY=x", "501 TO:<a@client.example>"} {
+		add(1, &act{raw: "MAIL " + arg[4:] + "\r\n", do: func(m *model) int {
+			if m.tx != nil {
+				return 503
+			}
+			return code(arg)
+		}})
+	}
+	for _, sender := range []string{"close@client.example", "data-close@client.example"} {
+		add(1, &act{raw: "MAIL FROM:<" + sender + ">\r\n", do: func(m *model) int { return m.mail(sender, "", 0) }})
+	}
+	add(1, &act{raw: "RCPT TO:<close@example.org>\r\n", do: func(m *model) int { return m.rcpt("close@example.org") }})
+	add(1, &act{raw: "MAIL\r\n", do: does(501)})
+	for _, to := range []string{"u@example.org", "v@example.org", "u@example.org", "reject@example.org", "defer@example.org", "discard@example.org", "u@elsewhere.example", "w@example.org", "x@example.org"} {
+		weight := 10
+		if byWord(to) == 250 {
+			weight = 40
+		}
+		add(weight, &act{raw: "RCPT TO:<" + to + ">\r\n", do: func(m *model) int { return m.rcpt(to) }})
+	}
+	for _, arg := range []string{"501 TO:<>", "555 TO:<u@example.org> NOSUCH", "501 TO:<u@example.org>x", "501 "} {
+		add(1, &act{raw: "RCPT " + arg[4:] + "\r\n", do: func(m *model) int {
+			if m.tx == nil {
+				return 503
+			}
+			return code(arg)
+		}})
+	}
+	add(80, &act{raw: "DATA\r\n", last: true, do: (*model).data})
+	add(1, &act{raw: "DATA x\r\n", last: true, do: func(m *model) int {
+		if m.tx == nil {
+			return 503
+		}
+		return 501
+	}})
+	add(10, &act{raw: "RSET\r\n", clears: true, idles: true, early: true, do: does(250)})
+	add(1, &act{raw: "RSET x\r\n", clears: true, idles: true, early: true, do: does(501)})
+	add(4, &act{raw: "noop x \r\n", last: true, idles: true, early: true, do: does(250)})
+	add(1, &act{raw: "VRFY u\r\n", last: true, idles: true, early: true, do: does(252)})
+	add(1, &act{raw: "VRFY\r\n", last: true, idles: true, early: true, do: does(501)})
+	add(1, &act{raw: "EXPN u\r\n", last: true, idles: true, early: true, do: does(502)})
+	add(1, &act{raw: "HELP\r\n", last: true, idles: true, early: true, do: does(214)})
+	add(1, &act{raw: "QUIT\r\n", leaves: true, early: true, do: func(m *model) int { m.over = true; return 221 }})
+	add(1, &act{raw: "QUIT x\r\n", leaves: true, early: true, do: does(501)})
+	for _, raw := range []string{"500 LHLO client.example", "500 TURN", "500 ", "500 250 ok", "501 MAIL\tFROM:<a@client.example>", "500 NOOP \xff", "501 VRFY \x7f"} {
+		add(1, &act{raw: raw[4:] + "\r\n", unknown: true, do: does(code(raw))})
+	}
+	for _, raw := range []string{"NOOP\n", "MAIL FROM:<a@client.example>\n", "\n"} {
+		add(1, &act{raw: raw, bareLF: true})
+	}
+	for _, raw := range []string{"MAIL FROM:<a@client.example>\rRCPT TO:<u@example.org>\r\n", "NOOP\x00\r\n", "NOOP " + strings.Repeat("x", 3000) + "\r\n", "\rNOOP\r\n"} {
+		add(1, &act{raw: raw, fault: true})
+	}
+	return all
+}
+
+// letters are the contents that are sent after 354. Each stray end of data makes one that is refused, with commands in it.
+func letters(maxSize int) (all []*letter) {
+	const head = "Subject: x\r\n\r\n"
+	for range 20 {
+		all = append(all,
+			&letter{head + "text\r\n.\r\n", head + "text\r\n", 0},
+			&letter{head + "..\r\n.x\r\n.\r\n", head + ".\r\nx\r\n", 0})
+	}
+	all = append(all, &letter{".\r\n", "", 0}, &letter{head + "MAIL FROM:<evil@client.example>\r\nQUIT\r\n.\r\n", head + "MAIL FROM:<evil@client.example>\r\nQUIT\r\n", 0},
+		&letter{head + strings.Repeat("0123456789abcde\r\n", maxSize/16) + ".\r\n", "", 552},
+		&letter{strings.Repeat("Received: x\r\n", 100) + "\r\n.\r\n", "", 554})
+	for _, name := range slices.Sorted(maps.Keys(strays)) {
+		x := strays[name]
+		if strings.HasPrefix(name, "E22") && name != "E22c" {
+			continue // dots that are stuffed, no stray
+		}
+		all = append(all, &letter{head + "text" + x + smuggled, "", 550})
+	}
+	return all
+}
+
+// rehearsal is a server, the model of one session with it, and the session.
+type rehearsal struct {
+	t       testing.TB
+	rig     *rig
+	acts    []*act
+	letters []*letter
+
+	mu    sync.Mutex
+	trail []string
+}
+
+func newRehearsal(t testing.TB) *rehearsal {
+	p := &rehearsal{t: t, acts: acts()}
+	see := func(stage string, about func(c *hooks.Call) string) hooks.Handler {
+		return hooks.HandlerFunc(func(c *hooks.Call) (*hooks.Verdict, error) {
+			what := strings.TrimSpace(stage + " " + about(c))
+			p.mu.Lock()
+			p.trail = append(p.trail, what)
+			p.mu.Unlock()
+			return nil, nil
+		})
+	}
+	of := map[hooks.Stage]func(c *hooks.Call) string{
+		hooks.Connect:    func(*hooks.Call) string { return "" },
+		hooks.Disconnect: func(*hooks.Call) string { return "" },
+		hooks.Helo:       func(c *hooks.Call) string { return c.Session.Helo },
+		hooks.Mail: func(c *hooks.Call) string {
+			if n := len(c.Message.Facts.All()) + len(c.Message.Rcpts); n > 0 {
+				return "with something of another message"
+			}
+			if err := c.SetFact(&c.Message.Facts, "test.seen", true); err != nil {
+				return err.Error()
+			}
+			return c.Message.Sender.Text + " of " + c.Session.Helo + given(c)
+		},
+		hooks.Rcpt:  func(c *hooks.Call) string { return c.Rcpt.Address.Text + " from " + c.Message.Sender.Text },
+		hooks.Data:  about,
+		hooks.Queue: about,
+	}
+	var hs []*hooks.Hook
+	for stage, about := range of {
+		h := hook(stage, nil)
+		h.Order, h.Handler = 1, see(stage.String(), about)
+		hs = append(hs, h)
+	}
+	for _, h := range byName() {
+		h.Plugin = "names"
+		hs = append(hs, h)
+	}
+	p.rig = newRig(t, hs...)
+	p.rig.srv.Log, p.rig.srv.Intake.Log = slog.New(slog.DiscardHandler), slog.New(slog.DiscardHandler)
+	p.rig.srv.After = func(time.Duration) <-chan time.Time { done := make(chan time.Time); close(done); return done }
+	p.rig.set.MaxSize, p.rig.set.MaxRcpts = 2000, 4
+	p.rig.limits = Limits{Junk: 20, Idle: 20, Refused: 40}
+	p.letters = letters(int(p.rig.set.MaxSize))
+	return p
+}
+
+func about(c *hooks.Call) string {
+	rcpts := []string{}
+	for _, r := range c.Message.Rcpts {
+		rcpts = append(rcpts, r.Address.Text)
+	}
+	return fmt.Sprintf("%s to %q", c.Message.Sender.Text, rcpts)
+}
+
+func given(c *hooks.Call) (s string) {
+	for _, p := range c.Message.Params {
+		s += " " + p.Key + "=" + p.Value
+	}
+	return s
+}
+
+// chooser gives the choices of a client: numbers below n, until there are no more.
+type chooser func(n int) (choice int, ok bool)
+
+// session plays one session, and returns how many commands it had. The client waits for replies, or sends commands in groups;
+// a command alone is cut anywhere. What comes back must be what the model says.
+func (p *rehearsal) session(choose chooser) (commands int) {
+	m := &model{limits: p.rig.limits, maxSize: int(p.rig.set.MaxSize), maxRcpts: p.rig.set.MaxRcpts, trail: []string{"connect"}}
+	p.trail = nil
+	before := len(p.rig.queue.all(p.t))
+	conn := p.rig.pipe()
+	replies := make(chan string, 100)
+	go readReplies(conn, replies)
+	var said bytes.Buffer
+	fail := func(format string, args ...any) int {
+		conn.Close()
+		p.t.Helper()
+		p.t.Errorf(format+"\nthe client said\n%s", append(args, said.String())...)
+		return commands
+	}
+	want := func(code int) bool { return <-replies == strconv.Itoa(code) }
+	if !want(220) {
+		return fail("no greeting")
+	}
+	for !m.over {
+		n, ok := choose(16)
+		if !ok {
+			break
+		}
+		n = max(1, n-11) // most are alone
+		if odd, _ := choose(64); !m.esmtp && odd > 0 {
+			n = 1
+		}
+		group := []*act{p.next(m, choose)}
+		for len(group) < n {
+			a := p.next(m, choose)
+			if odd, _ := choose(16); odd > 0 && group[len(group)-1].last {
+				break
+			}
+			group = append(group, a)
+		}
+		n = len(group)
+		var codes []int
+		wire := ""
+		for i, a := range group {
+			wire += a.raw
+			if !m.over {
+				codes = append(codes, m.step(a, i+1 < len(group)))
+				commands++
+			}
+		}
+		fmt.Fprintf(&said, "%q\n", wire)
+		if !m.over && codes[len(codes)-1] == 354 {
+			p.send(conn, wire, choose)
+			for _, code := range codes {
+				if got := <-replies; got != strconv.Itoa(code) {
+					return fail("got %s, want %d of %d", got, code, codes)
+				}
+			}
+			i, _ := choose(len(p.letters))
+			l := p.letters[i]
+			wire, codes = l.wire, []int{m.finish(l)}
+			fmt.Fprintf(&said, "%.200q\n", wire)
+		}
+		if n > 1 {
+			conn.Write([]byte(wire)) // an error shows as a reply that is not there
+		} else {
+			p.send(conn, wire, choose)
+		}
+		for _, code := range codes {
+			if got := <-replies; got != strconv.Itoa(code) {
+				return fail("got %s, want %d of %d", got, code, codes)
+			}
+		}
+		if m.over {
+			if got := <-replies; got != "closed" {
+				return fail("got %s after the last reply", got)
+			}
+		}
+	}
+	conn.Close()
+	p.rig.settle(p.t)
+	m.trail = append(m.trail, "disconnect")
+	if !slices.Equal(m.trail, p.trail) {
+		return fail("plugins were asked\n%s\nwant\n%s", strings.Join(p.trail, "\n"), strings.Join(m.trail, "\n"))
+	}
+	for i, k := range p.rig.queue.all(p.t)[before:] {
+		got := modelMessage{helo: k.env.Session.Helo, sender: k.env.Sender.Text, content: k.content}
+		for _, r := range k.env.Rcpts {
+			got.rcpts = append(got.rcpts, r.Address.Text)
+		}
+		for _, q := range k.env.Params {
+			got.params += " " + q.Key + "=" + q.Value
+		}
+		if i >= len(m.kept) || got.String() != m.kept[i].String() {
+			return fail("kept is %s\nwant %v", got, m.kept)
+		}
+	}
+	if n := len(p.rig.queue.all(p.t)) - before; n != len(m.kept) {
+		return fail("%d messages are kept, want %d", n, len(m.kept))
+	}
+	return commands
+}
+
+// next chooses a line: about half of them lead on to a message.
+func (p *rehearsal) next(m *model, choose chooser) *act {
+	how, _ := choose(16)
+	i, _ := choose(len(p.acts))
+	verb := ""
+	switch {
+	case how > 8:
+	case m.name == "":
+		verb = "EHLO "
+	case m.tx == nil:
+		verb = "MAIL "
+	case m.tx.accepted == 0 || how > 5:
+		verb = "RCPT "
+	default:
+		verb = "DATA"
+	}
+	for !strings.HasPrefix(p.acts[i].raw, verb) {
+		i = (i + 1) % len(p.acts)
+	}
+	return p.acts[i]
+}
+
+// send writes in one piece, octet by octet, or in two pieces.
+func (p *rehearsal) send(conn net.Conn, wire string, choose chooser) {
+	cut := len(wire)
+	switch how, _ := choose(8); how {
+	case 0:
+		cut = 1
+	case 1:
+		at, _ := choose(256)
+		cut = 1 + at*len(wire)/256
+	}
+	if cut == 1 && len(wire) < 300 {
+		for i := range len(wire) {
+			conn.Write([]byte(wire[i : i+1]))
+		}
+		return
+	}
+	conn.Write([]byte(wire[:min(cut, len(wire))]))
+	if cut < len(wire) {
+		conn.Write([]byte(wire[cut:]))
+	}
+}
+
+// readReplies sends the code of each reply, then "closed".
+func readReplies(conn io.Reader, to chan<- string) {
+	buf := make([]byte, 0, 4096)
+	for {
+		if i := bytes.IndexByte(buf, '\n'); i >= 0 {
+			line := string(buf[:i+1])
+			buf = buf[:copy(buf, buf[i+1:])]
+			switch {
+			case len(line) < 5 || !strings.HasSuffix(line, "\r\n") || len(line) > 512:
+				to <- fmt.Sprintf("the line %q", line)
+			case line[3] == ' ':
+				to <- line[:3]
+			}
+			continue
+		}
+		n, err := conn.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if err != nil {
+			to <- "closed"
+			close(to)
+			return
+		}
+	}
+}
+
+func FuzzModel(f *testing.F) {
+	f.Fuzz(func(t *testing.T, choices []byte) {
+		p := newRehearsal(t)
+		p.session(func(n int) (int, bool) {
+			if len(choices) == 0 {
+				return 0, false
+			}
+			c := int(choices[0])
+			choices = choices[1:]
+			if n > 256 && len(choices) > 0 {
+				c = c<<8 | int(choices[0])
+				choices = choices[1:]
+			}
+			return c % n, true
+		})
+	})
+}
+
+// TestModel plays sessions at random; -commands says how many commands there are in all.
+func TestModel(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	began, commands, sessions, messages := time.Now(), 0, 0, 0
+	for commands < *modelCommands && !t.Failed() {
+		p := newRehearsal(t)
+		for range 200 {
+			left := 20 + r.IntN(3000)
+			commands += p.session(func(n int) (int, bool) { left--; return r.IntN(n), left > 0 })
+			sessions++
+			if t.Failed() {
+				return
+			}
+		}
+		messages += len(p.rig.queue.all(t))
+	}
+	t.Logf("%d commands in %d sessions with %d messages, %s", commands, sessions, messages, time.Since(began).Round(time.Millisecond))
+}
