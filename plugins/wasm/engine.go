@@ -148,7 +148,17 @@ func (e *Engine) compile(wasm []byte) (compiled wazero.CompiledModule, err error
 	return compiled, nil
 }
 
-func (m *module) instantiate(ctx context.Context) (api.Module, error) {
+// instantiate makes an instance. A fault in that, which there may be while its memory is made, is an error.
+func (m *module) instantiate(ctx context.Context) (mod api.Module, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f, ok := p.(*fault)
+			if !ok {
+				panic(p)
+			}
+			mod, err = nil, f
+		}
+	}()
 	return m.engine.runtime.InstantiateModule(ctx, m.compiled, moduleConfig())
 }
 

@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -92,11 +93,15 @@ func newInstance(p *Plugin, before time.Time) (in *instance, err error) {
 	in.services = p.Host.Context(p.Name, p.Manifest.Granted, in.spend)
 	in.services.Settings, in.services.Templates = p.Settings, p.Templates
 	in.ctx = context.WithValue(context.Background(), instanceKey{}, in)
-	var mem memories
+	mem := memories{pause: func() { in.passOn(time.Now()) }}
 	in.limit(loadFuel, before) // a start function, which runs before the globals are known, has the fuel of the module itself
 	if in.mod, err = p.module.instantiate(experimental.WithMemoryAllocator(in.ctx, &mem)); err != nil {
 		mem.free()
-		return nil, &Error{File: p.File, Message: "it does not begin: " + trap(err.Error())}
+		e := &Error{File: p.File, Message: "it does not begin: " + trap(err.Error())}
+		if f := (*fault)(nil); errors.As(err, &f) {
+			e.Cause = f.cause
+		}
+		return nil, e
 	}
 	in.fuel = in.mod.ExportedGlobal(meter.Fuel).(api.MutableGlobal)
 	in.stack = in.mod.ExportedGlobal(meter.Stack).(api.MutableGlobal)
@@ -264,10 +269,15 @@ func (in *instance) refill() {
 }
 
 func (in *instance) proceed(now time.Time) {
+	in.passOn(now)
+	in.grant()
+}
+
+// passOn passes the turn on where that is due, and ends the call where its time is over.
+func (in *instance) passOn(now time.Time) {
 	if !now.Before(in.deadline) || !in.turn.Continue(now, in.deadline) {
 		panic(&fault{breaker.OverTime.Error(), breaker.OverTime})
 	}
-	in.grant()
 }
 
 // spend is use for package service, which reports the error.

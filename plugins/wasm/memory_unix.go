@@ -8,16 +8,20 @@ import (
 	"github.com/tetratelabs/wazero/experimental"
 )
 
-// smallMemory is what most guests stay below.
-const smallMemory = 4 << 20
+const (
+	smallMemory = 4 << 20 // what most guests stay below; the rest is touched before they have it
+	pieceBytes  = 256 << 10
+	pageBytes   = 4 << 10 // of the system, at least
+)
 
 // mappedMemory is a memory whose address space is the process's own mapping, to which it goes back as soon as the instance is closed.
 type mappedMemory struct {
-	all   []byte
-	large bool
+	all     []byte
+	touched uint64 // all below
+	pause   func()
 }
 
-func newMemory(least, most uint64) experimental.LinearMemory {
+func newMemory(least, most uint64, pause func()) experimental.LinearMemory {
 	if most == 0 {
 		return &heapMemory{}
 	}
@@ -25,7 +29,7 @@ func newMemory(least, most uint64) experimental.LinearMemory {
 	if err != nil { // the system counts address space, and there is too little
 		return &heapMemory{bytes: make([]byte, 0, least), most: most}
 	}
-	return &mappedMemory{all: all}
+	return &mappedMemory{all: all, touched: smallMemory, pause: pause}
 }
 
 // Reallocate implements experimental.LinearMemory.
@@ -33,9 +37,13 @@ func (m *mappedMemory) Reallocate(size uint64) []byte {
 	if size > uint64(len(m.all)) {
 		return nil
 	}
-	if size > smallMemory && !m.large {
-		m.large = true
-		largePages(m.all[smallMemory:])
+	for m.touched < size {
+		piece := m.all[m.touched:min(m.touched+pieceBytes, size)]
+		for i := 0; i < len(piece); i += pageBytes {
+			piece[i] = 0
+		}
+		m.touched += uint64(len(piece))
+		m.pause()
 	}
 	return m.all[:size]
 }
