@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/stagepost/stagepost/core/idle"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/smtp"
 )
@@ -70,7 +71,7 @@ func (s *session) notReceived(tx *intake.Transaction, err error) intake.Answer {
 func (s *session) receive(tx *intake.Transaction) error {
 	s.content = &arrival{since: time.Now()}
 	defer func() { s.content = nil }()
-	if err := s.await(contentBuffer, 0); err != nil {
+	if err := s.await(idle.Content, 0); err != nil {
 		return err
 	}
 	d := s.reader.Data(tx.MaxSize(), max(tx.MaxSize(), minDiscard))

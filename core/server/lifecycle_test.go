@@ -192,9 +192,9 @@ func TestIdleSessionsHoldNoBuffers(t *testing.T) {
 	}
 	idle := func() {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); r.srv.buffers.lent.Load() > 0; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(10 * time.Second); r.srv.buffers.Lent() > 0; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
-				t.Fatalf("%d buffers are held by sessions that wait", r.srv.buffers.lent.Load())
+				t.Fatalf("%d buffers are held by sessions that wait", r.srv.buffers.Lent())
 			}
 		}
 	}

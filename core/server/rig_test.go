@@ -160,7 +160,7 @@ func (r *rig) settle(t testing.TB) {
 	if n := r.queue.open.Load(); n != 0 {
 		t.Errorf("%d contents were not given back", n)
 	}
-	if n := r.srv.buffers.lent.Load(); n != 0 {
+	if n := r.srv.buffers.Lent(); n != 0 {
 		t.Errorf("%d buffers were not given back", n)
 	}
 }

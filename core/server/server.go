@@ -6,7 +6,7 @@
 // one write before the session waits (RFC 2920).
 //
 // A session that waits holds little. It has no buffers: they come from a pool when input is there, which on plain TCP is
-// found out by trying to read when the poller says so (source_unix.go), and go back when it is used up. And its stack is
+// found out by trying to read when the poller says so (core/idle), and go back when it is used up. And its stack is
 // small: commands are answered by workers (core/workers), whose stacks have grown and are used again; once a client is quiet, a
 // goroutine that does nothing else waits for it. A stack that has grown shrinks only when the garbage collector runs, which on
 // an idle server is seldom.
@@ -27,6 +27,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stagepost/stagepost/core/idle"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
@@ -82,7 +83,7 @@ type Server struct {
 	ctx      context.Context // of what sessions do; ends when Shutdown cuts them
 	cancel   context.CancelFunc
 	ids      *message.IDs
-	buffers  buffers
+	buffers  idle.Buffers
 	draining atomic.Bool
 	drain    chan struct{} // closed when draining begins
 	workers  *workers.Pool

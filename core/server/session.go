@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/stagepost/stagepost/core/idle"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
@@ -19,7 +20,7 @@ import (
 type session struct {
 	srv    *Server
 	conn   net.Conn
-	source source
+	source idle.Source
 	reader *smtp.Reader
 	limits Limits
 	info   message.Session
@@ -67,7 +68,7 @@ var (
 )
 
 func newSession(srv *Server, conn net.Conn, l *Listener, t *Tally) *session {
-	s := &session{srv: srv, conn: conn, at: l, tally: t, limits: srv.Limits().withDefaults(), source: newSource(conn, &srv.buffers)}
+	s := &session{srv: srv, conn: conn, at: l, tally: t, limits: srv.Limits().withDefaults(), source: idle.New(conn, &srv.buffers)}
 	s.reader = smtp.NewReader(s)
 	s.info = message.Session{ID: srv.ids.Next().String(), Role: l.Role, Listener: l.Name, Origin: "smtp", Life: &message.Life{}}
 	s.info.IP, s.info.Port = ipPort(conn.RemoteAddr())
@@ -107,7 +108,7 @@ func (s *session) early() {
 	if s.info.Early {
 		return
 	}
-	if buf, n := s.source.poll(lineBuffer); buf != nil {
+	if buf, n := s.source.Poll(idle.Line); buf != nil {
 		s.info.Early = true
 		s.in = buf
 		s.reader.Attach(buf, n)
@@ -185,7 +186,7 @@ func (s *session) serve() {
 			continue
 		}
 		s.armed = false
-		err := s.await(lineBuffer, quiet)
+		err := s.await(idle.Line, quiet)
 		if err != nil && s.lull(err) {
 			go s.doze()
 			return
@@ -200,7 +201,7 @@ func (s *session) serve() {
 // doze waits for a client that is quiet. It does so on a goroutine of its own, which needs no more than the smallest stack:
 // that, and not the worker's, is what an idle session holds.
 func (s *session) doze() {
-	if err := s.await(lineBuffer, 0); err != nil {
+	if err := s.await(idle.Line, 0); err != nil {
 		s.answer(s.lost(err))
 	}
 	s.srv.workers.Go(s.serve)
@@ -311,9 +312,9 @@ func (s *session) drop() {
 func (s *session) write(r smtp.Reply) {
 	s.tally.reply(r)
 	if s.out == nil {
-		s.out = s.srv.buffers.get(lineBuffer)[:0]
+		s.out = s.srv.buffers.Get(idle.Line)[:0]
 	}
-	if s.out = r.Append(s.out); len(s.out) > lineBuffer/2 {
+	if s.out = r.Append(s.out); len(s.out) > idle.Line/2 {
 		s.flush()
 	}
 }
@@ -335,12 +336,12 @@ func (s *session) flush() {
 // rest gives back all buffers that hold nothing.
 func (s *session) rest() {
 	if len(s.out) == 0 {
-		s.srv.buffers.put(s.out)
+		s.srv.buffers.Put(s.out)
 		s.out = nil
 	}
 	if s.reader.Buffered() == 0 {
 		s.reader.Detach()
-		s.srv.buffers.put(s.in)
+		s.srv.buffers.Put(s.in)
 		s.in = nil
 	}
 }
@@ -354,7 +355,7 @@ func (s *session) await(size int, quiet time.Duration) error {
 		if err := s.arm(quiet); err != nil {
 			return err
 		}
-		buf, n, err := s.source.read(size)
+		buf, n, err := s.source.Read(size)
 		if err != nil && s.again(err) {
 			continue
 		}
@@ -455,8 +456,8 @@ func (s *session) end() {
 	if !s.began && len(s.steps) > 0 {
 		s.srv.Records.Append(s.info.ID, s.steps...)
 	}
-	s.srv.buffers.put(s.in)
-	s.srv.buffers.put(s.out)
+	s.srv.buffers.Put(s.in)
+	s.srv.buffers.Put(s.out)
 	s.in, s.out = nil, nil
 	s.srv.forget(s)
 }
@@ -466,7 +467,7 @@ func (s *session) end() {
 func (s *session) linger() {
 	s.rest()
 	if s.in == nil {
-		s.in, _ = s.source.poll(lineBuffer)
+		s.in, _ = s.source.Poll(idle.Line)
 	}
 	half, ok := s.conn.(interface{ CloseWrite() error })
 	if s.in == nil || !ok || half.CloseWrite() != nil {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/stagepost/stagepost/core/idle"
 )
 
 // strays are the forms of an end of data that some server somewhere takes for one. None of them is.
@@ -63,8 +65,8 @@ func TestNoSmuggling(t *testing.T) {
 	}
 	for k := range 7 { // the first octets of the stray end are the last of a buffer
 		cuts[fmt.Sprint("edge ", k)] = func(x string) (string, func(io.Writer, string)) {
-			pad := strings.Repeat("0123456789abcde\r\n", contentBuffer/16)
-			return text + pad[len(pad)-(contentBuffer-len(text)-k):] + x + smuggled, func(c io.Writer, s string) { io.WriteString(c, s) }
+			pad := strings.Repeat("0123456789abcde\r\n", idle.Content/16)
+			return text + pad[len(pad)-(idle.Content-len(text)-k):] + x + smuggled, func(c io.Writer, s string) { io.WriteString(c, s) }
 		}
 	}
 	for name, x := range strays {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package server
+package idle
 
 import (
 	"io"
@@ -8,22 +8,22 @@ import (
 	"syscall"
 )
 
-// newSource returns the source that fits the connection.
-func newSource(conn net.Conn, b *buffers) source {
+// New returns the Source that fits the connection.
+func New(conn net.Conn, b *Buffers) Source {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
-			r := &rawSource{raw: raw, buffers: b}
+			r := &polled{raw: raw, buffers: b}
 			r.tryFunc = r.try
 			return r
 		}
 	}
-	return &plainSource{conn, b}
+	return &plain{conn, b}
 }
 
-// rawSource takes a buffer only when the poller says that there is input.
-type rawSource struct {
+// polled takes a buffer only when the poller says that there is input.
+type polled struct {
 	raw     syscall.RawConn
-	buffers *buffers
+	buffers *Buffers
 	tryFunc func(fd uintptr) bool // try, made once
 
 	size   int
@@ -35,8 +35,8 @@ type rawSource struct {
 
 // try reads. It has to, the first time too: the poller reports only what comes after the call that waits began, so input that
 // was there before would be waited for in vain.
-func (r *rawSource) try(fd uintptr) (done bool) {
-	buf := r.buffers.get(r.size)
+func (r *polled) try(fd uintptr) (done bool) {
+	buf := r.buffers.Get(r.size)
 	for {
 		n, err := syscall.Read(int(fd), buf)
 		if err == syscall.EINTR {
@@ -46,7 +46,7 @@ func (r *rawSource) try(fd uintptr) (done bool) {
 			r.buf, r.n = buf, n
 			return true
 		}
-		r.buffers.put(buf)
+		r.buffers.Put(buf)
 		if err == syscall.EAGAIN {
 			return r.nowait
 		}
@@ -57,7 +57,7 @@ func (r *rawSource) try(fd uintptr) (done bool) {
 	}
 }
 
-func (r *rawSource) read(size int) ([]byte, int, error) {
+func (r *polled) Read(size int) ([]byte, int, error) {
 	r.size, r.nowait, r.buf, r.n, r.err = size, false, nil, 0, nil
 	if err := r.raw.Read(r.tryFunc); err != nil {
 		return nil, 0, err
@@ -67,9 +67,9 @@ func (r *rawSource) read(size int) ([]byte, int, error) {
 	return buf, r.n, r.err
 }
 
-func (r *rawSource) poll(size int) ([]byte, int) {
+func (r *polled) Poll(size int) ([]byte, int) {
 	r.size, r.nowait, r.buf, r.n, r.err = size, true, nil, 0, nil
-	r.raw.Read(r.tryFunc) // an error comes again at read
+	r.raw.Read(r.tryFunc) // an error comes again at Read
 	buf := r.buf
 	r.buf = nil
 	return buf, r.n
