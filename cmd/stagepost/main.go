@@ -111,6 +111,7 @@ func (a *app) commands() []*cobra.Command {
 		a.queueCommand(),
 		a.traceCommand(),
 		a.pluginCommand(),
+		a.userCommand(),
 		a.manualCommand(),
 	}
 }
