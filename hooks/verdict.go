@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/password"
 	"github.com/stagepost/stagepost/core/smtp"
 )
 
@@ -37,7 +38,7 @@ type KindInfo struct {
 
 var kindTable = [kindCount]KindInfo{
 	{Next, "next", "nil", "no opinion; the next hook is asked"},
-	{Accept, "accept", `accept "local" | accept "relay" | accept() | accept{user, groups}`, "rcpt: this recipient is wanted, of that class; deliver: delivered; auth: logged in. Later hooks are still asked"},
+	{Accept, "accept", `accept "local" | accept "relay" | accept() | accept{user, groups, scram}`, "rcpt: this recipient is wanted, of that class; deliver: delivered; auth: logged in. Later hooks are still asked"},
 	{Reject, "reject", `reject "text" | reject{text, code, enhanced, reason, delay}`, "refuse for good; 550 5.7.1 unless said otherwise; ends the stage"},
 	{Defer, "defer", `defer "text" | defer{text, code, enhanced, reason, delay, after}`, "refuse for now; 451 4.7.1 unless said otherwise; ends the stage"},
 	{Close, "close", `close "text" | close{text, code, enhanced, reason, delay}`, "reply, then end the connection; 421 4.7.0 unless said otherwise"},
@@ -88,6 +89,7 @@ type Verdict struct {
 	Class    message.Class // accept at rcpt
 	User     string        // accept at auth
 	Groups   []string
+	Scram    string        // accept at auth, for kind scram: the keys, as password.ParseKeys reads them; the exchange decides
 	Plan     *message.Plan // route
 	Each     []*Verdict    // each: one for every recipient (Call.Rcpts), in order; nil: no opinion at data, accept at deliver
 }
@@ -154,6 +156,10 @@ func (v *Verdict) checkAccept(s Stage) error {
 		return fmt.Errorf(`accept at rcpt names a class, "local" or "relay", not %q`, string(v.Class))
 	case s == Auth && v.User == "":
 		return fmt.Errorf("accept at auth names a user")
+	case v.Scram != "":
+		if _, err := password.ParseKeys(v.Scram); err != nil {
+			return fmt.Errorf("accept: scram: %w", err)
+		}
 	}
 	return nil
 }

@@ -53,6 +53,7 @@ var keys = []Arg{
 	{Name: "class", Type: Text, Words: []string{string(hooks.Local), string(hooks.Relay)}, Doc: "local or relay, at rcpt"},
 	{Name: "user", Type: Text, Doc: "who logged in"},
 	{Name: "groups", Type: Texts, Doc: "groups of the user"},
+	{Name: "scram", Type: Text, Doc: "where a client begins SCRAM-SHA-256: SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey of the user"},
 	{Name: "via", Type: Text},
 	{Name: "hosts", Type: Texts},
 	{Name: "mx", Type: Text},

@@ -66,7 +66,7 @@ func (f *Form) named(table any) (*hooks.Verdict, error) {
 		return nil, err
 	}
 	v := &hooks.Verdict{Kind: f.Kind, Text: get[string](m, "text"), Enhanced: get[string](m, "enhanced"), Reason: get[string](m, "reason"), Delay: get[time.Duration](m, "delay"),
-		After: get[time.Duration](m, "after"), Class: class(get[string](m, "class")), User: get[string](m, "user"), Groups: get[[]string](m, "groups")}
+		After: get[time.Duration](m, "after"), Class: class(get[string](m, "class")), User: get[string](m, "user"), Groups: get[[]string](m, "groups"), Scram: get[string](m, "scram")}
 	if code := given[int64](m, "code"); code != nil {
 		if v.Code = int(*code); *code < 100 || *code > 999 {
 			return nil, fmt.Errorf("%s: code %d is not an SMTP code", f.Kind, *code)

@@ -95,6 +95,8 @@ func cases() []testCase {
 		answer("accept a recipient", hooks.Rcpt, "accept local", m{"kind": "accept", "class": "local"}),
 		answer("accept for relay", hooks.Rcpt, "accept relay", m{"kind": "accept", "class": "relay"}),
 		answer("accept a user", hooks.Auth, "accept", m{"kind": "accept", "user": "alice", "groups": l{"staff"}}),
+		answer("accept a user of SCRAM", hooks.Auth, "accept", m{"kind": "accept", "user": "alice", "scram": pencil}),
+		answer("accept with keys that are none", hooks.Auth, failed+" accept: scram: SCRAM-SHA-256: it does not have the form", m{"kind": "accept", "user": "alice", "scram": "pencil"}),
 		answer("route to hosts", hooks.Route, "route", m{"kind": "route", "via": "smtp", "hosts": l{"a.example:25", "b.example:25"}, "helo": "me.example", "sender": "bounces@example.org"}),
 		answer("route by MX", hooks.Route, "route", m{"kind": "route", "mx": "example.org"}),
 		answer("each refuses one at deliver", hooks.Deliver, "each <v@example.net> reject 550 5.7.1 full", m{"kind": "each", "verdicts": l{m{"kind": "reject", "text": "full"}}}),

@@ -91,7 +91,7 @@ func TestArguments(t *testing.T) {
 		stage hooks.Stage
 		set   map[string]string // where any value of the type will not do
 	}{
-		{hooks.Accept, hooks.Auth, nil},
+		{hooks.Accept, hooks.Auth, map[string]string{"scram": "nil"}},
 		{hooks.Reject, hooks.Mail, map[string]string{"code": "554", "enhanced": `"5.7.0"`}},
 		{hooks.Defer, hooks.Mail, map[string]string{"code": "450", "enhanced": `"4.7.0"`}},
 		{hooks.Close, hooks.Mail, map[string]string{"code": "421", "enhanced": `"4.7.0"`}},

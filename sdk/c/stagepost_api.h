@@ -459,10 +459,11 @@ static inline sp_verdict sp_accept(sp_text class) {
 typedef struct {
   sp_text user; // who logged in
   sp_value groups; // groups of the user
+  sp_text scram; // where a client begins SCRAM-SHA-256: SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey of the user
 } sp_accept_fields;
 
 static inline sp_verdict sp_accept_fields_(sp_accept_fields f) {
-  return sp_answer(SP_VERDICT_ACCEPT, (const sp_pair[]){{SP("user"), sp_of_text(f.user)}, {SP("groups"), f.groups}}, 2);
+  return sp_answer(SP_VERDICT_ACCEPT, (const sp_pair[]){{SP("user"), sp_of_text(f.user)}, {SP("groups"), f.groups}, {SP("scram"), sp_of_text(f.scram)}}, 3);
 }
 #define sp_accept_with(...) sp_accept_fields_((sp_accept_fields){__VA_ARGS__})
 

@@ -205,6 +205,7 @@ type Accept struct {
 	Class  string   // local or relay, at rcpt
 	User   string   // who logged in
 	Groups []string // groups of the user
+	Scram  string   // where a client begins SCRAM-SHA-256: SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey of the user
 }
 
 func (v Accept) append(b []byte) ([]byte, error) {
@@ -216,6 +217,9 @@ func (v Accept) append(b []byte) ([]byte, error) {
 		n++
 	}
 	if len(v.Groups) > 0 {
+		n++
+	}
+	if v.Scram != "" {
 		n++
 	}
 	b = cbor.AppendMap(b, n)
@@ -231,6 +235,10 @@ func (v Accept) append(b []byte) ([]byte, error) {
 	if len(v.Groups) > 0 {
 		b = cbor.AppendText(b, "groups")
 		b = cbor.AppendTexts(b, v.Groups)
+	}
+	if v.Scram != "" {
+		b = cbor.AppendText(b, "scram")
+		b = cbor.AppendText(b, v.Scram)
 	}
 	return b, nil
 }

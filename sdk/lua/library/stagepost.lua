@@ -146,10 +146,11 @@ on = {}
 ---@class (exact) stagepost.args.accept
 ---@field user? string who logged in
 ---@field groups? string|string[] groups of the user
+---@field scram? string where a client begins SCRAM-SHA-256: SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey of the user
 
 ---rcpt: this recipient is wanted, of that class; deliver: delivered; auth: logged in. Later hooks are still asked.
 ---
----`accept "local" | accept "relay" | accept() | accept{user, groups}`
+---`accept "local" | accept "relay" | accept() | accept{user, groups, scram}`
 ---@param answer? "local"|"relay"|stagepost.args.accept
 ---@return stagepost.verdict
 function accept(answer) end

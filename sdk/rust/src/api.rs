@@ -715,7 +715,7 @@ impl Verdict {
     }
 
     /// Rcpt: this recipient is wanted, of that class; deliver: delivered; auth: logged in. Later hooks are still asked. Setters:
-    /// `class`, `user`, `groups`.
+    /// `class`, `user`, `groups`, `scram`.
     pub fn accept() -> Verdict {
         Verdict::of(verdict::ACCEPT)
     }
@@ -764,6 +764,11 @@ impl Verdict {
     /// Groups of the user.
     pub fn groups(self, groups: impl Into<Value>) -> Verdict {
         self.set("groups", groups.into())
+    }
+
+    /// Where a client begins SCRAM-SHA-256: SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey of the user.
+    pub fn scram(self, scram: impl AsRef<[u8]>) -> Verdict {
+        self.set("scram", Value::of_text(scram.as_ref()))
     }
 
     /// The text: of the reply, for the client, or of the body.

@@ -127,7 +127,7 @@ static sp_value fields(object o) {
 
 static sp_verdict verdict(sp_value v) {
   sp_text kind = sp_as_text(sp_get(v, SP("kind")));
-  if (sp_equal(kind, SP("accept"))) return sp_get(v, SP("class")).type ? sp_accept(sp_as_text(sp_get(v, SP("class")))) : sp_accept_with(.user = sp_as_text(sp_get(v, SP("user"))), .groups = sp_get(v, SP("groups")));
+  if (sp_equal(kind, SP("accept"))) return sp_get(v, SP("class")).type ? sp_accept(sp_as_text(sp_get(v, SP("class")))) : sp_accept_with(.user = sp_as_text(sp_get(v, SP("user"))), .groups = sp_get(v, SP("groups")), .scram = sp_as_text(sp_get(v, SP("scram"))));
   if (sp_equal(kind, SP("reject"))) return sp_reject_with(.text = sp_as_text(sp_get(v, SP("text"))), .code = sp_as_int(sp_get(v, SP("code")), 0), .enhanced = sp_as_text(sp_get(v, SP("enhanced"))), .reason = sp_as_text(sp_get(v, SP("reason"))), .delay = sp_as_float(sp_get(v, SP("delay")), 0));
   if (sp_equal(kind, SP("defer"))) return sp_defer_with(.text = sp_as_text(sp_get(v, SP("text"))), .code = sp_as_int(sp_get(v, SP("code")), 0), .enhanced = sp_as_text(sp_get(v, SP("enhanced"))), .reason = sp_as_text(sp_get(v, SP("reason"))), .delay = sp_as_float(sp_get(v, SP("delay")), 0), .after = sp_as_float(sp_get(v, SP("after")), 0));
   if (sp_equal(kind, SP("close"))) return sp_close_with(.text = sp_as_text(sp_get(v, SP("text"))), .code = sp_as_int(sp_get(v, SP("code")), 0), .enhanced = sp_as_text(sp_get(v, SP("enhanced"))), .reason = sp_as_text(sp_get(v, SP("reason"))), .delay = sp_as_float(sp_get(v, SP("delay")), 0));

@@ -183,7 +183,7 @@ func plainLast(v stagepost.Last) any {
 func verdict(m map[string]any) stagepost.Verdict {
 	switch text(m["kind"]) {
 	case "accept":
-		return stagepost.Accept{Class: text(m["class"]), User: text(m["user"]), Groups: texts(m["groups"])}
+		return stagepost.Accept{Class: text(m["class"]), User: text(m["user"]), Groups: texts(m["groups"]), Scram: text(m["scram"])}
 	case "reject":
 		return stagepost.Reject{Text: text(m["text"]), Code: integer(m["code"]), Enhanced: text(m["enhanced"]), Reason: text(m["reason"]), Delay: duration(m["delay"])}
 	case "defer":

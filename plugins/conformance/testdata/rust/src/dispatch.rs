@@ -202,6 +202,7 @@ pub fn verdict(v: &Value) -> Verdict {
             "class" => out.class(bytes(std::slice::from_ref(value), 0)),
             "user" => out.user(bytes(std::slice::from_ref(value), 0)),
             "groups" => out.groups(at(std::slice::from_ref(value), 0)),
+            "scram" => out.scram(bytes(std::slice::from_ref(value), 0)),
             "text" => out.text(bytes(std::slice::from_ref(value), 0)),
             "code" => out.code(int(std::slice::from_ref(value), 0)),
             "enhanced" => out.enhanced(bytes(std::slice::from_ref(value), 0)),
