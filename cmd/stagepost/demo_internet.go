@@ -195,7 +195,7 @@ func (r *remote) serve(conn net.Conn) {
 				err = say(ok)
 			}
 		case "RCPT":
-			a, _, pathErr := smtp.ParseRcpt(cmd.Arg)
+			a, _, pathErr := smtp.ParseRcpt(cmd.Arg, false)
 			switch {
 			case pathErr != nil || len(rcpts) >= remoteRcpts:
 				err = say(smtp.NewReply(452, "4.5.3", "not this recipient"))

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stagepost/stagepost/core/esmtp"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/smtp"
 )
@@ -88,7 +89,7 @@ func (a *app) transaction(out output, x *exchange, l *letter) (refused, err erro
 		return refusal("EHLO "+l.helo, hello), nil
 	}
 	mail := "MAIL FROM:<" + l.from + ">"
-	if smtp.ParseExtensions(hello).Has("8BITMIME") {
+	if esmtp.ParseExtensions(hello).Has("8BITMIME") {
 		mail += " BODY=8BITMIME"
 	}
 	reply, err := x.ask(mail)

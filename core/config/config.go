@@ -52,9 +52,10 @@ type Config struct {
 // Listener is one [[listener]]: an address on which sessions arrive.
 type Listener struct {
 	Name    string
-	Address string // host:port as net.Listen takes it; an empty host is every address, port 0 a free port
-	Role    string // "mx"
-	TLS     string // "off"
+	Address string   // host:port as net.Listen takes it; an empty host is every address, port 0 a free port
+	Role    string   // "mx"
+	TLS     string   // "off"
+	Without []string // SMTP extensions that are not offered, by keyword in lower case
 }
 
 // Admin is where the server is watched by HTTP.

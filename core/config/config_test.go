@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -270,7 +269,7 @@ func TestLoad(t *testing.T) {
 		t.Errorf("data %s, file %s", a.Data, a.File)
 	}
 	b := mustParse(t, path, minimal+"# more\n")
-	if a.Hash == b.Hash || a.Hash == [32]byte{} || !slices.Equal(a.Listeners, b.Listeners) || a.Limits != b.Limits {
+	if a.Hash == b.Hash || a.Hash == [32]byte{} || !reflect.DeepEqual(a.Listeners, b.Listeners) || a.Limits != b.Limits {
 		t.Error("equal parts differ, or hashes do not")
 	}
 }

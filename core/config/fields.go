@@ -187,7 +187,17 @@ func (l *Listener) fields() []field {
 			doc: "Whether sessions are encrypted. This version speaks no TLS.",
 			to:  one(&l.TLS, `"off"`, tlsMode),
 		},
+		{
+			name: "without", example: `["dsn", "chunking"]`, absent: "all are offered",
+			doc: "SMTP extensions that are not offered here, by their keywords. The page `smtp` says what each is for.",
+			to:  list(&l.Without, len(extensions()), "a list with "+wordsKind(extensions()...), words(extensions()...)),
+		},
 	}
+}
+
+// extensions are those that a listener may leave out; a test compares them with what is offered.
+func extensions() []string {
+	return []string{"smtputf8", "chunking", "binarymime", "dsn", "requiretls", "futurerelease", "deliverby", "mt-priority", "limits"}
 }
 
 func tlsMode(v any) (string, error) {

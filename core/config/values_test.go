@@ -1,9 +1,12 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stagepost/stagepost/core/esmtp"
 )
 
 func TestParseDuration(t *testing.T) {
@@ -79,5 +82,20 @@ func TestNearest(t *testing.T) {
 	}
 	if got := Nearest("ac", []string{"", "ab", "ad"}); got != "ab" {
 		t.Errorf("of two equally near ones: %q", got)
+	}
+}
+
+// TestExtensions: a listener may leave out just those extensions that can be left out.
+func TestExtensions(t *testing.T) {
+	if got, want := extensions(), esmtp.Switchable(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	c, err := Parse("x.toml", []byte("hostname = \"a.example\"\n[[listener]]\nname = \"mx\"\naddress = \":25\"\nrole = \"mx\"\nwithout = [\"dsn\", \"limits\"]\n"), Options{})
+	if err != nil || !slices.Equal(c.Listeners[0].Without, []string{"dsn", "limits"}) {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	_, err = Parse("x.toml", []byte("hostname = \"a.example\"\n[[listener]]\nname = \"mx\"\naddress = \":25\"\nrole = \"mx\"\nwithout = [\"dsm\"]\n"), Options{})
+	if err == nil || !strings.Contains(err.Error(), `did you mean "dsn"?`) {
+		t.Errorf("got %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stagepost/stagepost/core/esmtp"
 	"github.com/stagepost/stagepost/core/smtp"
 )
 
@@ -283,7 +284,7 @@ func (s *Sender) greet(c *conn) *failure {
 		return c.refusal(r, hello[:4])
 	}
 	if hello != "HELO " {
-		ext := smtp.ParseExtensions(r)
+		ext := esmtp.ParseExtensions(r)
 		c.pipelining, c.size, c.eightBit = ext.Has("PIPELINING"), ext.Has("SIZE"), ext.Has("8BITMIME")
 		c.maxSize = ext.Size()
 	}

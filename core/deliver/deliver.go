@@ -30,6 +30,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stagepost/stagepost/core/esmtp"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/resolve"
@@ -151,6 +152,7 @@ func (s *Sender) Send(ctx context.Context, job *Job) []message.Outcome {
 		open:     len(job.Rcpts),
 	}
 	d.asked, d.accepted = d.small[0][:0], d.small[1][:0]
+	d.says, _ = esmtp.ParseMail(job.Env.Params, job.Env.Arrived) // they were read when they came
 	if d.open == 0 {
 		return d.outcomes
 	}
@@ -172,7 +174,8 @@ type delivery struct {
 	job  *Job
 	helo string
 	lmtp bool
-	size int64 // octets of the message, Prefix included
+	size int64      // octets of the message, Prefix included
+	says esmtp.Mail // what came with MAIL
 
 	outcomes []message.Outcome // Result 0: open
 	open     int

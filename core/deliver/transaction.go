@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stagepost/stagepost/core/esmtp"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/smtp"
 )
@@ -242,7 +243,7 @@ func (d *delivery) command(b []byte, c *conn, i int) []byte {
 // isEightBit tells whether BODY=8BITMIME is to be declared (RFC 6152): the client did, or there is 8-bit content, or it
 // would have to be read for that alone, since a declaration too many does no harm.
 func (d *delivery) isEightBit() bool {
-	if body, _ := smtp.Params(d.job.Env.Params).Body(); body == smtp.Body8BitMIME {
+	if d.says.Body == esmtp.Body8Bit {
 		return true
 	}
 	b := d.job.Content.Bytes()

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stagepost/stagepost/core/esmtp"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
@@ -119,24 +120,28 @@ func failed(err error) smtp.Reply {
 // refused.
 func (in *Intake) Begin(ctx context.Context, from *hooks.Call, steps []observe.Step, sender smtp.Address, params smtp.Params) (*Transaction, Answer) {
 	set := in.Settings()
-	size, err := params.Size()
+	asked, err := esmtp.ParseMail(params, in.Now())
 	if err != nil {
 		reply := smtp.NewReply(501, "5.5.4", "syntax error in parameters")
 		errors.As(err, &reply)
 		return in.turnAway(ctx, from.Session, sender, reply)
 	}
-	if size > set.MaxSize {
+	if asked.Size > set.MaxSize {
 		return in.turnAway(ctx, from.Session, sender, replyTooBig)
 	}
 	if h := in.Queue.Health(); h.Full || h.Stalled {
 		return in.turnAway(ctx, from.Session, sender, replyFull)
 	}
-	body, err := in.Queue.Body(ctx, size)
+	body, err := in.Queue.Body(ctx, asked.Size)
 	if err != nil {
 		return in.turnAway(ctx, from.Session, sender, failed(err))
 	}
 	gen := in.Current.Acquire()
-	env := &message.Envelope{ID: body.ID(), Session: from.Session, Sender: sender, Params: params, Generation: gen.Number, Size: size}
+	env := &message.Envelope{ID: body.ID(), Session: from.Session, Sender: sender, Params: params, Generation: gen.Number, Size: asked.Size,
+		NotBefore: asked.NotBefore, Priority: int8(asked.Priority)}
+	if asked.By.Return {
+		env.Expires = asked.By.At
+	}
 	if m := from.Message; m != nil { // of a Submission
 		env.Notice, env.Injected = m.Notice, m.Injected
 	}

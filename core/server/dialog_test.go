@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -14,7 +15,9 @@ import (
 //
 //	# a comment
 //	set size 100       one of size, rcpts, junk, idle, refused; before the dialog
+//	without dsn        an extension that the listener does not offer; before the dialog
 //	connect reject     the verdict at connect: reject, defer or close
+//	session tls        the session is encrypted from its start, or user: somebody is logged in
 //	C: a line that the client sends; lines that follow each other go in one write
 //	R: "raw\n"         the same, as a quoted string, without an end of line
 //	S: a line that the server sends; a final … stands for any rest
@@ -43,6 +46,16 @@ func TestDialogs(t *testing.T) {
 					return nil
 				}))
 			}
+			if _, after, ok := strings.Cut(string(text), "\nsession "); ok {
+				hs = append(hs, hook(hooks.Connect, func(c *hooks.Call) *hooks.Verdict {
+					if strings.HasPrefix(after, "tls\n") {
+						c.Session.TLS = &message.TLS{Version: "TLSv1.3"}
+					} else {
+						c.Session.User = "u"
+					}
+					return nil
+				}))
+			}
 			r := newRig(t, hs...)
 			dialog(t, r, string(text))
 		})
@@ -65,7 +78,9 @@ func dialog(t *testing.T, r *rig, text string) {
 			}
 		}
 		switch word {
-		case "", "#", "connect":
+		case "", "#", "connect", "session":
+		case "without":
+			r.at.Without = append(r.at.Without, rest)
 		case "set":
 			for name, to := range map[string]*int{"rcpts": &r.set.MaxRcpts, "junk": &r.limits.Junk, "idle": &r.limits.Idle, "refused": &r.limits.Refused} {
 				if strings.HasPrefix(rest, name+" ") {

@@ -105,6 +105,7 @@ type rig struct {
 	records *recorder
 	set     intake.Settings
 	limits  Limits
+	at      Listener
 	log     bytes.Buffer // read when all sessions have ended
 }
 
@@ -114,7 +115,7 @@ func newRig(t testing.TB, hs ...*hooks.Hook) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{queue: &memoryQueue{Store: memory.New(memory.Options{})}, records: &recorder{steps: map[string][]observe.Step{}}}
+	r := &rig{at: mx, queue: &memoryQueue{Store: memory.New(memory.Options{})}, records: &recorder{steps: map[string][]observe.Step{}}}
 	r.set = intake.Settings{Hostname: "mx.example.org", MaxSize: 200_000, MaxRcpts: 100}
 	current := hooks.NewCurrent(gen)
 	log := slog.New(slog.NewTextHandler(&r.log, nil))
@@ -138,7 +139,7 @@ func (r *rig) listen(t testing.TB) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- r.srv.Serve(ctx, ln, &mx) }()
+	go func() { done <- r.srv.Serve(ctx, ln, &r.at) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -168,7 +169,7 @@ func (r *rig) settle(t testing.TB) {
 // pipe is a session over net.Pipe; it returns the client's end.
 func (r *rig) pipe() net.Conn {
 	client, server := net.Pipe()
-	r.srv.admit(server, &mx, NewTally(mx.Name, mx.Role))
+	r.srv.admit(server, &r.at, NewTally(mx.Name, mx.Role))
 	return client
 }
 

@@ -73,8 +73,9 @@ type Options struct {
 
 // Listener is what sessions know of where they came in. It is never changed once it is served.
 type Listener struct {
-	Name string
-	Role message.Role
+	Name    string
+	Role    message.Role
+	Without []string // extensions that are not offered; see esmtp.Offer
 }
 
 // Server holds the sessions of any number of listeners. It is safe for concurrent use.

@@ -27,6 +27,7 @@ type session struct {
 	asked  *hooks.Call    // holds whose facts the session's stages asked for; nil: nobody's
 	steps  []observe.Step // of the session's stages
 	tx     *intake.Transaction
+	utf8   bool // tx began with SMTPUTF8
 	at     *Listener
 	tally  *Tally
 

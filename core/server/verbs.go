@@ -2,8 +2,9 @@ package server
 
 import (
 	"errors"
-	"strconv"
+	"time"
 
+	"github.com/stagepost/stagepost/core/esmtp"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
@@ -53,7 +54,6 @@ var (
 	replyUnwanted   = smtp.NewReply(503, "5.5.1", "bad sequence of commands, this session was refused")
 	replyArg        = smtp.NewReply(501, "5.5.4", "the command takes no argument")
 	replyNoArg      = smtp.NewReply(501, "5.5.4", "the command needs an argument")
-	replyParam      = smtp.NewReply(555, "5.5.4", "parameter not known")
 	replyPipelining = smtp.NewReply(554, "5.5.0", "commands were sent without waiting for the reply")
 	replyNoRcpt     = smtp.NewReply(554, "5.5.1", "no valid recipients")
 	replyOK         = smtp.NewReply(250, "2.0.0", "ok")
@@ -111,7 +111,12 @@ func (s *session) greet(arg string, esmtp bool) intake.Answer {
 	if !esmtp {
 		return say(smtp.NewReply(250, "", set.Hostname))
 	}
-	return say(smtp.NewReply(250, "", set.Hostname, "PIPELINING", "SIZE "+strconv.FormatInt(set.MaxSize, 10), "8BITMIME", "ENHANCEDSTATUSCODES", "HELP"))
+	return say(smtp.NewReply(250, "", append([]string{set.Hostname}, s.offer(set).Lines()...)...))
+}
+
+// offer is what the client may ask for now.
+func (s *session) offer(set intake.Settings) *esmtp.Offer {
+	return &esmtp.Offer{Without: s.at.Without, TLS: s.info.TLS != nil, LoggedIn: s.info.User != "", MaxSize: set.MaxSize, MaxRcpts: set.MaxRcpts, Now: time.Now()}
 }
 
 func (s *session) mail(arg string) intake.Answer {
@@ -122,13 +127,8 @@ func (s *session) mail(arg string) intake.Answer {
 	if err != nil {
 		return sayError(err)
 	}
-	if _, err := params.Body(); err != nil {
+	if err := s.offer(s.srv.Intake.Settings()).Mail(params); err != nil {
 		return sayError(err)
-	}
-	for _, p := range params {
-		if p.Key != "SIZE" && p.Key != "BODY" {
-			return say(replyParam)
-		}
 	}
 	from := hooks.Call{Session: &s.info}
 	if s.asked != nil {
@@ -137,16 +137,19 @@ func (s *session) mail(arg string) intake.Answer {
 	s.began = true
 	tx, ans := s.srv.Intake.Begin(s.srv.ctx, &from, s.steps, sender, params)
 	s.tx = tx
+	_, s.utf8 = params.Get("SMTPUTF8")
 	return ans
 }
 
 func (s *session) rcpt(arg string) intake.Answer {
-	to, params, err := smtp.ParseRcpt(arg)
+	to, params, err := smtp.ParseRcpt(arg, s.utf8)
+	if err == nil && len(params) > 0 {
+		if err = s.offer(s.srv.Intake.Settings()).Rcpt(params); err == nil {
+			_, err = esmtp.ParseRcpt(params)
+		}
+	}
 	if err != nil {
 		return sayError(err)
-	}
-	if len(params) > 0 {
-		return say(replyParam)
 	}
 	return s.tx.Rcpt(s.srv.ctx, to, params)
 }

@@ -4,7 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/text/unicode/norm"
 )
 
 // Lengths in octets, RFC 5321 4.5.3.1 and RFC 1035 2.3.4. That of the local part counts it without its quoting, that of
@@ -17,12 +21,12 @@ const (
 )
 
 // Address is a mailbox of the envelope. The zero value is the null path "<>". Values come from ParseAddress, ParseMail
-// and ParseRcpt, which let only printable ASCII through; they may be compared, but two that name one mailbox can differ
-// in Text: compare Local and Domain for that.
+// and ParseRcpt, which let only printable ASCII through and, where SMTPUTF8 allows it, other characters but controls; they
+// may be compared, but two that name one mailbox can differ in Text: compare Local and Domain for that.
 type Address struct {
 	Text   string // as it was given, quoting and case included, without angle brackets and source route
-	Local  string // without quoting, case kept; it means nothing to anybody but the Domain's own host
-	Domain string // lower case; an address literal canonical, in brackets; "" for the null path and <postmaster>
+	Local  string // without quoting, case kept, in NFC; it means nothing to anybody but the Domain's own host
+	Domain string // lower case, A-labels; an address literal canonical, in brackets; "" for the null path and <postmaster>
 }
 
 // IsNull tells whether a is the null path, the sender of what must not be answered.
@@ -47,8 +51,17 @@ func (a Address) Literal() (netip.Addr, bool) {
 //
 // Domains are host names as RFC 5321 4.1.2 wants them, so an underscore is refused. A last label of digits only is
 // refused too: no such domain exists, and it is how an IP address without brackets looks.
-func ParseAddress(s string) (Address, error) {
-	c := scanner{s: s, enhanced: badRecipient}
+func ParseAddress(s string) (Address, error) { return parseAddress(s, false) }
+
+// ParseUTF8Address parses as ParseAddress does what may stand where SMTPUTF8 was given (RFC 6531 section 3.3).
+//
+// One who looks the address up must find the same, however it was typed. So a U-label of Domain is mapped to its A-label by UTS
+// 46, not transitional, and Local is in NFC, as RFC 5198 wants all text to be. What goes on is Text, byte for byte: only the
+// Domain's own host may change a local part.
+func ParseUTF8Address(s string) (Address, error) { return parseAddress(s, true) }
+
+func parseAddress(s string, utf8 bool) (Address, error) {
+	c := scanner{s: s, enhanced: badRecipient, utf8: utf8}
 	if len(s) > maxPath-len("<>") {
 		return Address{}, c.fail("address is longer than %d octets", maxPath-len("<>"))
 	}
@@ -73,6 +86,7 @@ type scanner struct {
 	s        string
 	i        int
 	enhanced string // of the replies for errors; tells MAIL from RCPT as well
+	utf8     bool   // other characters than ASCII may be there
 }
 
 // peek returns the next octet, 0 at the end.
@@ -104,9 +118,13 @@ func (c *scanner) unexpected(part string) error {
 		return c.fail("unexpected %+q in %s", rune(c.s[c.i]), part)
 	case !utf8.ValidString(c.s):
 		return c.fail("%s is not valid UTF-8", part)
+	case c.utf8:
+		return c.fail("unexpected characters in %s", part)
 	}
-	return NewReply(553, "5.6.7", part+" has non-ASCII characters, which need SMTPUTF8")
+	return needsUTF8
 }
+
+var needsUTF8 = NewReply(553, "5.6.7", "non-ASCII characters need SMTPUTF8")
 
 // path scans a path in angle brackets. A source route is parsed and dropped (RFC 5321 appendix C), a null path is for
 // senders alone, and <postmaster> for recipients alone (RFC 5321 4.1.1.3).
@@ -159,8 +177,16 @@ func (c *scanner) mailbox() (Address, error) {
 	if err != nil {
 		return Address{}, err
 	}
-	if len(local) > maxLocal {
+	switch {
+	case len(local) > maxLocal:
 		return Address{}, c.fail("local part is longer than %d octets", maxLocal)
+	case ascii(local):
+	case !utf8.ValidString(local):
+		return Address{}, c.fail("local part is not valid UTF-8")
+	case strings.ContainsFunc(local, IsControl):
+		return Address{}, c.fail("control character in local part")
+	default:
+		local = norm.NFC.String(local)
 	}
 	if !c.accept('@') {
 		return Address{}, c.unexpected("local part")
@@ -178,7 +204,7 @@ func (c *scanner) local() (string, error) {
 	}
 	for start := c.i; ; {
 		atom := c.i
-		for isAtext(c.peek()) {
+		for isAtext(c.peek()) || c.wide() {
 			c.i++
 		}
 		if c.i == atom {
@@ -208,7 +234,7 @@ func (c *scanner) quoted() (string, error) {
 			if !isPrintable(c.peek()) {
 				return "", c.unexpected("local part")
 			}
-		case !isPrintable(ch):
+		case !isPrintable(ch) && !c.wide():
 			return "", c.unexpected("local part")
 		}
 	}
@@ -230,6 +256,21 @@ func unescape(s string) string {
 func (c *scanner) domain() (string, error) {
 	if c.peek() == '[' {
 		return c.literal()
+	}
+	end := c.i
+	for ; end < len(c.s) && (isAlnum(c.s[end]) || c.s[end] == '-' || c.s[end] == '.' || c.utf8 && c.s[end] >= utf8.RuneSelf); end++ {
+	}
+	if name := c.s[c.i:end]; !ascii(name) {
+		mapped, err := idna.Lookup.ToASCII(name)
+		if err != nil || !ascii(mapped) || !utf8.ValidString(name) {
+			return "", c.fail("domain is not a name as RFC 5890 has it")
+		}
+		c.i = end
+		sub := scanner{s: mapped, enhanced: c.enhanced}
+		if mapped, err = sub.domain(); err == nil && sub.i < len(sub.s) {
+			err = sub.unexpected("domain")
+		}
+		return mapped, err
 	}
 	for start := c.i; ; {
 		label, numeric := c.i, true
@@ -301,3 +342,21 @@ func isAtext(c byte) bool {
 }
 
 func isPrintable(c byte) bool { return c >= ' ' && c <= '~' }
+
+// wide tells whether a part of a character beyond ASCII comes next, and may.
+func (c *scanner) wide() bool { return c.utf8 && c.i < len(c.s) && c.s[c.i] >= utf8.RuneSelf }
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// IsControl tells whether a character may stand in no address: one that controls a device, the end of a line or the direction of
+// what stands beside it, or no character at all.
+func IsControl(r rune) bool {
+	return unicode.Is(unicode.Cc, r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp, unicode.Noncharacter_Code_Point) || r == '\uFEFF'
+}

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 func TestParseAddress(t *testing.T) {
@@ -101,11 +104,11 @@ func TestParseAddressRefuses(t *testing.T) {
 		"v@[X25:1]":                       "501 5.1.3 address literal is neither IPv4 nor IPv6: and an IPv6 address",
 		"v@[]":                            "501 5.1.3 address literal is neither IPv4 nor IPv6: and an IPv6 address",
 		"v@[127.0.0.1]x":                  `501 5.1.3 unexpected 'x' in address`,
-		"u@b\u00fccher.test":              "553 5.6.7 address has non-ASCII characters, which need SMTPUTF8",
-		"\u00e9@x":                        "553 5.6.7 local part has non-ASCII characters, which need SMTPUTF8",
-		"\"\u00e9\"@x":                    "553 5.6.7 local part has non-ASCII characters, which need SMTPUTF8",
-		"u@x\u3002test":                   "553 5.6.7 address has non-ASCII characters, which need SMTPUTF8",
-		"u\uff20x":                        "553 5.6.7 local part has non-ASCII characters, which need SMTPUTF8",
+		"u@b\u00fccher.test":              "553 5.6.7 non-ASCII characters need SMTPUTF8",
+		"\u00e9@x":                        "553 5.6.7 non-ASCII characters need SMTPUTF8",
+		"\"\u00e9\"@x":                    "553 5.6.7 non-ASCII characters need SMTPUTF8",
+		"u@x\u3002test":                   "553 5.6.7 non-ASCII characters need SMTPUTF8",
+		"u\uff20x":                        "553 5.6.7 non-ASCII characters need SMTPUTF8",
 		"\xc0\x80@x":                      "501 5.1.3 local part is not valid UTF-8",
 		strings.Repeat("l", 65) + "@x":    "501 5.1.3 local part is longer than 64 octets",
 		"a@" + strings.Repeat("d", 64):    "501 5.1.3 label of the domain is longer than 63 octets",
@@ -154,6 +157,84 @@ func TestLiteral(t *testing.T) {
 	}
 }
 
+// TestUTF8Address: what SMTPUTF8 lets through is compared in one form, and goes on in that in which it came.
+func TestUTF8Address(t *testing.T) {
+	for in, want := range map[string]Address{
+		"a@example.org":                   {"a@example.org", "a", "example.org"},
+		"u@b\u00fccher.test":              {"u@b\u00fccher.test", "u", "xn--bcher-kva.test"},
+		"u@B\u00dcCHER.test":              {"u@B\u00dcCHER.test", "u", "xn--bcher-kva.test"},
+		"u@xn--bcher-kva.test":            {"u@xn--bcher-kva.test", "u", "xn--bcher-kva.test"},
+		"u@bu\u0308cher.test":             {"u@bu\u0308cher.test", "u", "xn--bcher-kva.test"},
+		"u@a\u3002test":                   {"u@a\u3002test", "u", "a.test"},
+		"u@\uff45xample.test":             {"u@\uff45xample.test", "u", "example.test"},
+		"\u00e9@x":                        {"\u00e9@x", "\u00e9", "x"},
+		"e\u0301@x":                       {"e\u0301@x", "\u00e9", "x"},
+		"\"\u00e9 \\\"\"@x":               {"\"\u00e9 \\\"\"@x", "\u00e9 \"", "x"},
+		"\u0915\u094d\u200d\u0937@x":      {"\u0915\u094d\u200d\u0937@x", "\u0915\u094d\u200d\u0937", "x"},
+		"\u4e2d.\u6587@\u4f8b\u5b50.test": {"\u4e2d.\u6587@\u4f8b\u5b50.test", "\u4e2d.\u6587", "xn--fsqu00a.test"},
+		"u@stra\u00dfe.test":              {"u@stra\u00dfe.test", "u", "xn--strae-oqa.test"},
+		"\u00e9@[IPv6:2001:DB8:0::1]":     {"\u00e9@[IPv6:2001:DB8:0::1]", "\u00e9", "[IPv6:2001:db8::1]"},
+	} {
+		a, err := ParseUTF8Address(in)
+		if err != nil || a != want {
+			t.Errorf("%+q: got %+q, %v, want %+q", in, a, err, want)
+		}
+	}
+	for in, want := range map[string]string{
+		"a\u202eb@x":                        "control character in local part",
+		"a\u200fb@x":                        "control character in local part",
+		"a\u0085b@x":                        "control character in local part",
+		"a\u2028b@x":                        "control character in local part",
+		"\ufeffa@x":                         "control character in local part",
+		"a\ufffe@x":                         "control character in local part",
+		"a\xc0\x80@x":                       "local part is not valid UTF-8",
+		"a\xed\xa0\x80@x":                   "local part is not valid UTF-8",
+		"a@x\xff":                           "domain is not a name as RFC 5890 has it",
+		"a@x\u202ey":                        "domain is not a name as RFC 5890 has it",
+		"a@x\u2024y":                        "domain is not a name as RFC 5890 has it",
+		"a@\u00e9-":                         "domain is not a name as RFC 5890 has it",
+		"a@\u00e9..x":                       "unexpected '.' in domain",
+		"a@" + strings.Repeat("\u00e9", 64): "label of the domain is longer than 63 octets",
+		"a@\uff11\uff12":                    "domain ends in digits only; an IP address is written in brackets",
+		"a\uff20x":                          "local part ends too early",
+		strings.Repeat("\u00e9", 33) + "@x": "local part is longer than 64 octets",
+	} {
+		a, err := ParseUTF8Address(in)
+		if want := "501 5.1.3 " + want; errorText(err) != want {
+			t.Errorf("%+q: got %+q, %v, want %s", in, a, err, want)
+		}
+	}
+}
+
+func FuzzParseUTF8Address(f *testing.F) {
+	for _, seed := range []string{"a@b", "u@b\u00fccher.test", "e\u0301@x", "\"\u00e9\"@\u4f8b\u5b50.test", "a@x\u3002y", "\u202ea@x"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		a, err := ParseUTF8Address(s)
+		if err != nil {
+			checkRefusal(t, []byte(s), err)
+			if _, err := ParseAddress(s); err == nil {
+				t.Fatalf("%q is an address without SMTPUTF8, and none with it", s)
+			}
+			return
+		}
+		if a.Text != s || !utf8.ValidString(s) || strings.ContainsFunc(s, IsControl) || !norm.NFC.IsNormalString(a.Local) {
+			t.Fatalf("%q: got %q", s, a)
+		}
+		if !ValidDomain(a.Domain) && !strings.HasPrefix(a.Domain, "[") || a.Domain != strings.ToLower(a.Domain) && !strings.HasPrefix(a.Domain, "[IPv6:") {
+			t.Fatalf("%q: bad domain %q", s, a.Domain)
+		}
+		if b, err := ParseAddress(s); ascii(s) != (err == nil) || err == nil && a != b {
+			t.Fatalf("%q: %q with SMTPUTF8, %q, %v without", s, a, b, err)
+		}
+		// The domain in its other forms is the same one.
+		if b, err := ParseUTF8Address("x@" + a.Domain); err != nil || b.Domain != a.Domain {
+			t.Fatalf("%q: the domain %q becomes %q, %v", s, a.Domain, b.Domain, err)
+		}
+	})
+}
+
 func FuzzParseAddress(f *testing.F) {
 	for _, seed := range []string{"a@b", `"a\"b"@[IPv6:::1]`, "a..b@c", "v@ext@our", "u@b\u00fccher.test"} {
 		f.Add(seed)
@@ -174,7 +255,7 @@ func FuzzParseAddress(f *testing.F) {
 		// Each way to write an address that is accepted names the same mailbox on the way out.
 		for _, parse := range []func(string) (Address, Params, error){
 			func(s string) (Address, Params, error) { return ParseMail("FROM:<" + s + ">") },
-			func(s string) (Address, Params, error) { return ParseRcpt("TO:<@a,@b:" + s + ">") },
+			func(s string) (Address, Params, error) { return ParseRcpt("TO:<@a,@b:"+s+">", false) },
 		} {
 			if b, _, err := parse(s); err == nil && b != a {
 				t.Fatalf("%q: %+v in a path, %+v without", s, b, a)

@@ -1,9 +1,7 @@
 package smtp
 
 import (
-	"math"
 	"net/netip"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -76,30 +74,35 @@ func verb(b []byte) string {
 	return string(b)
 }
 
-// ParseMail parses the argument of MAIL: FROM:<path> and parameters. An error is a Reply.
+// ParseMail parses the argument of MAIL: FROM:<path> and parameters. An error is a Reply. With the parameter SMTPUTF8 the address
+// and the parameters' values may have characters beyond ASCII.
 //
 // Spaces: one between the colon and the path is tolerated, since many clients send it; parameters are each preceded by
 // exactly one. There is no other place for them.
 func ParseMail(arg string) (Address, Params, error) {
-	return parsePath(arg, "FROM:", badSender)
+	a, params, err := parsePath(arg, "FROM:", badSender, true)
+	if _, utf8 := params.Get("SMTPUTF8"); err == nil && !utf8 && !ascii(arg) {
+		return Address{}, nil, needsUTF8
+	}
+	return a, params, err
 }
 
-// ParseRcpt parses the argument of RCPT: TO:<path> and parameters, as ParseMail does.
-func ParseRcpt(arg string) (Address, Params, error) {
-	return parsePath(arg, "TO:", badRecipient)
+// ParseRcpt parses the argument of RCPT: TO:<path> and parameters, as ParseMail does. utf8 says that SMTPUTF8 was given with MAIL.
+func ParseRcpt(arg string, utf8 bool) (Address, Params, error) {
+	return parsePath(arg, "TO:", badRecipient, utf8)
 }
 
-func parsePath(arg, keyword, enhanced string) (Address, Params, error) {
+func parsePath(arg, keyword, enhanced string, utf8 bool) (Address, Params, error) {
 	if len(arg) < len(keyword) || !strings.EqualFold(arg[:len(keyword)], keyword) {
 		return Address{}, nil, NewReply(501, "5.5.4", "syntax error, want "+keyword+"<address>")
 	}
-	c := scanner{s: arg, i: len(keyword), enhanced: enhanced}
+	c := scanner{s: arg, i: len(keyword), enhanced: enhanced, utf8: utf8}
 	c.accept(' ')
 	a, err := c.path()
 	if err != nil {
 		return Address{}, nil, err
 	}
-	params, err := parseParams(arg[c.i:])
+	params, err := parseParams(arg[c.i:], utf8)
 	if err != nil {
 		return Address{}, nil, err
 	}
@@ -109,7 +112,7 @@ func parsePath(arg, keyword, enhanced string) (Address, Params, error) {
 // Param is a parameter of MAIL or RCPT.
 type Param struct {
 	Key   string // upper case
-	Value string // printable ASCII without space and "="; "" when there is none, since an empty value is refused
+	Value string // printable, without space and "="; "" when there is none, since an empty value is refused
 }
 
 // Params holds each key once, in the order of the command.
@@ -119,7 +122,7 @@ type Params []Param
 const maxParams = 20
 
 // parseParams parses *(SP esmtp-param) of RFC 5321 4.1.2.
-func parseParams(s string) (Params, error) {
+func parseParams(s string, utf8 bool) (Params, error) {
 	var params Params
 	for s != "" {
 		rest, ok := strings.CutPrefix(s, " ")
@@ -132,7 +135,7 @@ func parseParams(s string) (Params, error) {
 		}
 		s = rest[len(word):]
 		key, value, valued := strings.Cut(word, "=")
-		if !isKeyword(key) || valued && !isParamValue(value) {
+		if !IsKeyword(key) || valued && !isParamValue(value, utf8) {
 			return nil, NewReply(501, "5.5.4", "syntax error in parameters")
 		}
 		key = strings.ToUpper(key)
@@ -147,8 +150,8 @@ func parseParams(s string) (Params, error) {
 	return params, nil
 }
 
-// isKeyword is esmtp-keyword and ehlo-keyword of RFC 5321.
-func isKeyword(s string) bool {
+// IsKeyword is esmtp-keyword and ehlo-keyword of RFC 5321 4.1.2 and 4.1.1.1.
+func IsKeyword(s string) bool {
 	for i := range len(s) {
 		if !isAlnum(s[i]) && (s[i] != '-' || i == 0) {
 			return false
@@ -157,9 +160,9 @@ func isKeyword(s string) bool {
 	return s != ""
 }
 
-func isParamValue(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' || s[i] == '=' {
+func isParamValue(s string, wide bool) bool {
+	for _, r := range s {
+		if r <= ' ' || r == '=' || r > '~' && (!wide || r == utf8.RuneError || IsControl(r)) {
 			return false
 		}
 	}
@@ -174,43 +177,6 @@ func (p Params) Get(key string) (value string, ok bool) {
 		}
 	}
 	return "", false
-}
-
-// Size returns the declared size of the message (RFC 1870) in octets, 0 when there is none. One that exceeds an int64
-// is returned as the largest, so it is above any limit. An error is a Reply.
-func (p Params) Size() (int64, error) {
-	value, ok := p.Get("SIZE")
-	if !ok {
-		return 0, nil
-	}
-	if len(value) > 20 || !isDigits(value) {
-		return 0, NewReply(501, "5.5.4", "syntax error in SIZE")
-	}
-	n, err := strconv.ParseUint(value, 10, 63)
-	if err != nil {
-		return math.MaxInt64, nil
-	}
-	return int64(n), nil
-}
-
-// Values of the BODY parameter (RFC 6152).
-const (
-	Body7Bit     = "7BIT"
-	Body8BitMIME = "8BITMIME"
-)
-
-// Body returns the declared kind of content, "" when there is none. An error is a Reply.
-func (p Params) Body() (string, error) {
-	value, ok := p.Get("BODY")
-	switch {
-	case !ok:
-		return "", nil
-	case strings.EqualFold(value, Body7Bit):
-		return Body7Bit, nil
-	case strings.EqualFold(value, Body8BitMIME):
-		return Body8BitMIME, nil
-	}
-	return "", NewReply(501, "5.5.4", "BODY must be 7BIT or 8BITMIME")
 }
 
 // ParseHelo checks the argument of HELO, EHLO and LHLO. It is more lenient than RFC 5321, because honest clients give

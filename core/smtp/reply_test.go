@@ -143,23 +143,6 @@ func (r *repeating) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestParseExtensions(t *testing.T) {
-	r := NewReply(250, "", "mx.example.org PIPELINING", "size 1000", "8BITMIME", "AUTH PLAIN  LOGIN ", "AUTH=LOGIN", "SIZE 5", "", "x y_z", "-X", "bad\tkey")
-	want := Extensions{"SIZE": "1000", "8BITMIME": "", "AUTH": "PLAIN  LOGIN", "X": "y_z"}
-	ext := ParseExtensions(r)
-	if !reflect.DeepEqual(ext, want) {
-		t.Errorf("got %v, want %v", ext, want)
-	}
-	if !ext.Has("8BITMIME") || ext.Has("PIPELINING") || ext.Size() != 1000 {
-		t.Errorf("Has and Size disagree with %v", ext)
-	}
-	for _, size := range []string{"", "0", "x", "-1", "99999999999999999999"} {
-		if got := (Extensions{"SIZE": size}).Size(); got != 0 {
-			t.Errorf("SIZE %s: got %d, want 0", size, got)
-		}
-	}
-}
-
 func FuzzReadReply(f *testing.F) {
 	for _, seed := range []string{"250-mx\r\n250-SIZE 10\r\n250 8BITMIME\r\n", "550-5.7.1 no\r\n550 5.7.1 never\r\n", "250\r\n", "250-a\r\n550 b\r\n", "250 a\n"} {
 		f.Add([]byte(seed), uint64(1), uint8(3))
@@ -177,7 +160,6 @@ func FuzzReadReply(f *testing.F) {
 			}
 			return
 		}
-		ParseExtensions(got)
 		// What is sent on is read alike, as far as it may be sent. Without a code of its own, a text that looks
 		// like one would be taken for it.
 		if got.Check() != nil || got.Enhanced == "" && strings.Contains(fmt.Sprint(got.Text), ".") {

@@ -150,7 +150,7 @@ func addressOf(v any) (smtp.Address, error) {
 	if s == "" {
 		return smtp.Address{}, nil
 	}
-	a, err := smtp.ParseAddress(s)
+	a, err := smtp.ParseUTF8Address(s)
 	if err != nil {
 		return a, fmt.Errorf("%q is not an address: %s", s[:min(len(s), maxShown)], reason(err))
 	}

@@ -23,7 +23,7 @@ func addrService() Service {
 					if err := c.spend(len(text)/8, 512); err != nil {
 						return nil, err
 					}
-					a, err := smtp.ParseAddress(text)
+					a, err := smtp.ParseUTF8Address(text)
 					if err != nil {
 						return nil, nil
 					}

@@ -341,7 +341,7 @@ func injectAddress(what string, v any, null bool) (smtp.Address, error) {
 	case s == "" && null:
 		return smtp.Address{}, nil
 	}
-	a, err := smtp.ParseAddress(s)
+	a, err := smtp.ParseUTF8Address(s)
 	if err != nil || a.IsNull() {
 		return a, fmt.Errorf("%s: %q is not an address", what, cut(s))
 	}

@@ -167,7 +167,7 @@ func (p *parser) address(text string) (smtp.Address, bool) {
 	if text == "" {
 		return smtp.Address{}, true
 	}
-	if a, _, err := smtp.ParseRcpt("TO:<" + text + ">"); err == nil {
+	if a, _, err := smtp.ParseRcpt("TO:<"+text+">", true); err == nil {
 		return a, true
 	}
 	p.fail("%q is no address", text)

@@ -12,7 +12,7 @@ import (
 func levels() [][]string {
 	return [][]string{
 		{"core/smtp", "core/password", "core/resolve", "core/config", "core/observe", "core/workers", "core/idle", "core/breaker", "core/capability", "sdk"},
-		{"core/message"},
+		{"core/message", "core/esmtp"},
 		{"hooks", "core/store", "core/dsn", "core/deliver", "plugins/mailauth", "plugins/lookup", "plugins/template"},
 		{"core/intake", "core/queue", "plugins/manifest", "plugins/pool"},
 		{"core/server", "plugins/service"},

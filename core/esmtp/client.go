@@ -1,21 +1,23 @@
-package smtp
+package esmtp
 
 import (
 	"strconv"
 	"strings"
+
+	"github.com/stagepost/stagepost/core/smtp"
 )
 
 // Extensions maps the keywords of an EHLO reply, in upper case, to their parameters ("" for none).
 type Extensions map[string]string
 
-// ParseExtensions reads the reply to EHLO (RFC 5321 4.1.1.1). The first line is the server's greeting. A line that is
+// ParseExtensions reads the reply to EHLO (RFC 5321 section 4.1.1.1). The first line is the server's greeting. A line that is
 // not a keyword with parameters is skipped, of two lines with the same keyword the first counts.
-func ParseExtensions(r Reply) Extensions {
+func ParseExtensions(r smtp.Reply) Extensions {
 	ext := Extensions{}
 	for i, line := range r.Text {
 		key, args, _ := strings.Cut(line, " ")
 		key = strings.ToUpper(key)
-		if _, dup := ext[key]; i > 0 && !dup && isKeyword(key) {
+		if _, dup := ext[key]; i > 0 && !dup && smtp.IsKeyword(key) {
 			ext[key] = strings.TrimSpace(args)
 		}
 	}
