@@ -21,6 +21,7 @@ type sink struct {
 	refuse  map[string]string // "RCPT" or "dot" -> reply instead of 250
 	took    map[string]int    // Message-ID -> how often its content was answered 250
 	content map[string]string
+	rcpts   map[string][]string // by Message-ID: to whom, as often as it came
 	total   int
 	conns   map[net.Conn]bool
 	held    func() // called once, between the content and its reply
@@ -32,7 +33,7 @@ func newSink(t testing.TB) *sink {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sink{t: t, ln: ln, address: ln.Addr().String(), refuse: map[string]string{}, took: map[string]int{}, content: map[string]string{}, conns: map[net.Conn]bool{}}
+	s := &sink{t: t, ln: ln, address: ln.Addr().String(), refuse: map[string]string{}, took: map[string]int{}, content: map[string]string{}, rcpts: map[string][]string{}, conns: map[net.Conn]bool{}}
 	var group sync.WaitGroup
 	group.Go(func() {
 		for {
@@ -106,6 +107,7 @@ func (s *sink) session(conn net.Conn) {
 	if !say("220 sink.example ESMTP") {
 		return
 	}
+	var rcpts []string
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
@@ -116,8 +118,16 @@ func (s *sink) session(conn net.Conn) {
 		switch strings.ToUpper(verb) {
 		case "EHLO":
 			ok = say("250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 SIZE 0")
+		case "MAIL":
+			rcpts = nil
+			ok = say("250 2.0.0 ok")
 		case "RCPT":
-			ok = say(s.reply("RCPT"))
+			answer := s.reply("RCPT")
+			if address := strings.IndexByte(line, '<'); answer[0] == '2' && address >= 0 {
+				to, _, _ := strings.Cut(line[address+1:], ">")
+				rcpts = append(rcpts, to)
+			}
+			ok = say(answer)
 		case "DATA":
 			if s.reply("RCPT")[0] != '2' { // then no recipient stands
 				ok = say("554 5.5.1 no recipients")
@@ -133,7 +143,7 @@ func (s *sink) session(conn net.Conn) {
 			s.pause()
 			answer := s.reply("dot")
 			if answer[0] == '2' {
-				s.take(content)
+				s.take(content, rcpts)
 			}
 			ok = say(answer)
 		case "QUIT":
@@ -163,7 +173,7 @@ func readContent(r *bufio.Reader) ([]byte, error) {
 	}
 }
 
-func (s *sink) take(content []byte) {
+func (s *sink) take(content []byte, rcpts []string) {
 	id := field(string(content), "Message-ID")
 	if id == "" {
 		s.t.Errorf("content without a Message-ID came to the sink:\n%.500s", content)
@@ -173,6 +183,14 @@ func (s *sink) take(content []byte) {
 	s.total++
 	s.took[id]++
 	s.content[id] = string(content)
+	s.rcpts[id] = append(s.rcpts[id], rcpts...)
+}
+
+// recipients are those whom a message came for, in order.
+func (s *sink) recipients(id string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(slices.Values(s.rcpts[id]))
 }
 
 // field finds a field of a header that is not folded.
