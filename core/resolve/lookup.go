@@ -85,13 +85,17 @@ type Addresses struct {
 func LookupAddrs(ctx context.Context, r Resolver, host string) (Addresses, error) {
 	var v6 Answer
 	var err6 error
+	var fault any // a panic, which is the caller's to catch
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer func() { fault = recover() }()
 		v6, err6 = r.Lookup(ctx, host, TypeAAAA)
 	}()
 	v4, err4 := r.Lookup(ctx, host, TypeA)
-	<-done
+	if <-done; fault != nil {
+		panic(fault)
+	}
 
 	var all []netip.Addr
 	for _, rec := range slices.Concat(v4.Records, v6.Records) {

@@ -78,7 +78,12 @@ func (c *Context) transport() http.RoundTripper {
 	}
 	h, needs := c.host, c.Needs
 	s.now = client{needs, &http.Transport{
-		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+		DialContext: func(ctx context.Context, _, addr string) (conn net.Conn, err error) {
+			defer func() { // on a goroutine of the transport's, where a panic would end the server
+				if p := recover(); p != nil {
+					conn, err = nil, fmt.Errorf("the connection failed: %v", p)
+				}
+			}()
 			t, err := parseTarget(addr)
 			if err != nil {
 				return nil, err
