@@ -203,6 +203,9 @@ func (c *Context) aim(n *Conn, where string) error {
 		secure := tls.Client(conn, &tls.Config{ServerName: t.host, RootCAs: h.Roots, MinVersion: tls.VersionTLS12})
 		if err := secure.HandshakeContext(call.Context()); err != nil {
 			conn.Close()
+			if call.Context().Err() != nil {
+				err = errTime
+			}
 			return nil, fmt.Errorf("%s: TLS: %w", t, err)
 		}
 		return secure, nil

@@ -69,7 +69,7 @@ func TestOutsideAttacks(t *testing.T) {
 		{capability.Needs{HTTP: []string{"*"}}, "http.request", get("http://169.254.169.254/"), "(link-local), which is not granted"},
 		{capability.Needs{Net: []string{"*"}}, "net.open", []any{silent}, "(loopback), which is not granted"},
 		{capability.Needs{HTTP: []string{silent}}, "http.request", get("http://" + silent), "http.request: no answer in time"},
-		{capability.Needs{Net: []string{silent}}, "net.open", []any{silent, map[string]any{"tls": true}}, "net.open: " + silent + ": TLS: "},
+		{capability.Needs{Net: []string{silent}}, "net.open", []any{silent, map[string]any{"tls": true}}, "net.open: " + silent + ": TLS: no answer in time"},
 	} {
 		withinTime(t, hooks.Connect, 200*time.Millisecond, func(g *guest) {
 			g.in.services.Needs = &c.needs

@@ -81,6 +81,7 @@ func attacks(t *testing.T) []attack {
 			list = append(list, a)
 		}
 	}
+	list = append(list, hangingAttacks(t)...)
 	slices.SortStableFunc(list, func(a, b attack) int { return cmp.Or(cmp.Compare(a.number(), b.number()), cmp.Compare(a.name, b.name)) })
 	if only := os.Getenv("STAGEPOST_E2E_ATTACKS"); only != "" {
 		pattern, err := regexp.Compile(only)
