@@ -218,8 +218,8 @@ func (d *daemon) prepare(old, next *config.Config) (commit, abort func(), err er
 
 // notices hands the queue's notices to intake, as mail from this server itself.
 func notices(in *intake.Intake) queue.Submit {
-	return func(ctx context.Context, to smtp.Address, of *message.Notice, content func(message.ID) ([]byte, error)) queue.Submitted {
-		id, ans := in.Submit(ctx, &intake.Submission{Session: &message.Session{Role: message.RoleInternal, Origin: "dsn"}, Rcpts: []smtp.Address{to}, Notice: of, Content: content})
+	return func(ctx context.Context, to smtp.Address, params smtp.Params, of *message.Notice, content func(message.ID) ([]byte, error)) queue.Submitted {
+		id, ans := in.Submit(ctx, &intake.Submission{Session: &message.Session{Role: message.RoleInternal, Origin: "dsn"}, Params: params, Rcpts: []smtp.Address{to}, Notice: of, Content: content})
 		return queue.Submitted{ID: id, Reply: ans.Reply}
 	}
 }

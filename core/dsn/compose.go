@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stagepost/stagepost/core/esmtp"
 	"github.com/stagepost/stagepost/core/smtp"
 )
 
@@ -19,6 +20,7 @@ var ErrNotOwed = errors.New("dsn: the sender is the null reverse-path, which nob
 const (
 	maxDiagnostic = 800
 	maxAddress    = 512
+	maxEncoded    = 900 // of an address in a field
 	maxEnvelopeID = 100 // RFC 3461 section 4.4
 )
 
@@ -41,13 +43,14 @@ func (r *Report) Compose() ([]byte, error) {
 	case !smtp.ValidDomain(r.ReportingMTA):
 		return nil, fmt.Errorf("dsn: %q, the reporting MTA, is not a host name", r.ReportingMTA)
 	}
-	if _, err := smtp.ParseAddress(r.Sender.Text); err != nil {
+	if _, err := smtp.ParseUTF8Address(r.Sender.Text); err != nil {
 		return nil, fmt.Errorf("dsn: the sender %q is not an address: %w", r.Sender.Text, err)
 	}
-	parts := []part{
-		{"text/plain; charset=us-ascii", sevenBit, r.text()},
-		{"message/delivery-status", sevenBit, r.fields()},
+	text := part{"text/plain; charset=us-ascii", sevenBit, r.text()}
+	if bytes.ContainsFunc(text.body, func(c rune) bool { return c > '~' }) {
+		text.kind, text.encoding = "text/plain; charset=utf-8", eightBit
 	}
+	parts := []part{text, {"message/delivery-status", sevenBit, r.fields()}}
 	if r.Original != nil {
 		original, err := r.original()
 		if err != nil {
@@ -81,10 +84,7 @@ func (r *Report) assemble(parts []part) []byte {
 			whole = eightBit // what holds a part of 8bit is 8bit itself (RFC 2045 section 6.4)
 		}
 	}
-	subject := "Message not delivered"
-	if r.Kind == Delayed {
-		subject = "Message delayed"
-	}
+	subject := map[Kind]string{Failed: "Message not delivered", Delayed: "Message delayed", Delivered: "Message delivered", Relayed: "Message passed on"}[r.Kind]
 	b := make([]byte, 0, size)
 	b = appendLine(b, "From: Mail Delivery System <", postmaster(r), ">")
 	b = appendLine(b, "To: <", r.Sender.Text, ">")
@@ -137,10 +137,14 @@ func (r *Report) fields() []byte {
 	for i := range r.Rcpts {
 		rcpt := &r.Rcpts[i]
 		b = appendLine(b)
-		if !rcpt.Original.IsNull() {
-			b = appendLine(b, "Original-Recipient: rfc822; ", address(rcpt.Original))
+		if rcpt.Original.Type != "" {
+			b = appendLine(b, "Original-Recipient: ", clip(printable(rcpt.Original.Field()), maxEncoded))
 		}
-		b = appendLine(b, "Final-Recipient: rfc822; ", address(rcpt.Final))
+		final := "rfc822; " + address(rcpt.Final)
+		if !esmtp.IsASCII(rcpt.Final) {
+			final = "utf-8; " + clip(esmtp.EncodeUTF8(address(rcpt.Final)), maxEncoded)
+		}
+		b = appendLine(b, "Final-Recipient: ", final)
 		b = appendLine(b, "Action: ", r.Kind.String())
 		b = appendLine(b, "Status: ", Status(r.Kind, 0, rcpt.Status))
 		remote, kind := mtaName(rcpt.RemoteMTA), "X-Stagepost"
@@ -167,7 +171,14 @@ func postmaster(r *Report) string { return "postmaster@" + r.ReportingMTA }
 func date(t time.Time) string { return t.UTC().Format("Mon, 02 Jan 2006 15:04:05 -0700") }
 
 // address returns the text of an address exactly, if it is one.
-func address(a smtp.Address) string { return printable(clip(a.Text, maxAddress)) }
+func address(a smtp.Address) string {
+	return strings.Map(func(c rune) rune {
+		if smtp.IsControl(c) {
+			return '?'
+		}
+		return c
+	}, strings.ToValidUTF8(clip(a.Text, maxAddress), "?"))
+}
 
 // diagnostic returns a reply as words with one space between them, safe to be broken at each.
 func diagnostic(r *Rcpt) string {

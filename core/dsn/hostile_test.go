@@ -10,7 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
+	"github.com/stagepost/stagepost/core/esmtp"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/smtp"
 )
@@ -63,21 +65,20 @@ func wellFormed(t *testing.T, r *Report, sent string) {
 		kind, encoding := p.Header.Get("Content-Type"), p.Header.Get("Content-Transfer-Encoding")
 		kinds = append(kinds, kind)
 		if encoding == eightBit {
-			if kind != "message/rfc822" || msg.Header.Get("Content-Transfer-Encoding") != eightBit {
+			if kind != "message/rfc822" && kind != "text/plain; charset=utf-8" || msg.Header.Get("Content-Transfer-Encoding") != eightBit {
 				t.Fatalf("%s is 8bit", kind)
 			}
 		} else if bytes.ContainsFunc(body, func(c rune) bool { return c >= 0x80 }) {
 			t.Fatalf("%s is not %s", kind, encoding)
 		}
 		switch kind {
-		case "text/plain; charset=us-ascii":
+		case "text/plain; charset=us-ascii", "text/plain; charset=utf-8":
 			checkText(t, string(body))
 		case "message/delivery-status":
 			checkFields(t, r, string(body))
 		}
 	}
-	want := []string{"text/plain; charset=us-ascii", "message/delivery-status"}
-	if !slices.Equal(kinds[:2], want) || len(kinds) > 3 || len(kinds) == 3 && !slices.Contains([]string{"message/rfc822", "text/rfc822-headers"}, kinds[2]) {
+	if !strings.HasPrefix(kinds[0], "text/plain; charset=u") || kinds[1] != "message/delivery-status" || len(kinds) > 3 || len(kinds) == 3 && !slices.Contains([]string{"message/rfc822", "text/rfc822-headers"}, kinds[2]) {
 		t.Fatalf("parts %q", kinds)
 	}
 }
@@ -90,7 +91,7 @@ func checkText(t *testing.T, body string) {
 		if len(line) > maxColumn && !strings.HasPrefix(line, "<") && strings.Contains(words, " ") {
 			t.Fatalf("not wrapped: %q", line)
 		}
-		if i := strings.IndexFunc(line, func(c rune) bool { return c < ' ' || c > '~' }); i >= 0 {
+		if i := strings.IndexFunc(line, func(c rune) bool { return smtp.IsControl(c) || c > '~' && line[0] != '<' }); i >= 0 || !utf8.ValidString(line) {
 			t.Fatalf("not printable: %q", line)
 		}
 	}
@@ -146,7 +147,7 @@ func TestHostile(t *testing.T) {
 	for name, change := range map[string]func(r *Report){
 		"addresses": func(r *Report) {
 			r.Rcpts[0].Final = smtp.Address{Text: forged}
-			r.Rcpts[0].Original = smtp.Address{Text: forged}
+			r.Rcpts[0].Original = esmtp.Recipient{Type: "utf-8", Address: forged}
 		},
 		"long addresses":   func(r *Report) { r.Rcpts[0].Final.Text = strings.Repeat("x", 5000) },
 		"reply":            func(r *Report) { r.Rcpts[0].Diagnostic = "550 " + forged },
@@ -177,12 +178,9 @@ func FuzzCompose(f *testing.F) {
 	f.Add("a@a.example", "x", "\r\n\r\n", "4", "--=_", "[::1]", "\x80", "A: \x80\r\n\r\n\x80\r\n", uint8(7), int64(0))
 	f.Fuzz(func(t *testing.T, sender, host, rcpt, status, reply, remote, envid, original string, flags uint8, seconds int64) {
 		at := time.Unix(seconds%(1<<40), 0)
-		kind := Failed
-		if flags&2 != 0 {
-			kind = Delayed
-		}
+		kind := Kinds()[flags/2%4]
 		all := []Rcpt{
-			{Final: smtp.Address{Text: rcpt}, Original: smtp.Address{Text: reply}, Status: status, Diagnostic: reply, RemoteMTA: remote, LastAttempt: at, WillRetryUntil: at},
+			{Final: smtp.Address{Text: rcpt}, Original: esmtp.Recipient{Type: "utf-8"[:flags%6], Address: reply}, Status: status, Diagnostic: reply, RemoteMTA: remote, LastAttempt: at, WillRetryUntil: at},
 			NewRcpt(kind, &message.Rcpt{Original: smtp.Address{Text: reply}}, message.Last{Code: int(flags) * 4, Enhanced: status, Text: rcpt, Host: remote}, at),
 		}
 		r := newReport(t, kind, all[:1+flags&1]...)
@@ -195,7 +193,7 @@ func FuzzCompose(f *testing.F) {
 		}
 		sent, err := r.Compose()
 		if err != nil {
-			_, bad := smtp.ParseAddress(r.Sender.Text)
+			_, bad := smtp.ParseUTF8Address(r.Sender.Text)
 			if bad == nil && smtp.ValidDomain(r.ReportingMTA) {
 				t.Fatal(err)
 			}

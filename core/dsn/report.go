@@ -7,7 +7,8 @@
 //
 // Everything but the fixed words comes from outside: the addresses from a client, the answers from a remote server, the
 // header from anybody. All of it is data. In text and fields whatever is not printable ASCII becomes "?", so nothing
-// can end a line, a field or a part; the remote's words stand quoted, so that nobody takes them for ours; a header that
+// can end a line, a field or a part; only addresses have other characters, in the text as they are, in fields encoded (RFC
+// 6533); the remote's words stand quoted, so that nobody takes them for ours; a header that
 // is more than plain lines goes as quoted-printable, which loses nothing; and the boundary occurs in none of the parts.
 // The same report always gives the same bytes.
 package dsn
@@ -17,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stagepost/stagepost/core/esmtp"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/smtp"
 )
@@ -26,9 +28,14 @@ type Kind uint8
 
 // The kinds.
 const (
-	Failed  Kind = iota + 1 // given up
-	Delayed                 // not delivered yet, still being tried
+	Failed    Kind = iota + 1 // given up
+	Delayed                   // not delivered yet, still being tried
+	Delivered                 // it lies where the recipient finds it
+	Relayed                   // handed to a server that does not tell what becomes of it
 )
+
+// Kinds lists them all.
+func Kinds() []Kind { return []Kind{Failed, Delayed, Delivered, Relayed} }
 
 // String returns the action-value, or "" for what is no kind.
 func (k Kind) String() string {
@@ -37,6 +44,10 @@ func (k Kind) String() string {
 		return "failed"
 	case Delayed:
 		return "delayed"
+	case Delivered:
+		return "delivered"
+	case Relayed:
+		return "relayed"
 	}
 	return ""
 }
@@ -68,8 +79,8 @@ type Report struct {
 
 // Rcpt is what a report says of one recipient.
 type Rcpt struct {
-	Final    smtp.Address // as this server accepted it (RFC 3464 section 2.3.2), not what it was renamed to
-	Original smtp.Address // as the sender's own server got it (ORCPT), the zero Address if nobody said (section 2.3.1)
+	Final    smtp.Address    // as this server accepted it (RFC 3464 section 2.3.2), not what it was renamed to
+	Original esmtp.Recipient // as the sender's own server got it (ORCPT), the zero value if nobody said (section 2.3.1)
 
 	Status         string    // see Status; what cannot be one is replaced
 	Diagnostic     string    // the last reply with its codes on one line, or our own words; empty: none
@@ -84,8 +95,10 @@ func NewRcpt(kind Kind, r *message.Rcpt, last message.Last, attempted time.Time)
 	if last.Code != 0 {
 		diagnostic = smtp.NewReply(last.Code, last.Enhanced, last.Text).Error()
 	}
+	asked, _ := esmtp.ParseRcpt(r.Params) // they were read when they came
 	return Rcpt{
 		Final:       r.Original,
+		Original:    asked.Original,
 		Status:      Status(kind, last.Code, last.Enhanced),
 		Diagnostic:  diagnostic,
 		RemoteMTA:   remoteName(last.Host),

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/esmtp"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/smtp"
 )
@@ -44,7 +45,7 @@ func (d *onDisk) ReadAt(p []byte, off int64) (int, error) {
 
 func mustAddress(t testing.TB, s string) smtp.Address {
 	t.Helper()
-	a, err := smtp.ParseAddress(s)
+	a, err := smtp.ParseUTF8Address(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +92,7 @@ func TestGolden(t *testing.T) {
 	several := newReport(t, Failed, newRcpt(t, Failed, "b@b.example", unknown), newRcpt(t, Failed, "c@[192.0.2.7]", refused),
 		newRcpt(t, Failed, `"d  e"@d.example`, expired))
 	several.EnvelopeID = "QQ(314)159 <x>"
-	several.Rcpts[0].Original = mustAddress(t, "List@a.example")
+	several.Rcpts[0].Original = esmtp.Recipient{Type: "rfc822", Address: "List@a.example"}
 	delayed := newReport(t, Delayed, newRcpt(t, Delayed, "b@b.example", busy))
 	delayed.Rcpts[0].WillRetryUntil = day.Add(5 * 24 * time.Hour)
 	full := newReport(t, Failed, newRcpt(t, Failed, "b@b.example", unknown))
@@ -101,7 +102,16 @@ func TestGolden(t *testing.T) {
 	bare := newReport(t, Failed, Rcpt{Final: mustAddress(t, "b@b.example")})
 	bare.Arrived, bare.Original = time.Time{}, nil
 
+	done := message.Outcome{Host: "mx.b.example[192.0.2.1]:25", Reply: smtp.NewReply(250, "2.0.0", "queued")}
+	delivered := newReport(t, Delivered, newRcpt(t, Delivered, "b@b.example", message.Outcome{Host: "plugin:archive", Reply: done.Reply}))
+	delivered.ReturnFull, delivered.EnvelopeID = false, "x"
+	delivered.Rcpts[0].Original = esmtp.Recipient{Type: "x400", Address: "/G=B/"}
+	utf8 := newReport(t, Failed, newRcpt(t, Failed, "jos\u00e9+1@b\u00fccher.example", unknown))
+	utf8.Sender = mustAddress(t, "\u00e4@a.example")
+	utf8.Rcpts[0].Original = esmtp.Recipient{Type: "utf-8", Address: "jos\u00e9@b.example"}
+
 	for name, r := range map[string]*Report{
+		"delivered": delivered, "relayed": newReport(t, Relayed, newRcpt(t, Relayed, "b@b.example", done)), "utf8": utf8,
 		"failed": newReport(t, Failed, newRcpt(t, Failed, "b@b.example", unknown)), "several": several, "delayed": delayed,
 		"full": full, "eightbit": eight, "bare": bare,
 	} {

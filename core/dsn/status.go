@@ -10,6 +10,7 @@ const (
 	statusFailed  = "5.0.0" // undefined, permanent
 	statusDelayed = "4.0.0" // undefined, temporary
 	statusExpired = "4.4.7" // delivery time expired
+	statusDone    = "2.0.0"
 )
 
 // Status returns the status code of a recipient whose last reply had that code (0: there was none) and that enhanced code
@@ -17,6 +18,9 @@ const (
 // a permanent code, which some readers would act upon. Nothing is guessed from the reply code alone: 550 has been used for
 // everything.
 func Status(kind Kind, code int, enhanced string) string {
+	if kind == Delivered || kind == Relayed {
+		return statusDone
+	}
 	class, detail := splitStatus(enhanced)
 	if code != 0 && class != code/100 {
 		class, detail = code/100, ""

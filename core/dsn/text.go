@@ -30,6 +30,10 @@ func (r *Report) text() []byte {
 		say("", "Your message"+arrived+" could not be delivered to "+whom+". No further attempt will be made.")
 	case Delayed:
 		say("", "Your message"+arrived+" has not been delivered to "+whom+" yet. It is still being tried: there is no need to send it again.")
+	case Delivered:
+		say("", "Your message"+arrived+" was delivered to "+whom+", as you asked to be told.")
+	case Relayed:
+		say("", "Your message"+arrived+" was passed on to the mail server of "+whom+". That server does not tell whether it was delivered, so this is the last that you hear of it unless it fails.")
 	}
 	for i := range r.Rcpts[:min(len(r.Rcpts), maxTold)] {
 		b = appendLine(b)

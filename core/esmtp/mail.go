@@ -25,6 +25,15 @@ const (
 	BodyBinary Body = "BINARYMIME"
 )
 
+// Return is the value of RET (RFC 3461 section 4.3).
+type Return string
+
+// The values.
+const (
+	Full    Return = "FULL"
+	Headers Return = "HDRS"
+)
+
 // Mail is what the parameters of MAIL say. The zero value is that of none.
 type Mail struct {
 	Size       int64 // declared, in octets (RFC 1870); one that exceeds an int64 is the largest, so it is above any limit
@@ -32,7 +41,7 @@ type Mail struct {
 	UTF8       bool  // SMTPUTF8 (RFC 6531)
 	RequireTLS bool  // never to go in clear (RFC 8689)
 
-	Headers    bool   // RET=HDRS: notices of failure hold no more of the message than its header (RFC 3461 section 4.3)
+	Return     Return // what of the message a notice of failure holds
 	EnvelopeID string // ENVID, decoded: printable ASCII
 
 	Auth *smtp.Address // who is said to have submitted it (RFC 4954 section 5); the null path: not known; nil: not said
@@ -75,8 +84,7 @@ func ParseMail(params smtp.Params, given time.Time) (m Mail, err error) {
 		case "REQUIRETLS":
 			m.RequireTLS, err = true, bare(p)
 		case "RET":
-			m.Headers = strings.EqualFold(p.Value, "HDRS")
-			if !m.Headers && !strings.EqualFold(p.Value, "FULL") {
+			if m.Return = Return(strings.ToUpper(p.Value)); m.Return != Full && m.Return != Headers {
 				err = bad("RET must be FULL or HDRS")
 			}
 		case "ENVID":

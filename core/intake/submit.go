@@ -13,6 +13,7 @@ import (
 type Submission struct {
 	Session *message.Session // who brings it; its Role is what hooks select on
 	Sender  smtp.Address
+	Params  smtp.Params // of MAIL
 	Rcpts   []smtp.Address
 	// See message.Envelope.
 	Notice   *message.Notice
@@ -26,7 +27,7 @@ type Submission struct {
 // is refused. The id is zero where there was none yet.
 func (in *Intake) Submit(ctx context.Context, s *Submission) (message.ID, Answer) {
 	view := hooks.MessageView{Envelope: &message.Envelope{Notice: s.Notice, Injected: s.Injected}}
-	t, ans := in.Begin(ctx, &hooks.Call{Session: s.Session, Message: &view}, nil, s.Sender, nil)
+	t, ans := in.Begin(ctx, &hooks.Call{Session: s.Session, Message: &view}, nil, s.Sender, s.Params)
 	if t == nil {
 		return message.ID{}, ans
 	}

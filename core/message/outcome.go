@@ -42,6 +42,8 @@ type Outcome struct {
 	Reply  smtp.Reply    // the remote's, or ours where no remote was reached
 	Host   string        // who said so: "mx1.example.org[192.0.2.1]:25"; empty: ourselves
 	After  time.Duration // a deferral's own wish when to try again; 0: by the schedule
+	// Notifies: who took the message knows what its sender wants to be told, and will do that.
+	Notifies bool
 	// Unknown: the final dot was sent and no reply was read, so the remote may have the message. It is deferred, never
 	// tried at another host of the same attempt.
 	Unknown bool

@@ -21,6 +21,11 @@ func (q *Queue) attempt(j *job) {
 	began, gen := time.Now(), q.Current.Acquire()
 	defer gen.Release()
 	m := j.flight.msg
+	set := q.Settings()
+	if terms := set.terms(m.env); terms.lapsed(began) {
+		q.finish(gen, j, all(len(j.rcpts), lapse))
+		return
+	}
 	content, err := m.body(q.stopping, q.Store)
 	if q.dropped(j) {
 		return
@@ -91,6 +96,7 @@ func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.E
 			obs.Observe(s)
 		}
 	}
+	q.tellAtOnce(ctx, env, content, out)
 	return out
 }
 

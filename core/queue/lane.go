@@ -18,13 +18,57 @@ type lanes struct {
 
 // lane is the jobs that wait for one next hop, and how many are being attempted.
 type lane struct {
-	jobs   []*job
-	head   int
+	rings  [3]ring // of high, no and low priority (RFC 6710)
+	turn   int
 	active int
 	more   bool // jobs were turned away or left on disk: look there when there is room
 }
 
-func (la *lane) waiting() int { return len(la.jobs) - la.head }
+// ring is jobs in the order in which they came.
+type ring struct {
+	jobs []*job
+	head int
+}
+
+func (r *ring) waiting() int { return len(r.jobs) - r.head }
+
+func (la *lane) waiting() int {
+	return la.rings[0].waiting() + la.rings[1].waiting() + la.rings[2].waiting()
+}
+
+func (la *lane) push(j *job) {
+	r := &la.rings[1]
+	switch p := j.flight.msg.env.Priority; {
+	case p > 0:
+		r = &la.rings[0]
+	case p < 0:
+		r = &la.rings[2]
+	}
+	r.jobs = append(r.jobs, j)
+}
+
+// turns says whose turn it is: where there are jobs of all priorities, 8 of 13 are high, 4 have none and 1 is low. So what is urgent
+// hardly waits, and nothing waits for ever.
+const turns = "0010010010012"
+
+// take takes a job; there is one.
+func (la *lane) take() *job {
+	r := &la.rings[turns[la.turn]-'0']
+	la.turn = (la.turn + 1) % len(turns)
+	for i := 0; r.waiting() == 0; i++ {
+		r = &la.rings[i]
+	}
+	j := r.jobs[r.head]
+	r.jobs[r.head] = nil
+	r.head++
+	if r.head == len(r.jobs) {
+		r.jobs, r.head = r.jobs[:0], 0
+	} else if r.head >= len(r.jobs)/2 && r.head >= laneJobs {
+		r.jobs = append(r.jobs[:0], r.jobs[r.head:]...)
+		r.head = 0
+	}
+	return j
+}
 
 // most is how many jobs one lane may hold: a quarter of the room there is in the window, so that a burst to one next hop stays
 // in memory, while many next hops that are stuck leave room for the others.
@@ -64,7 +108,7 @@ func (l *lanes) push(j *job) {
 		l.q.overflow(j)
 		return
 	}
-	la.jobs = append(la.jobs, j)
+	la.push(j)
 	start := la.active < l.q.Settings().Concurrency
 	if start {
 		la.active++
@@ -76,14 +120,14 @@ func (l *lanes) push(j *job) {
 	}
 }
 
-// next takes the lane's oldest job; nil ends the worker.
+// next takes the lane's next job; nil ends the worker.
 func (l *lanes) next(name store.Lane, la *lane) *job {
 	s := l.shard(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if la.head == len(la.jobs) || l.q.stopping.Err() != nil || la.active > l.q.Settings().Concurrency {
+	if la.waiting() == 0 || l.q.stopping.Err() != nil || la.active > l.q.Settings().Concurrency {
 		la.active--
-		if la.head == len(la.jobs) && la.active == 0 {
+		if la.waiting() == 0 && la.active == 0 {
 			delete(s.lanes, name)
 			if la.more {
 				l.q.wake.again(name, time.Now())
@@ -91,15 +135,7 @@ func (l *lanes) next(name store.Lane, la *lane) *job {
 		}
 		return nil
 	}
-	j := la.jobs[la.head]
-	la.jobs[la.head] = nil
-	la.head++
-	if la.head == len(la.jobs) {
-		la.jobs, la.head = la.jobs[:0], 0
-	} else if la.head >= len(la.jobs)/2 && la.head >= laneJobs {
-		la.jobs = append(la.jobs[:0], la.jobs[la.head:]...)
-		la.head = 0
-	}
+	j := la.take()
 	if la.more && la.waiting() <= l.most()/4 {
 		la.more = false
 		l.q.wake.again(name, time.Now())

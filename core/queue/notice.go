@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/dsn"
+	"github.com/stagepost/stagepost/core/esmtp"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/core/store"
 )
 
-// Notices tell senders that mail failed or is late (RFC 3464). That one is owed is part of the recipient's state, written with
+// Notices tell senders that mail failed, is late, or, where they asked for that, was delivered (RFC 3461, RFC 3464). That one is owed is part of the recipient's state, written with
 // the outcome; the notice and the end of the debt are one commit. So a crash neither forgets a notice nor sends it twice.
 const (
 	maxNotices  = 10_000 // ids waiting; more are found again by looking at all messages
@@ -34,7 +35,7 @@ type Submitted struct {
 }
 
 // Submit hands a notice to intake: from the null sender to one recipient. The content is made once the id is known.
-type Submit func(ctx context.Context, to smtp.Address, of *message.Notice, content func(message.ID) ([]byte, error)) Submitted
+type Submit func(ctx context.Context, to smtp.Address, params smtp.Params, of *message.Notice, content func(message.ID) ([]byte, error)) Submitted
 
 type notices struct {
 	q      *Queue
@@ -146,7 +147,7 @@ func (n *notices) scan() (found []store.ID, whole bool) {
 	}
 }
 
-// notify sends what a message owes: one notice for all recipients that failed, one for all that are late.
+// notify sends what a message owes: one notice for all recipients of whom it says the same.
 func (q *Queue) notify(ctx context.Context, id store.ID) error {
 	env, state, err := q.Store.Load(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -155,27 +156,68 @@ func (q *Queue) notify(ctx context.Context, id store.ID) error {
 	if err != nil {
 		return err
 	}
-	for _, kind := range []dsn.Kind{dsn.Failed, dsn.Delayed} {
-		of := &message.Notice{Of: id}
-		for i := range state.Rcpts {
-			if r := &state.Rcpts[i]; r.Owed && (r.Result == message.Failed) == (kind == dsn.Failed) {
-				of.Rcpts = append(of.Rcpts, i)
+	for _, kind := range dsn.Kinds() {
+		if of := debts(env, state, kind); of != nil {
+			if err := q.tell(ctx, kind, env, state, of); err != nil {
+				return err
 			}
-		}
-		if len(of.Rcpts) == 0 {
-			continue
-		}
-		if err := q.tell(ctx, kind, env, state, of); err != nil {
-			return err
 		}
 	}
 	return nil
 }
 
+// debts are the recipients of whom the sender is to be told that; nil: there are none.
+func debts(env *message.Envelope, state *store.State, kind dsn.Kind) *message.Notice {
+	of := &message.Notice{Of: env.ID}
+	for i := range state.Rcpts {
+		if r := &state.Rcpts[i]; r.Owed && noticeKind(env.Rcpts[i], r) == kind {
+			of.Rcpts = append(of.Rcpts, i)
+		}
+	}
+	if len(of.Rcpts) == 0 {
+		return nil
+	}
+	return of
+}
+
+// tellAtOnce tells the sender of what was delivered before the reply. Nothing is stored that could owe it later, so it is tried
+// once.
+func (q *Queue) tellAtOnce(ctx context.Context, env *message.Envelope, content message.Content, out []message.Outcome) {
+	set, state, now := q.Settings(), store.Begin(env), time.Now()
+	terms := set.terms(env)
+	for i := range out {
+		if st := &state.Rcpts[i]; out[i].Result == message.Delivered {
+			st.Result, st.Last, st.Tried = message.Delivered, out[i].Last(), now
+			st.Owed = q.notices.submit != nil && terms.owed(i, st, &out[i], false, false)
+		}
+	}
+	for _, kind := range dsn.Kinds() {
+		of := debts(env, state, kind)
+		if of == nil {
+			continue
+		}
+		sub := q.notices.submit(ctx, env.Sender, noticeParams(terms.asked, env.Sender), nil, func(id message.ID) ([]byte, error) {
+			return q.compose(kind, id, now, env, state, of, env.Sent(content))
+		})
+		if sub.Reply.Code/100 == 2 {
+			q.noticed(of, noticeSent, kind.String()+" notice to <"+env.Sender.Text+"> as "+sub.ID.String())
+		} else {
+			q.noticed(of, noticeDiscarded, kind.String()+" notice to <"+env.Sender.Text+"> was refused: "+sub.Reply.Error())
+		}
+	}
+}
+
 func (q *Queue) tell(ctx context.Context, kind dsn.Kind, env *message.Envelope, state *store.State, of *message.Notice) error {
 	now := time.Now()
 	if dsn.Owed(env.Sender) {
-		sub := q.notices.submit(ctx, env.Sender, of, func(id message.ID) ([]byte, error) { return q.compose(ctx, kind, id, now, env, state, of) })
+		set := q.Settings()
+		sub := q.notices.submit(ctx, env.Sender, noticeParams(set.terms(env).asked, env.Sender), of, func(id message.ID) ([]byte, error) {
+			if content, err := q.Store.Open(ctx, env.ID); err == nil {
+				defer content.Close()
+				return q.compose(kind, id, now, env, state, of, env.Sent(content))
+			}
+			return q.compose(kind, id, now, env, state, of, nil)
+		})
 		code := sub.Reply.Code
 		if code/100 != 5 {
 			if code/100 == 2 {
@@ -206,24 +248,21 @@ func (q *Queue) noticed(of *message.Notice, verdict, detail string) {
 	q.Log.Info("notice "+verdict, "id", of.Of.String(), "detail", detail)
 }
 
-// compose writes the notice. The original goes along with its header; where that cannot be read the notice goes without.
-func (q *Queue) compose(ctx context.Context, kind dsn.Kind, id message.ID, now time.Time, env *message.Envelope, state *store.State, of *message.Notice) ([]byte, error) {
+// compose writes the notice. The original goes along with its header, or all of it where that was asked for; nil where it cannot be
+// read.
+func (q *Queue) compose(kind dsn.Kind, id message.ID, now time.Time, env *message.Envelope, state *store.State, of *message.Notice, original message.Content) ([]byte, error) {
 	set := q.Settings()
 	r := dsn.Report{ID: id, Date: now, Kind: kind, ReportingMTA: set.Hostname, Message: env.ID, Arrived: env.Arrived, Sender: env.Sender}
-	expires := env.Expires
-	if expires.IsZero() {
-		expires = env.Arrived.Add(set.Expire)
-	}
+	terms := set.terms(env)
+	r.EnvelopeID = terms.asked.EnvelopeID
+	r.ReturnFull = kind == dsn.Failed && terms.asked.Return == esmtp.Full && !terms.asked.RequireTLS // RFC 8689 section 5
 	for _, i := range of.Rcpts {
 		st := &state.Rcpts[i]
 		rc := dsn.NewRcpt(kind, env.Rcpts[i], st.Last, st.Tried)
-		rc.WillRetryUntil = expires
+		rc.WillRetryUntil = terms.expires
 		r.Rcpts = append(r.Rcpts, rc)
 	}
-	if content, err := q.Store.Open(ctx, env.ID); err == nil {
-		defer content.Close()
-		r.Original = env.Sent(content)
-	}
+	r.Original = original
 	return r.Compose()
 }
 

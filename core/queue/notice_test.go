@@ -29,7 +29,7 @@ func (n *bureau) got() []string {
 	return slices.Clone(n.texts)
 }
 
-func (n *bureau) submit(ctx context.Context, to smtp.Address, of *message.Notice, content func(message.ID) ([]byte, error)) Submitted {
+func (n *bureau) submit(ctx context.Context, to smtp.Address, params smtp.Params, of *message.Notice, content func(message.ID) ([]byte, error)) Submitted {
 	w, err := n.b.q.Body(ctx, 0)
 	if err != nil {
 		return Submitted{Reply: smtp.NewReply(451, "4.3.0", err.Error())}
@@ -45,12 +45,15 @@ func (n *bureau) submit(ctx context.Context, to smtp.Address, of *message.Notice
 		n.b.t.Error(err)
 	}
 	w.Write(text)
-	env := &message.Envelope{ID: w.ID(), Session: &message.Session{Role: message.RoleInternal}, Arrived: time.Now(), Notice: of,
+	env := &message.Envelope{ID: w.ID(), Session: &message.Session{Role: message.RoleInternal}, Arrived: time.Now(), Notice: of, Params: params,
 		Rcpts: []*message.Rcpt{{Address: to, Original: to, Class: message.ClassRelay}}}
 	if err := n.b.q.Commit(ctx, env, w); err != nil {
 		return Submitted{Reply: smtp.NewReply(451, "4.3.0", err.Error())}
 	}
 	n.mu.Lock()
+	for _, p := range params {
+		text = append(text, "MAIL "+p.Key...)
+	}
 	n.texts = append(n.texts, string(text))
 	n.mu.Unlock()
 	return Submitted{ID: w.ID(), Reply: smtp.NewReply(250, "2.0.0", "ok")}

@@ -4,7 +4,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/stagepost/stagepost/core/dsn"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/store"
@@ -18,17 +17,14 @@ func (q *Queue) finish(gen *hooks.Generation, j *job, outcomes []message.Outcome
 	m, f := j.flight.msg, j.flight
 	set := q.Settings()
 	told := make([]bool, len(outcomes)) // a plugin said that nobody is to be told
-	expires := m.env.Expires
-	if expires.IsZero() {
-		expires = m.env.Arrived.Add(set.Expire)
-	}
+	terms := set.terms(m.env)
 	for k := range outcomes {
 		if q.unfinished(&outcomes[k]) {
 			continue
 		}
-		told[k] = q.ask(gen, j, j.rcpts[k], &outcomes[k], expires, now)
+		told[k] = q.ask(gen, j, j.rcpts[k], &outcomes[k], terms.expires, now)
 	}
-	late := set.Warn > 0 && now.Sub(m.env.Arrived) >= set.Warn
+	late := terms.late(now, set.Warn)
 	m.mu.Lock()
 	ch := store.Change{ID: m.id, Rev: m.state.Rev}
 	for k, i := range j.rcpts {
@@ -37,8 +33,8 @@ func (q *Queue) finish(gen *hooks.Generation, j *job, outcomes []message.Outcome
 			continue
 		}
 		st := &m.state.Rcpts[i]
-		q.settle(st, &outcomes[k], j.lane, now, set, expires)
-		st.Owed = dsn.Owed(m.env.Sender) && (st.Result == message.Failed && !told[k] || st.Result == message.Deferred && late && !st.Warned)
+		q.settle(st, &outcomes[k], j.lane, now, set, &terms)
+		st.Owed = terms.owed(i, st, &outcomes[k], late, told[k])
 		ch.Rcpts = append(ch.Rcpts, store.RcptChange{Index: uint16(i), RcptState: *st})
 		if st.Result == message.Deferred {
 			ch.Add = due(ch.Add, m, st, i)
@@ -75,7 +71,7 @@ func (q *Queue) ask(gen *hooks.Generation, j *job, i int, o *message.Outcome, ex
 }
 
 // settle moves a recipient's state by an outcome.
-func (q *Queue) settle(st *store.RcptState, o *message.Outcome, lane store.Lane, now time.Time, set Settings, expires time.Time) {
+func (q *Queue) settle(st *store.RcptState, o *message.Outcome, lane store.Lane, now time.Time, set Settings, terms *terms) {
 	st.Result, st.Last = o.Result, o.Last()
 	if st.Attempts < math.MaxUint16 {
 		st.Attempts++
@@ -87,10 +83,7 @@ func (q *Queue) settle(st *store.RcptState, o *message.Outcome, lane store.Lane,
 	st.Next, st.Lane = time.Time{}, ""
 	if o.Result == message.Deferred {
 		st.Lane = lane
-		st.Next = set.retryAt(now, int(st.Attempts), o.After)
-		if last := store.WholeSecond(expires); st.Next.After(last) {
-			st.Next = last // one more try at the end, then it fails
-		}
+		st.Next = terms.next(set.retryAt(now, int(st.Attempts), o.After), now)
 	}
 }
 

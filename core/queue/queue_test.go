@@ -356,7 +356,7 @@ func TestMoreOfALaneIsNotForgotten(t *testing.T) {
 	}
 	for _, jobs := range [][]*job{nil, {{}}} {
 		q := late()
-		la := &lane{more: true, active: 1, jobs: jobs}
+		la := &lane{more: true, active: 1, rings: [3]ring{1: {jobs: jobs}}}
 		q.lanes.shard("mx:full.example").lanes["mx:full.example"] = la
 		q.lanes.next("mx:full.example", la)
 		if _, ok := q.wake.first["mx:full.example"]; !ok {
@@ -453,7 +453,7 @@ func TestRelayPlans(t *testing.T) {
 func TestAttemptsAreCountedToTheirEnd(t *testing.T) {
 	set := Settings{Retry: []time.Duration{time.Second}}
 	st := &store.RcptState{Attempts: math.MaxUint16}
-	(&Queue{}).settle(st, &later, "mx:one.example", time.Now(), set, time.Now().Add(time.Hour))
+	(&Queue{}).settle(st, &later, "mx:one.example", time.Now(), set, &terms{env: &message.Envelope{}, expires: time.Now().Add(time.Hour)})
 	if st.Attempts != math.MaxUint16 || st.Next.IsZero() {
 		t.Errorf("%+v", st)
 	}

@@ -1,0 +1,109 @@
+package queue
+
+import (
+	"time"
+
+	"github.com/stagepost/stagepost/core/dsn"
+	"github.com/stagepost/stagepost/core/esmtp"
+	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/store"
+)
+
+// terms are what was agreed on with the client that brought a message: until when it is tried, and of what its sender is told.
+type terms struct {
+	env      *message.Envelope
+	asked    esmtp.Mail
+	released time.Time // since when it may go
+	expires  time.Time // when it is given up
+}
+
+func (s *Settings) terms(env *message.Envelope) terms {
+	t := terms{env: env, released: env.Arrived, expires: env.Expires}
+	t.asked, _ = esmtp.ParseMail(env.Params, env.Arrived) // they were read when they came
+	if env.NotBefore.After(t.released) {
+		t.released = env.NotBefore
+	}
+	if t.expires.IsZero() {
+		t.expires = t.released.Add(s.Expire)
+	}
+	return t
+}
+
+// lapsed tells whether nothing may be delivered any more (RFC 2852 section 4, mode R).
+func (t *terms) lapsed(now time.Time) bool { return t.asked.By.Return && !now.Before(t.expires) }
+
+var lapse = message.Outcome{Result: message.Failed, Reply: smtp.NewReply(550, "5.4.7", "the time in which it was to be delivered is over")}
+
+// alarm is when the sender wants to be told that the message is late (RFC 2852 section 4, mode N); zero: at no such time. Where the
+// time was over when the message came, a server before this one has told.
+func (t *terms) alarm() time.Time {
+	if by := t.asked.By; !by.Return && by.At.After(t.env.Arrived) {
+		return by.At
+	}
+	return time.Time{}
+}
+
+// late tells whether the sender of a message that is still being tried is to be told so.
+func (t *terms) late(now time.Time, warn time.Duration) bool {
+	alarm := t.alarm()
+	return warn > 0 && now.Sub(t.released) >= warn || !alarm.IsZero() && !now.Before(alarm)
+}
+
+// next is when a recipient is tried again that would be at that time: once more at the end, then it fails, and once when its
+// sender is to be told if it does not succeed.
+func (t *terms) next(at, now time.Time) time.Time {
+	if last := store.WholeSecond(t.expires); at.After(last) {
+		at = last
+	}
+	if alarm := t.alarm(); alarm.After(now) && at.After(alarm) {
+		at = store.WholeSecond(alarm)
+	}
+	return at
+}
+
+// owed tells whether the sender is to be told what became of a recipient. hushed: a plugin said that nobody is to be told of the
+// failure.
+func (t *terms) owed(i int, st *store.RcptState, o *message.Outcome, late, hushed bool) bool {
+	if !dsn.Owed(t.env.Sender) {
+		return false
+	}
+	asked, _ := esmtp.ParseRcpt(t.env.Rcpts[i].Params)
+	switch st.Result {
+	case message.Failed:
+		return !hushed && asked.Notify.Wants(esmtp.Failure)
+	case message.Deferred:
+		return late && !st.Warned && asked.Notify.Wants(esmtp.Delay)
+	case message.Delivered:
+		if t.asked.By.Trace && asked.Notify != esmtp.Never && t.env.Rcpts[i].Class == message.ClassRelay {
+			return true // RFC 2852 section 4: of each hop
+		}
+		return !o.Notifies && asked.Notify.Wants(esmtp.Success)
+	}
+	return false
+}
+
+// noticeKind is what a notice that is owed says of a recipient.
+func noticeKind(r *message.Rcpt, st *store.RcptState) dsn.Kind {
+	switch {
+	case st.Result == message.Failed:
+		return dsn.Failed
+	case st.Result != message.Delivered:
+		return dsn.Delayed
+	case r.Class == message.ClassLocal:
+		return dsn.Delivered
+	}
+	return dsn.Relayed
+}
+
+// noticeParams are the parameters of MAIL for a notice about a message: what that was not to go without is not given up on its
+// way back (RFC 8689 section 5).
+func noticeParams(asked esmtp.Mail, to smtp.Address) (params smtp.Params) {
+	if !esmtp.IsASCII(to) {
+		params = append(params, smtp.Param{Key: "SMTPUTF8"})
+	}
+	if asked.RequireTLS {
+		params = append(params, smtp.Param{Key: "REQUIRETLS"})
+	}
+	return params
+}
