@@ -17,6 +17,17 @@ const (
 	collectLook  = time.Second
 )
 
+// memoryShare is what the heap and all else of Go may grow to of the memory that the process can have, in percent, before the
+// collector runs more often. An operator who sets GOMEMLIMIT has it as set.
+const memoryShare = 90
+
+// collectBefore bounds the garbage by the memory that there is.
+func collectBefore(most int64) {
+	if os.Getenv("GOMEMLIMIT") == "" && most > 0 {
+		debug.SetMemoryLimit(most / 100 * memoryShare)
+	}
+}
+
 // collectSeldom sets the collector by what is alive, until ctx ends.
 func collectSeldom(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/core/deliver"
+	"github.com/stagepost/stagepost/core/gate"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
@@ -55,12 +56,29 @@ func (d *daemon) sessionMetrics() []metrics.Family {
 			Help: "Connections that got no session, by the limit that was met, and sessions that a plugin refused at their connect.",
 			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Counters(t.Refused, l...) })},
 		{Name: "stagepost_sessions_cut_total", Kind: metrics.Counter, Labels: labels(words("reason", none.Cut)),
-			Help: "Sessions that the core ended: at a shutdown, after a timeout, after too many errors or idle commands, or for commands out of step.",
+			Help: "Sessions that the core ended: at a shutdown, after a timeout, for content that came too slowly, after the longest time, after too many errors or idle commands, for speaking before the greeting, or for commands out of step.",
 			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Counters(t.Cut, l...) })},
+		{Name: "stagepost_sessions_stressed", Kind: metrics.Gauge, Help: "1 while clients are given less time, because four fifths of the sessions are in use or a watermark is reached.",
+			Read: func(s *metrics.Samples) { s.Flag(d.gate.Stressed()) }},
+		{Name: "stagepost_watermark_reached", Kind: metrics.Gauge, Labels: []metrics.Label{{Name: "what", Values: []string{"memory", "descriptors", "disk"}}},
+			Help: "1 while new connections are refused for memory or for open files, or mail for the disk.",
+			Read: func(s *metrics.Samples) {
+				reached := d.gate.Reading().Reached()
+				s.Flag(reached == gate.Memory, "memory")
+				s.Flag(reached == gate.Descriptors, "descriptors")
+				h := d.store.Health()
+				s.Flag(h.Full || h.Stalled, "disk")
+			}},
+		{Name: "stagepost_memory_bytes", Kind: metrics.Gauge, Help: "Memory in use, without garbage, as the watermark counts it.",
+			Read: func(s *metrics.Samples) { s.Add(float64(d.gate.Reading().Memory)) }},
+		{Name: "stagepost_memory_limit_bytes", Kind: metrics.Gauge, Help: "Memory that may be used; new connections are refused above 85 % of it. 0: not known.",
+			Read: func(s *metrics.Samples) { s.Add(float64(d.gate.Reading().MemoryLimit)) }},
 		{Name: "stagepost_commands_total", Kind: metrics.Counter, Help: "Commands that were received.", Labels: labels(words("verb", none.Commands)),
 			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Counters(t.Commands, l...) })},
 		{Name: "stagepost_replies_total", Kind: metrics.Counter, Help: "Replies that were sent.", Labels: labels(words("class", none.Replies)),
 			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Counters(t.Replies, l...) })},
+		{Name: "stagepost_replies_delayed_total", Kind: metrics.Counter, Help: "Replies that were late on purpose: after many errors, or because a plugin said so.", Labels: labels(),
+			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Add(float64(t.Delayed.Load()), l...) })},
 		{Name: "stagepost_received_bytes_total", Kind: metrics.Counter, Help: "Bytes that clients sent, commands and content.", Labels: labels(),
 			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Add(float64(t.Bytes.Load()), l...) })},
 		{Name: "stagepost_reply_to_dot_seconds", Kind: metrics.Histogram, Help: "How long clients waited for the reply to the final dot: plugins at data and queue, and the commit.",

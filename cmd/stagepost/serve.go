@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/core/gate"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/store/disk"
 )
@@ -33,6 +34,7 @@ func (a *app) serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			collectBefore(gate.MemoryOf(os.DirFS("/")))
 			go collectSeldom(cmd.Context())
 			return serve(cmd.Context(), file, cmd.ErrOrStderr())
 		},

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/gate"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/core/store"
 )
@@ -101,14 +102,17 @@ func TestHealth(t *testing.T) {
 	want(200, "ok")
 	for _, tt := range []struct {
 		store store.Health
+		uses  gate.Reading
 		want  string
 	}{
-		{store.Health{}, "<nil>"},
-		{store.Health{Full: true, Free: 5e6}, "the disk has too little space: 5.0 MB are free; mail is answered 452"},
-		{store.Health{Stalled: true}, "the disk does not keep up: writes wait; mail is answered 452"},
+		{store.Health{}, gate.Reading{Memory: 1e9, MemoryLimit: 2e9, Files: 50, FileLimit: 1000}, "<nil>"},
+		{store.Health{Full: true, Free: 5e6}, gate.Reading{}, "the disk has too little space, or too few inodes: 5.0 MB are free; mail is answered 452"},
+		{store.Health{Stalled: true}, gate.Reading{}, "the disk does not keep up: writes wait; mail is answered 452"},
+		{store.Health{}, gate.Reading{Memory: 19e8, MemoryLimit: 2e9}, "memory is nearly used up: 1.9 GB of 2.0 GB; new connections are answered 421"},
+		{store.Health{}, gate.Reading{Files: 800, FileLimit: 1000}, "too many files and connections are open: 800 of 1000; new connections are answered 421"},
 	} {
-		if got := fmt.Sprint(healthOf(phaseReady, tt.store)); got != tt.want {
-			t.Errorf("%+v: %s, want %s", tt.store, got, tt.want)
+		if got := fmt.Sprint(healthOf(phaseReady, tt.store, tt.uses)); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt, got, tt.want)
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/stagepost/stagepost/core/admin"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/deliver"
+	"github.com/stagepost/stagepost/core/gate"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
@@ -81,6 +82,7 @@ type daemon struct {
 	queue    *queue.Queue
 	intake   *intake.Intake
 	census   *admin.Census
+	gate     *gate.Gate
 	smtp     *server.Server
 	admin    *admin.Server
 	watched  admin.Options // of the server at [admin]
@@ -94,7 +96,7 @@ type daemon struct {
 // startDaemon starts everything that the configuration in file asks for. When it returns, every listener is bound. ctx only
 // bounds the start.
 func startDaemon(ctx context.Context, file string, o daemonOptions) (*daemon, error) {
-	d := &daemon{daemonOptions: o, file: file, started: time.Now()}
+	d := &daemon{daemonOptions: o, file: file, started: time.Now(), gate: gate.New(gate.Options{})}
 	if err := d.start(ctx); err != nil {
 		d.Shutdown(ctx)
 		return nil, err
@@ -146,9 +148,10 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	}})
 	host.Outbox(&service.Outbox{Intake: d.intake, Queue: d.queue})
 	d.queue.Notify(notices(d.intake))
-	d.smtp = server.New(server.Options{Intake: d.intake, Current: current, Records: d.records, Log: d.log, Limits: func() server.Limits {
+	d.smtp = server.New(server.Options{Intake: d.intake, Current: current, Records: d.records, Gate: d.gate, Log: d.log, Limits: func() server.Limits {
 		c := d.plugins.Config().Limits
-		return server.Limits{Sessions: c.Sessions, SessionsPerIP: c.SessionsPerIP}
+		return server.Limits{Sessions: c.Sessions, SessionsPerIP: c.SessionsPerIP, Junk: c.Errors, ErrorDelay: cmp.Or(c.ErrorDelay, -1),
+			Command: c.CommandTimeout, Data: c.DataTimeout, Session: c.SessionTime}
 	}})
 	if err := d.serveControl(cfg.Data); err != nil {
 		return err
@@ -225,9 +228,9 @@ func notices(in *intake.Intake) queue.Submit {
 }
 
 // health tells why no mail is taken; nil: it is.
-func (d *daemon) health() error { return healthOf(d.phase.Load(), d.store.Health()) }
+func (d *daemon) health() error { return healthOf(d.phase.Load(), d.store.Health(), d.gate.Reading()) }
 
-func healthOf(phase int32, h store.Health) error {
+func healthOf(phase int32, h store.Health, r gate.Reading) error {
 	switch phase {
 	case phaseStarting:
 		return errors.New("the server is starting")
@@ -236,9 +239,15 @@ func healthOf(phase int32, h store.Health) error {
 	}
 	switch {
 	case h.Full:
-		return fmt.Errorf("the disk has too little space: %s are free; mail is answered 452", size(h.Free))
+		return fmt.Errorf("the disk has too little space, or too few inodes: %s are free; mail is answered 452", size(h.Free))
 	case h.Stalled:
 		return errors.New("the disk does not keep up: writes wait; mail is answered 452")
+	}
+	switch r.Reached() {
+	case gate.Memory:
+		return fmt.Errorf("memory is nearly used up: %s of %s; new connections are answered 421", size(r.Memory), size(r.MemoryLimit))
+	case gate.Descriptors:
+		return fmt.Errorf("too many files and connections are open: %d of %d; new connections are answered 421", r.Files, r.FileLimit)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -56,6 +57,9 @@ type Listener struct {
 	Role    string   // "mx"
 	TLS     string   // "off"
 	Without []string // SMTP extensions that are not offered, by keyword in lower case
+
+	GreetingDelay time.Duration
+	ProxyProtocol []netip.Prefix // of peers that have to send a PROXY header
 }
 
 // Admin is where the server is watched by HTTP.
@@ -75,6 +79,12 @@ type Limits struct {
 	SessionsPerIP int
 	MessageSize   int64 // bytes
 	Recipients    int   // in one transaction
+	Errors        int   // between two messages
+
+	ErrorDelay     time.Duration // by which a refusal is later than the one before; 0: none
+	CommandTimeout time.Duration
+	DataTimeout    time.Duration
+	SessionTime    time.Duration
 }
 
 // Queue says when a delivery is tried again and how many run at once.

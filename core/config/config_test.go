@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -83,7 +84,8 @@ func TestDefaults(t *testing.T) {
 		Data:      "/var/lib/stagepost",
 		Listeners: []Listener{{Name: "mx", Address: "127.0.0.1:2525", Role: "mx", TLS: "off"}},
 		Resolver:  Resolver{Timeout: 3 * time.Second},
-		Limits:    Limits{Sessions: 10000, SessionsPerIP: 100, MessageSize: 50_000_000, Recipients: 1000},
+		Limits: Limits{Sessions: 10000, SessionsPerIP: 100, MessageSize: 50_000_000, Recipients: 1000, Errors: 20, ErrorDelay: 200 * time.Millisecond,
+			CommandTimeout: 5 * time.Minute, DataTimeout: 3 * time.Minute, SessionTime: 2 * time.Hour},
 		Queue: Queue{
 			Retry:  []time.Duration{5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour},
 			Expire: 5 * day, Concurrency: 20,
@@ -103,7 +105,7 @@ func TestValues(t *testing.T) {
 	c := mustParse(t, filepath.Join("etc", "stagepost.toml"), `
 hostname = "MX1.example.org"
 data = "data"
-listener = [{ name = "a", address = ":025", role = "mx" }, { name = "b", address = "[0:0::1]:0", role = "mx" }]
+listener = [{ name = "a", address = ":025", role = "mx" }, { name = "b", address = "[0:0::1]:0", role = "mx", greeting_delay = "6s", proxy_protocol = ["192.0.2.1", "::ffff:192.0.2.2", "2001:db8::/32"] }]
 [resolver]
 servers = ["192.0.2.1", "[2001:db8:0::1]:5353", "2001:db8::2"]
 [limits]
@@ -130,7 +132,8 @@ grant = { dns = true, route = ["*:587"] }
 		{"folder", c.Plugins.Folder, filepath.Join("etc", "plugins")},
 		{"listeners", c.Listeners, []Listener{
 			{Name: "a", Address: ":25", Role: "mx", TLS: "off"},
-			{Name: "b", Address: "[::1]:0", Role: "mx", TLS: "off"},
+			{Name: "b", Address: "[::1]:0", Role: "mx", TLS: "off", GreetingDelay: 6 * time.Second,
+				ProxyProtocol: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("192.0.2.2/32"), netip.MustParsePrefix("2001:db8::/32")}},
 		}},
 		{"servers", c.Resolver.Servers, []string{"192.0.2.1:53", "[2001:db8::1]:5353", "[2001:db8::2]:53"}},
 		{"size", c.Limits.MessageSize, int64(65536)},

@@ -60,7 +60,7 @@ func (c *Config) fields() []field {
 				},
 				{
 					name: "sessions_per_ip", value: "100",
-					doc: "Sessions open at once from one IP address.",
+					doc: "Sessions open at once from one IPv4 address, or from one /64 network of IPv6. Further ones are answered 421.",
 					to:  wholeNumber(&c.Limits.SessionsPerIP, 1, 1_000_000),
 				},
 				{
@@ -72,6 +72,31 @@ func (c *Config) fields() []field {
 					name: "recipients", value: "1000",
 					doc: "Recipients of one message. RFC 5321 section 4.5.3.1.8 asks for at least 100.",
 					to:  wholeNumber(&c.Limits.Recipients, 1, 65_000), // with those that plugins add they are numbered by 16 bits,
+				},
+				{
+					name: "errors", value: "20",
+					doc: "Commands that are unknown, malformed or out of order, between two messages of a session. With the last of them it is ended with 421.",
+					to:  wholeNumber(&c.Limits.Errors, 1, 1_000_000),
+				},
+				{
+					name: "error_delay", value: `"200ms"`,
+					doc: "After ten refused commands between two messages, recipients too, each further refusal is late by so much more than the one before, up to ten times that. 0s: never.",
+					to:  aDuration(&c.Limits.ErrorDelay, 0, 10*time.Second),
+				},
+				{
+					name: "command_timeout", value: `"5m"`,
+					doc: "The longest time for a whole command to arrive. RFC 5321 section 4.5.3.2.7 asks for 5 minutes.",
+					to:  aDuration(&c.Limits.CommandTimeout, time.Second, day),
+				},
+				{
+					name: "data_timeout", value: `"3m"`,
+					doc: "The longest time for the next piece of a message. All of it has to come at 500 bytes a second besides, with 5 minutes of grace.",
+					to:  aDuration(&c.Limits.DataTimeout, time.Second, day),
+				},
+				{
+					name: "session_time", value: `"2h"`,
+					doc: "The longest time for a session. Then it is ended with 421, in the middle of a message too.",
+					to:  aDuration(&c.Limits.SessionTime, time.Minute, 30*day),
 				},
 			}),
 		},
@@ -186,6 +211,17 @@ func (l *Listener) fields() []field {
 			name: "tls", value: `"off"`,
 			doc: "Whether sessions are encrypted. This version speaks no TLS.",
 			to:  one(&l.TLS, `"off"`, tlsMode),
+		},
+		{
+			name: "greeting_delay", value: `"0s"`,
+			doc: "How long the greeting is kept back. A client that speaks in that time is refused with 554: programs that send spam often do. Above 0s it should be a few seconds.",
+			to:  aDuration(&l.GreetingDelay, 0, time.Minute),
+		},
+		{
+			name: "proxy_protocol", example: `["192.0.2.10", "2001:db8::/64"]`, absent: "no connection may have one",
+			doc: "The load balancers before this listener. Each connection from these addresses has to begin with a header of the PROXY protocol, version 1 or 2, within 5 seconds, " +
+				"and the session is that of the client it names; one without is closed. From others no header is taken.",
+			to: list(&l.ProxyProtocol, 100, "a list of IP addresses and networks", network),
 		},
 		{
 			name: "without", example: `["dsn", "chunking"]`, absent: "all are offered",

@@ -196,6 +196,26 @@ func dnsServer(v any) (string, error) {
 	return ap.String(), nil
 }
 
+// network accepts an IP address, or a network without bits behind its mask.
+func network(v any) (netip.Prefix, error) {
+	s, err := text(v)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	if ip, err := netip.ParseAddr(s); err == nil && ip.Zone() == "" {
+		ip = ip.Unmap()
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil || p.Addr().Is4In6():
+		return p, fmt.Errorf("%q is neither an IP address nor a network such as 192.0.2.0/24", shorten(s))
+	case p != p.Masked():
+		return p, fmt.Errorf("%q is an address in the network %s; write the one that is meant", shorten(s), p.Masked())
+	}
+	return p, nil
+}
+
 // unit is a suffix of a duration or a size, with its worth.
 type unit struct {
 	name  string

@@ -99,3 +99,20 @@ func TestExtensions(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestNetwork(t *testing.T) {
+	for text, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1/32", "192.0.2.0/24": "192.0.2.0/24", "::1": "::1/128", "::ffff:192.0.2.1": "192.0.2.1/32", "0.0.0.0/0": "0.0.0.0/0",
+		"192.0.2.1/24": "is an address in the network 192.0.2.0/24", "::ffff:192.0.2.0/120": "is neither", "fe80::1%eth0": "is neither",
+		"192.0.2.0/33": "is neither", "lb.example.org": "is neither", "": "empty",
+	} {
+		p, err := network(text)
+		got := p.String()
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want && (err == nil || !strings.Contains(got, want)) {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}

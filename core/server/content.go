@@ -13,7 +13,7 @@ import (
 // Bounds of reading content, besides Limits.Data for each piece.
 const (
 	minRate    = 500             // octets a second on the whole
-	minRateFor = 5 * time.Minute // from then on
+	minRateFor = 5 * time.Minute // that much may be behind
 	minDiscard = 1 << 20         // of a content that is refused, read on to its end before the connection is given up
 )
 
@@ -21,15 +21,16 @@ const (
 type arrival struct {
 	since time.Time
 	got   int64
+	slow  bool // the deadline is that of the rate
 }
 
-// deadline is for the next piece.
-func (a *arrival) deadline(now time.Time, piece time.Duration) time.Time {
-	whole := a.since.Add(minRateFor + time.Duration(a.got/minRate)*time.Second)
-	if next := now.Add(piece); next.Before(whole) {
-		return next
+// deadline is for the next piece; grace is how far the content may be behind minRate.
+func (a *arrival) deadline(now time.Time, piece, grace time.Duration) time.Time {
+	whole, next := a.since.Add(grace+time.Duration(a.got/minRate)*time.Second), now.Add(piece)
+	if a.slow = whole.Before(next); a.slow {
+		return whole
 	}
-	return whole
+	return next
 }
 
 // data takes the content and ends the transaction, whatever comes of it.

@@ -17,6 +17,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/stagepost/stagepost/core/deliver"
+	"github.com/stagepost/stagepost/core/gate"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
@@ -270,7 +271,7 @@ func (r *durableRig) promised(id string) {
 func (r *durableRig) deliver(session, messages, size int) error {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
-	r.srv.admit(witness{theirs, r.promised}, &mx, NewTally(mx.Name, mx.Role))
+	r.srv.admit(gate.Arrived(witness{theirs, r.promised}), &mx, NewTally(mx.Name, mx.Role))
 	ours.SetDeadline(time.Now().Add(20 * time.Second))
 	in := bufio.NewReader(ours)
 	ask := func(text, want string) error {

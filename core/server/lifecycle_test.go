@@ -482,12 +482,3 @@ func TestShutdownDuringCommand(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestNetwork(t *testing.T) {
-	for _, pair := range [][2]string{{"192.0.2.1:25", "192.0.2.1"}, {"[2001:db8:1:2:3::4]:25", "2001:db8:1:2::"}, {"[::ffff:192.0.2.1]:25", "192.0.2.1"}} {
-		a, _ := net.ResolveTCPAddr("tcp", pair[0])
-		if ip, port := ipPort(a); network(ip).String() != pair[1] || port != 25 {
-			t.Errorf("%s counts as %s", pair[0], network(ip))
-		}
-	}
-}

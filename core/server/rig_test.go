@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/capability"
+	"github.com/stagepost/stagepost/core/gate"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
@@ -117,6 +118,7 @@ func newRig(t testing.TB, hs ...*hooks.Hook) *rig {
 	}
 	r := &rig{at: mx, queue: &memoryQueue{Store: memory.New(memory.Options{})}, records: &recorder{steps: map[string][]observe.Step{}}}
 	r.set = intake.Settings{Hostname: "mx.example.org", MaxSize: 200_000, MaxRcpts: 100}
+	r.limits.ErrorDelay = -1
 	current := hooks.NewCurrent(gen)
 	log := slog.New(slog.NewTextHandler(&r.log, nil))
 	if _, bench := t.(*testing.B); bench {
@@ -169,7 +171,7 @@ func (r *rig) settle(t testing.TB) {
 // pipe is a session over net.Pipe; it returns the client's end.
 func (r *rig) pipe() net.Conn {
 	client, server := net.Pipe()
-	r.srv.admit(server, &r.at, NewTally(mx.Name, mx.Role))
+	r.srv.admit(gate.Arrived(server), &r.at, NewTally(mx.Name, mx.Role))
 	return client
 }
 

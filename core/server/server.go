@@ -18,7 +18,6 @@ package server
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -27,6 +26,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stagepost/stagepost/core/gate"
 	"github.com/stagepost/stagepost/core/idle"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
@@ -46,6 +46,8 @@ type Limits struct {
 	Junk          int           // commands unknown, malformed or out of order, between two messages; default 20
 	Idle          int           // commands that lead nowhere (NOOP, RSET, VRFY ...), between two messages; default 100
 	Refused       int           // commands refused for any reason, recipients too, between two messages; default 1,000
+	Session       time.Duration // for all of it; default 2 hours
+	ErrorDelay    time.Duration // by which replies to refused commands are late, the more so the more there were; below 0: none; default 200 ms
 }
 
 func (l Limits) withDefaults() Limits {
@@ -58,24 +60,29 @@ func (l Limits) withDefaults() Limits {
 		Junk:          cmp.Or(l.Junk, 20),
 		Idle:          cmp.Or(l.Idle, 100),
 		Refused:       cmp.Or(l.Refused, 1000),
+		Session:       cmp.Or(l.Session, 2*time.Hour),
+		ErrorDelay:    cmp.Or(l.ErrorDelay, 200*time.Millisecond),
 	}
 }
 
-// Options are what a Server is made of. All but After are needed.
+// Options are what a Server is made of. All but Gate and After are needed.
 type Options struct {
 	Intake  *intake.Intake
 	Current *hooks.Current
 	Limits  func() Limits
+	Gate    *gate.Gate // nil: one of its own
 	Records intake.Recorder
 	Log     *slog.Logger
-	After   func(time.Duration) <-chan time.Time // waits before a reply that a plugin delays; nil: time.After
+	After   func(time.Duration) <-chan time.Time // waits before a reply that is delayed; nil: time.After
 }
 
 // Listener is what sessions know of where they came in. It is never changed once it is served.
 type Listener struct {
-	Name    string
-	Role    message.Role
-	Without []string // extensions that are not offered; see esmtp.Offer
+	Name          string
+	Role          message.Role
+	GreetingDelay time.Duration  // a client that speaks in this time is refused
+	Proxies       []netip.Prefix // see gate.Door
+	Without       []string       // extensions that are not offered; see esmtp.Offer
 }
 
 // Server holds the sessions of any number of listeners. It is safe for concurrent use.
@@ -91,10 +98,8 @@ type Server struct {
 
 	mu        sync.Mutex
 	sessions  map[*session]struct{}
-	perIP     map[netip.Addr]int
 	listeners map[net.Listener]struct{}
 	tallies   []*Tally
-	refused   time.Time     // when a full server last logged that it refused somebody
 	empty     chan struct{} // closed when draining and the last session ended
 
 	answered *observe.Histogram
@@ -111,6 +116,9 @@ func New(o Options) *Server {
 	if o.After == nil {
 		o.After = time.After
 	}
+	if o.Gate == nil {
+		o.Gate = gate.New(gate.Options{})
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Server{
 		Options: o, ctx: ctx, cancel: cancel,
@@ -118,15 +126,13 @@ func New(o Options) *Server {
 		drain:     make(chan struct{}),
 		workers:   workers.New(maxSpares, ctx.Done()),
 		sessions:  make(map[*session]struct{}),
-		perIP:     make(map[netip.Addr]int),
 		listeners: make(map[net.Listener]struct{}),
 		empty:     make(chan struct{}),
 		answered:  newAnswered(),
 	}
 }
 
-// Serve accepts sessions until ctx ends or Shutdown is called; then it closes ln and returns nil. Sessions go on. Accepting
-// goes on after any error, such as too many open files, with pauses that grow to a second.
+// Serve accepts sessions until ctx ends or Shutdown is called; then it closes ln and returns nil. Sessions go on.
 func (srv *Server) Serve(ctx context.Context, ln net.Listener, l *Listener) error {
 	srv.mu.Lock()
 	if srv.draining.Load() {
@@ -145,99 +151,65 @@ func (srv *Server) Serve(ctx context.Context, ln net.Listener, l *Listener) erro
 		tally.serving--
 		srv.mu.Unlock()
 	}()
-	for pause := time.Duration(0); ; {
-		conn, err := ln.Accept()
-		if err == nil {
-			pause = 0
-			srv.admit(conn, l, tally)
-			continue
-		}
-		if ctx.Err() != nil || srv.draining.Load() {
-			return nil
-		}
-		if errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		if pause == 0 {
-			srv.Log.Error("cannot accept connections, will go on trying", "listener", l.Name, "error", err)
-		}
-		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		case <-srv.drain:
-		}
+	err := srv.Gate.Accept(ctx, &gate.Door{
+		Listener: ln, Name: l.Name, Proxies: l.Proxies, Log: srv.Log, Quit: srv.drain,
+		Admit: func(a gate.Arrival) { srv.admit(a, l, tally) },
+		Lost:  func(why gate.Reason) { tally.Refused.Add(int(why) - 1) },
+	})
+	if ctx.Err() != nil || srv.draining.Load() {
+		return nil
 	}
+	return err
 }
 
-// Replies to connections that get no session.
-var (
-	replyFull      = smtp.NewReply(421, "4.3.2", "too many connections, try again later")
-	replyFullForIP = smtp.NewReply(421, "4.7.0", "too many connections from your address, try again later")
-)
+// refusals are the replies to connections that get no session. They are never changed.
+var refusals = map[gate.Reason]smtp.Reply{
+	gate.Full:        smtp.NewReply(421, "4.3.2", "too many connections, try again later"),
+	gate.PerClient:   smtp.NewReply(421, "4.7.0", "too many connections from your address, try again later"),
+	gate.Memory:      smtp.NewReply(421, "4.3.2", "the server has little memory left, try again later"),
+	gate.Descriptors: smtp.NewReply(421, "4.3.2", "the server has too much open, try again later"),
+}
 
 // admit starts a session, or turns the connection away.
-func (srv *Server) admit(conn net.Conn, l *Listener, t *Tally) {
-	s := newSession(srv, conn, l, t)
-	key := network(s.info.IP)
-	var refusal smtp.Reply
-	why := -1
-	srv.mu.Lock()
-	switch {
-	case srv.draining.Load():
-		refusal, why = replyDraining, refusedDraining
-	case len(srv.sessions) >= s.limits.Sessions:
-		refusal, why = replyFull, refusedFull
-	case key.IsValid() && srv.perIP[key] >= s.limits.SessionsPerIP:
-		refusal, why = replyFullForIP, refusedPerIP
-	default:
-		srv.sessions[s] = struct{}{}
-		t.Open.Add(1)
-		t.Sessions.Add(1)
-		if key.IsValid() {
-			srv.perIP[key]++
+func (srv *Server) admit(a gate.Arrival, l *Listener, t *Tally) {
+	limits := srv.Limits().withDefaults()
+	ip := a.From.Addr()
+	why := srv.Gate.Enter(ip, gate.Limits{Sessions: limits.Sessions, PerClient: limits.SessionsPerIP})
+	refusal := refusals[why]
+	if why == gate.Admitted {
+		s := newSession(srv, a, l, t, limits)
+		srv.mu.Lock()
+		if !srv.draining.Load() {
+			srv.sessions[s] = struct{}{}
+			t.Open.Add(1)
+			t.Sessions.Add(1)
+			srv.mu.Unlock()
+			srv.workers.Go(s.serve)
+			return
 		}
+		srv.mu.Unlock()
+		srv.Gate.Leave(ip)
+		refusal, why = replyDraining, refusedDraining+1
 	}
-	tell := refusal.Code != 0 && time.Since(srv.refused) > time.Second
-	if tell {
-		srv.refused = time.Now()
+	t.Refused.Add(int(why) - 1)
+	if srv.Gate.Tell() {
+		srv.Log.Warn("connections are refused", "ip", ip.String(), "listener", l.Name, "reply", refusal.Error())
 	}
-	srv.mu.Unlock()
-	if refusal.Code == 0 {
-		srv.workers.Go(s.serve)
-		return
-	}
-	t.Refused.Add(why)
-	if tell {
-		srv.Log.Warn("connections are refused", "ip", s.info.IP.String(), "listener", l.Name, "reply", refusal.Error())
-	}
-	conn.SetWriteDeadline(time.Now().Add(time.Second)) // it fits a new connection's send buffer
-	conn.Write(refusal.Append(nil))
-	conn.Close()
+	a.SetWriteDeadline(time.Now().Add(time.Second)) // it fits a new connection's send buffer
+	a.Write(refusal.Append(nil))
+	a.Close()
 }
 
 // forget is the end of a session.
 func (srv *Server) forget(s *session) {
-	key := network(s.info.IP)
+	srv.Gate.Leave(s.peer)
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	delete(srv.sessions, s)
 	s.tally.Open.Add(-1)
-	if srv.perIP[key]--; srv.perIP[key] <= 0 {
-		delete(srv.perIP, key)
-	}
 	if srv.draining.Load() && len(srv.sessions) == 0 {
 		close(srv.empty)
 	}
-}
-
-// network is what counts as one client: an IPv4 address, or the /64 that IPv6 hosts commonly have to themselves.
-func network(ip netip.Addr) netip.Addr {
-	if !ip.Is6() {
-		return ip
-	}
-	p, _ := ip.WithZone("").Prefix(64)
-	return p.Addr()
 }
 
 // Sessions is the number of sessions now.

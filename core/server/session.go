@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/stagepost/stagepost/core/gate"
 	"github.com/stagepost/stagepost/core/idle"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
@@ -23,6 +24,7 @@ type session struct {
 	source idle.Source
 	reader *smtp.Reader
 	limits Limits
+	peer   netip.Addr // as the gate counts it
 	info   message.Session
 	asked  *hooks.Call    // holds whose facts the session's stages asked for; nil: nobody's
 	steps  []observe.Step // of the session's stages
@@ -31,8 +33,10 @@ type session struct {
 	at     *Listener
 	tally  *Tally
 
-	in       []byte // lent to the reader
-	out      []byte // replies not yet written
+	in       []byte         // lent to the reader
+	out      []byte         // replies not yet written
+	held     *intake.Answer // its reply is late
+	until    time.Time      // the session's last moment
 	deadline time.Time
 	armed    bool     // the deadline of this command is set
 	short    bool     // on the connection it is that of the lull
@@ -41,6 +45,7 @@ type session struct {
 	since    counts // what came since the last message
 	unwanted bool   // refused at its connect: only QUIT is answered
 	began    bool   // MAIL was given: the steps are in a message's record
+	waited   bool   // before the greeting
 	greeted  bool   // start has run
 	left     bool   // the client said QUIT
 	over     bool   // nothing more is read
@@ -57,32 +62,28 @@ type counts struct {
 const (
 	maxSteps = 100  // of the session's stages
 	maxAsked = 1000 // hooks whose facts were asked for
+
+	promptErrors   = 10 // refusals between two messages that are not delayed
+	mostErrorSteps = 10 // how many times Limits.ErrorDelay the others are delayed at most
 )
 
 // Replies with which the core itself ends a session.
 var (
 	replyDraining = smtp.NewReply(421, "4.3.2", "the server is shutting down, try again later")
 	replyTimeout  = smtp.NewReply(421, "4.4.2", "timeout, closing the connection")
+	replyLong     = smtp.NewReply(421, "4.4.2", "the session has lasted long enough, closing the connection")
 	replyJunk     = smtp.NewReply(421, "4.7.0", "too many errors, closing the connection")
 	replyIdle     = smtp.NewReply(421, "4.7.0", "too many commands without a message, closing the connection")
 	replyEarly    = smtp.NewReply(554, "5.5.0", "you spoke before the greeting")
 )
 
-func newSession(srv *Server, conn net.Conn, l *Listener, t *Tally) *session {
-	s := &session{srv: srv, conn: conn, at: l, tally: t, limits: srv.Limits().withDefaults(), source: idle.New(conn, &srv.buffers)}
+func newSession(srv *Server, a gate.Arrival, l *Listener, t *Tally, limits Limits) *session {
+	s := &session{srv: srv, conn: a.Conn, at: l, tally: t, limits: limits, peer: a.From.Addr(), source: idle.New(a.Conn, &srv.buffers)}
 	s.reader = smtp.NewReader(s)
-	s.info = message.Session{ID: srv.ids.Next().String(), Role: l.Role, Listener: l.Name, Origin: "smtp", Life: &message.Life{}}
-	s.info.IP, s.info.Port = ipPort(conn.RemoteAddr())
-	s.info.LocalIP, s.info.LocalPort = ipPort(conn.LocalAddr())
+	s.until = time.Now().Add(limits.Session)
+	s.info = message.Session{ID: srv.ids.Next().String(), Role: l.Role, Listener: l.Name, Origin: "smtp", Life: &message.Life{},
+		IP: s.peer, Port: a.From.Port(), LocalIP: a.To.Addr(), LocalPort: a.To.Port()}
 	return s
-}
-
-func ipPort(a net.Addr) (netip.Addr, uint16) {
-	if tcp, ok := a.(*net.TCPAddr); ok {
-		ap := tcp.AddrPort()
-		return ap.Addr().Unmap(), ap.Port()
-	}
-	return netip.Addr{}, 0
 }
 
 // start is the beginning of a session, up to the greeting.
@@ -98,20 +99,25 @@ func (s *session) start() {
 	case res.End != nil:
 		s.answer(s.refused(res))
 	case s.info.Early: // it takes us for something else, or hopes that we read two sessions where there is one
-		s.answer(s.cut(replyEarly))
+		s.answer(s.cut(replyEarly, cutEarly))
 	default:
 		s.write(smtp.NewReply(220, "", hostname+" ESMTP"))
 	}
 }
 
-// early looks for input that came before the greeting. The greeting is not delayed for it.
+// early looks for input that came before the greeting, which is not delayed for it unless the listener says so.
 func (s *session) early() {
 	if s.info.Early {
 		return
 	}
-	if buf, n := s.source.Poll(idle.Line); buf != nil {
-		s.info.Early = true
-		s.in = buf
+	buf, n := s.source.Poll(idle.Line)
+	s.speaks(buf, n)
+}
+
+// speaks takes what a client said before the greeting; nil: nothing.
+func (s *session) speaks(buf []byte, n int) {
+	if buf != nil {
+		s.info.Early, s.in = true, buf
 		s.reader.Attach(buf, n)
 	}
 }
@@ -168,8 +174,8 @@ func (s *session) verdict(res hooks.Result) intake.Answer {
 }
 
 // cut is an answer with which the core ends the session.
-func (s *session) cut(reply smtp.Reply) intake.Answer {
-	s.tally.cut(reply)
+func (s *session) cut(reply smtp.Reply, why int) intake.Answer {
+	s.tally.Cut.Add(why)
 	s.srv.Log.LogAttrs(s.srv.ctx, slog.LevelInfo, "session ended", slog.String("session", s.info.ID), slog.String("ip", s.info.IP.String()),
 		slog.String("reply", reply.Error()))
 	return intake.Answer{Reply: reply, Close: true}
@@ -178,10 +184,20 @@ func (s *session) cut(reply smtp.Reply) intake.Answer {
 // serve runs the session on a worker until it is over or its client is quiet. Before it waits it holds nothing that it can do
 // without.
 func (s *session) serve() {
+	if s.at.GreetingDelay > 0 && !s.waited {
+		go s.doze()
+		return
+	}
 	if !s.greeted {
 		s.start()
 	}
 	for !s.over {
+		if s.held != nil {
+			s.flush()
+			s.rest()
+			go s.doze()
+			return
+		}
 		if s.reader.Buffered() > 0 {
 			s.command()
 			continue
@@ -199,15 +215,6 @@ func (s *session) serve() {
 	s.end()
 }
 
-// doze waits for a client that is quiet. It does so on a goroutine of its own, which needs no more than the smallest stack:
-// that, and not the worker's, is what an idle session holds.
-func (s *session) doze() {
-	if err := s.await(idle.Line, 0); err != nil {
-		s.answer(s.lost(err))
-	}
-	s.srv.workers.Go(s.serve)
-}
-
 // command reads and answers one command.
 func (s *session) command() {
 	line, err := s.reader.ReadLine()
@@ -217,7 +224,7 @@ func (s *session) command() {
 		return
 	}
 	if s.srv.draining.Load() {
-		s.answer(s.cut(replyDraining))
+		s.answer(s.cut(replyDraining, cutDraining))
 		return
 	}
 	var v verb
@@ -232,7 +239,7 @@ func (s *session) command() {
 	}
 	// A client that was not told of PIPELINING cannot know how we would read what follows (RFC 2920).
 	if s.reader.Buffered() > 0 && v.flags&leaving == 0 && (v.flags&last != 0 || !s.info.ESMTP) {
-		ans = s.cut(replyPipelining)
+		ans = s.cut(replyPipelining, cutProtocol)
 	} else if ans.Reply.Code == 0 {
 		ans = v.run(s, cmd.Arg)
 	}
@@ -255,11 +262,17 @@ func (s *session) unread(err error) intake.Answer {
 }
 
 // answer counts an answer and puts it into what will be written. It is the only way to the client but for 220 and 354.
+//
+// Refusals are late once there were some, the more so the more there were, up to a bound: a client that guesses recipients or
+// passwords gets on slowly.
 func (s *session) answer(ans intake.Answer) {
 	code := ans.Reply.Code
 	if code >= 400 {
 		s.info.Errors++
 		s.since.refused++
+		if n := min(s.since.refused-promptErrors, mostErrorSteps); n > 0 && !ans.Close {
+			ans.Delay = max(ans.Delay, time.Duration(n)*s.limits.ErrorDelay)
+		}
 	}
 	if code >= 500 && code <= 504 || code == 555 {
 		s.since.junk++
@@ -267,26 +280,25 @@ func (s *session) answer(ans intake.Answer) {
 	switch {
 	case ans.Close:
 	case s.since.junk >= s.limits.Junk, s.since.refused >= s.limits.Refused:
-		ans = s.cut(replyJunk)
+		ans = s.cut(replyJunk, cutErrors)
 	case s.since.idle >= s.limits.Idle:
-		ans = s.cut(replyIdle)
+		ans = s.cut(replyIdle, cutIdle)
 	}
-	if ans.Delay > 0 {
-		s.pause(min(ans.Delay, hooks.MaxDelay))
+	if ans.Delay <= 0 {
+		s.give(ans)
+		return
 	}
+	s.tally.Delayed.Add(1)
+	ans.Delay = min(ans.Delay, hooks.MaxDelay)
+	s.held = &ans // those before it are not held up
+}
+
+// give lets an answer go.
+func (s *session) give(ans intake.Answer) {
 	if !ans.Silent && ans.Reply.Code != 0 {
 		s.write(ans.Reply)
 	}
 	s.over = s.over || ans.Close || ans.Silent
-}
-
-// pause delays a reply; those before it are not held up.
-func (s *session) pause(d time.Duration) {
-	s.flush()
-	select {
-	case <-s.srv.After(d):
-	case <-s.srv.drain:
-	}
 }
 
 // lost is the answer when reading ended.
@@ -296,9 +308,15 @@ func (s *session) lost(err error) intake.Answer {
 	case !errors.Is(err, os.ErrDeadlineExceeded):
 		return intake.Answer{Close: true}
 	case s.srv.draining.Load():
-		return s.cut(replyDraining)
+		return s.cut(replyDraining, cutDraining)
 	}
-	return s.cut(replyTimeout)
+	if !time.Now().Before(s.until) {
+		return s.cut(replyLong, cutLong)
+	}
+	if s.content != nil && s.content.slow {
+		return s.cut(replyTimeout, cutRate)
+	}
+	return s.cut(replyTimeout, cutTimeout)
 }
 
 // drop gives up the transaction, if there is one.
@@ -384,48 +402,6 @@ func (s *session) Read(p []byte) (int, error) {
 		s.count(n)
 		return n, err
 	}
-}
-
-// quiet is how long a worker waits for the next command itself.
-const quiet = 20 * time.Millisecond
-
-// lull tells whether the wait for a command ended only because the client is quiet.
-func (s *session) lull(err error) bool {
-	return s.short && errors.Is(err, os.ErrDeadlineExceeded) && !s.srv.draining.Load()
-}
-
-// arm sets the deadline: one for a whole command, one for each piece of a content; while a worker waits for a command, that of
-// the lull. The order matters: Shutdown says that it drains, then passes the deadlines; so either it is seen here or the read
-// returns at once.
-func (s *session) arm(quiet time.Duration) error {
-	if s.broken {
-		return net.ErrClosed
-	}
-	now := time.Now()
-	switch {
-	case s.content != nil:
-		s.deadline, quiet = s.content.deadline(now, s.limits.Data), 0
-	case !s.armed:
-		s.deadline, s.armed = now.Add(s.limits.Command), true
-	case !s.short:
-		return nil
-	}
-	at := s.deadline
-	if s.short = quiet > 0 && now.Add(quiet).Before(at); s.short {
-		at = now.Add(quiet)
-	}
-	if err := s.conn.SetReadDeadline(at); err != nil {
-		return err
-	}
-	if s.content == nil && s.srv.draining.Load() {
-		return os.ErrDeadlineExceeded
-	}
-	return nil
-}
-
-// again tells whether a read was only woken by Shutdown, which lets content go on.
-func (s *session) again(err error) bool {
-	return s.content != nil && errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(s.deadline)
 }
 
 func (s *session) count(n int) {

@@ -21,16 +21,28 @@ type Tally struct {
 	Cut      *observe.Counters
 	Commands *observe.Counters
 	Replies  *observe.Counters
+	Delayed  atomic.Uint64 // replies that were late on purpose
 
 	serving int // sockets that are accepted from; guarded by Server.mu
 }
 
-// What Refused counts: connections that got no session, and sessions that a plugin refused at their connect.
+// What Refused counts: connections that got no session, where the first are those of gate.Reason, and sessions that a plugin
+// refused at their connect.
 const (
-	refusedFull = iota
-	refusedPerIP
-	refusedDraining
+	refusedDraining = iota + 5
 	refusedByPlugin
+)
+
+// What Cut counts: sessions that the core ended.
+const (
+	cutDraining = iota
+	cutTimeout
+	cutRate     // content came too slowly
+	cutLong     // Limits.Session
+	cutErrors   // Limits.Junk and Limits.Refused
+	cutIdle     // Limits.Idle
+	cutEarly    // spoke before the greeting
+	cutProtocol // commands out of step
 )
 
 // NewTally makes an empty one.
@@ -38,8 +50,8 @@ func NewTally(listener string, role message.Role) *Tally {
 	return &Tally{
 		Listener: listener,
 		Role:     role,
-		Refused:  observe.NewCounters("full", "per_ip", "draining", "plugin"),
-		Cut:      observe.NewCounters("draining", "timeout", "errors", "protocol"),
+		Refused:  observe.NewCounters("full", "per_ip", "memory", "descriptors", "header", "draining", "plugin"),
+		Cut:      observe.NewCounters("draining", "timeout", "rate", "session_time", "errors", "idle", "early", "protocol"),
 		Commands: observe.NewCounters(append(slices.Clone(commands[:]), "unknown")...),
 		Replies:  observe.NewCounters("2xx", "3xx", "4xx", "5xx"),
 	}
@@ -57,20 +69,6 @@ func (t *Tally) command(verb string) {
 }
 
 func (t *Tally) reply(r smtp.Reply) { t.Replies.Add(r.Code/100 - 2) }
-
-// cut counts a session that the core ended, by the reply it was ended with.
-func (t *Tally) cut(r smtp.Reply) {
-	switch {
-	case r.Code != 421:
-		t.Cut.Add(3)
-	case r.Enhanced == replyDraining.Enhanced:
-		t.Cut.Add(0)
-	case r.Enhanced == replyTimeout.Enhanced:
-		t.Cut.Add(1)
-	default:
-		t.Cut.Add(2)
-	}
-}
 
 // tally finds the Tally of a listener that is to be served. Those of listeners that are gone go with their last session.
 func (srv *Server) tally(l *Listener) *Tally {

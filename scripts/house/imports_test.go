@@ -11,8 +11,8 @@ import (
 // these folders belongs to it, and may import it. Commands under cmd and scripts may import everything.
 func levels() [][]string {
 	return [][]string{
-		{"core/smtp", "core/password", "core/resolve", "core/config", "core/observe", "core/workers", "core/idle", "core/breaker", "core/capability", "sdk"},
-		{"core/message", "core/esmtp"},
+		{"core/smtp", "core/password", "core/resolve", "core/config", "core/observe", "core/workers", "core/idle", "core/breaker", "core/capability", "core/proxy", "sdk"},
+		{"core/message", "core/esmtp", "core/gate"},
 		{"hooks", "core/store", "core/dsn", "core/deliver", "plugins/mailauth", "plugins/lookup", "plugins/template"},
 		{"core/intake", "core/queue", "plugins/manifest", "plugins/pool"},
 		{"core/server", "plugins/service"},

@@ -1,0 +1,99 @@
+package server
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"github.com/stagepost/stagepost/core/idle"
+)
+
+// hurried is what clients have for a command or a piece of content under stress.
+const hurried = 10 * time.Second
+
+// doze waits for a client that is quiet, or makes one wait. It does so on a goroutine of its own, which needs no more than the
+// smallest stack: that, and not the worker's, is what an idle session holds.
+func (s *session) doze() {
+	switch {
+	case !s.greeted:
+		s.waited = true
+		s.hold()
+	case s.held != nil:
+		select {
+		case <-s.srv.After(s.held.Delay):
+		case <-s.srv.drain:
+		}
+		s.give(*s.held)
+		s.held = nil
+	default:
+		if err := s.await(idle.Line, 0); err != nil {
+			s.answer(s.lost(err))
+		}
+	}
+	s.srv.workers.Go(s.serve)
+}
+
+// hold waits with the greeting. It ends when the client speaks or goes away.
+func (s *session) hold() {
+	s.conn.SetReadDeadline(time.Now().Add(s.at.GreetingDelay))
+	if s.srv.draining.Load() { // see arm
+		return
+	}
+	buf, n, _ := s.source.Read(idle.Line)
+	s.speaks(buf, n)
+	s.conn.SetReadDeadline(time.Time{})
+}
+
+// quiet is how long a worker waits for the next command itself.
+const quiet = 20 * time.Millisecond
+
+// lull tells whether the wait for a command ended only because the client is quiet.
+func (s *session) lull(err error) bool {
+	return s.short && errors.Is(err, os.ErrDeadlineExceeded) && !s.srv.draining.Load()
+}
+
+// arm sets the deadline: one for a whole command, one for each piece of a content; while a worker waits for a command, that of
+// the lull. The order matters: Shutdown says that it drains, then passes the deadlines; so either it is seen here or the read
+// returns at once.
+func (s *session) arm(quiet time.Duration) error {
+	if s.broken {
+		return net.ErrClosed
+	}
+	now := time.Now()
+	switch {
+	case s.content != nil:
+		s.deadline, quiet = s.content.deadline(now, s.patience(s.limits.Data), s.patience(minRateFor)), 0
+	case !s.armed:
+		s.deadline, s.armed = now.Add(s.patience(s.limits.Command)), true
+	case !s.short:
+		return nil
+	}
+	if s.until.Before(s.deadline) {
+		s.deadline = s.until
+	}
+	at := s.deadline
+	if s.short = quiet > 0 && now.Add(quiet).Before(at); s.short {
+		at = now.Add(quiet)
+	}
+	if err := s.conn.SetReadDeadline(at); err != nil {
+		return err
+	}
+	if s.content == nil && s.srv.draining.Load() {
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// patience is less under stress.
+func (s *session) patience(d time.Duration) time.Duration {
+	if d > hurried && s.srv.Gate.Stressed() {
+		return hurried
+	}
+	return d
+}
+
+// again tells whether a read was only woken by Shutdown, which lets content go on.
+func (s *session) again(err error) bool {
+	return s.content != nil && errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(s.deadline)
+}
