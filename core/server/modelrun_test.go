@@ -61,9 +61,14 @@ func acts() (all []*act) {
 		add(weight, &act{raw: "MAIL FROM:<" + sender + ">\r\n", do: func(m *model) int { return m.mail(sender, "", 0) }})
 		add(1, &act{raw: "mail From: <" + sender + "> SIZE=300 BODY=8BITMIME\r\n", do: func(m *model) int { return m.mail(sender, " SIZE=300 BODY=8BITMIME", 300) }})
 	}
+	for _, params := range []string{" SMTPUTF8", " RET=HDRS ENVID=a+2Bb", " BODY=7BIT SMTPUTF8 RET=FULL"} {
+		add(8, &act{raw: "MAIL FROM:<b@client.example>" + params + "\r\n", do: func(m *model) int { return m.mail("b@client.example", params, 0) }})
+	}
+	add(4, &act{raw: "MAIL FROM:<\u00e4@client.example> SMTPUTF8\r\n", do: func(m *model) int { return m.mail("\u00e4@client.example", " SMTPUTF8", 0) }})
 	add(2, &act{raw: "MAIL FROM:<a@client.example> SIZE=99999999999\r\n", do: func(m *model) int { return m.mail("a@client.example", " SIZE=99999999999", 99999999999) }})
 	for _, arg := range []string{"555 FROM:<a@client.example> NOSUCH=1", "501 FROM:<a@b@c>", "501 FROM:a@client.example", "501 FROM:<a@client.example> SIZE=1 SIZE=2",
-		"501 FROM:<a@client.example> SIZE=-1", "501 FROM:<a@client.example> BODY=x", "501 TO:<a@client.example>"} {
+		"501 FROM:<a@client.example> SIZE=-1", "501 FROM:<a@client.example> BODY=x", "501 FROM:<a@client.example> ENVID=+0A",
+		"555 FROM:<a@client.example> REQUIRETLS", "555 FROM:<a@client.example> HOLDFOR=60", "555 FROM:<a@client.example> NOTIFY=NEVER", "553 FROM:<\u00e4@client.example>", "501 TO:<a@client.example>"} {
 		add(1, &act{raw: "MAIL " + arg[4:] + "\r\n", do: func(m *model) int {
 			if m.tx != nil {
 				return 503
@@ -83,7 +88,17 @@ func acts() (all []*act) {
 		}
 		add(weight, &act{raw: "RCPT TO:<" + to + ">\r\n", do: func(m *model) int { return m.rcpt(to) }})
 	}
-	for _, arg := range []string{"501 TO:<>", "555 TO:<u@example.org> NOSUCH", "501 TO:<u@example.org>x", "501 "} {
+	add(10, &act{raw: "RCPT TO:<v@example.org> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;v+2B@example.org\r\n", do: func(m *model) int { return m.rcpt("v@example.org") }})
+	add(10, &act{raw: "RCPT TO:<\u00fc@example.org>\r\n", do: func(m *model) int {
+		switch {
+		case m.tx == nil:
+			return 503
+		case !strings.Contains(m.tx.params, " SMTPUTF8"):
+			return 553
+		}
+		return m.rcpt("\u00fc@example.org")
+	}})
+	for _, arg := range []string{"501 TO:<u@example.org> ORCPT=rfc822;a+00b", "501 TO:<u@example.org> NOTIFY=NEVER,DELAY", "501 TO:<>", "555 TO:<u@example.org> NOSUCH", "501 TO:<u@example.org>x", "501 "} {
 		add(1, &act{raw: "RCPT " + arg[4:] + "\r\n", do: func(m *model) int {
 			if m.tx == nil {
 				return 503
@@ -208,7 +223,7 @@ func about(c *hooks.Call) string {
 
 func given(c *hooks.Call) (s string) {
 	for _, p := range c.Message.Params {
-		s += " " + p.Key + "=" + p.Value
+		s += " " + strings.TrimSuffix(p.Key+"="+p.Value, "=")
 	}
 	return s
 }
@@ -304,7 +319,7 @@ func (p *rehearsal) session(choose chooser) (commands int) {
 			got.rcpts = append(got.rcpts, r.Address.Text)
 		}
 		for _, q := range k.env.Params {
-			got.params += " " + q.Key + "=" + q.Value
+			got.params += " " + strings.TrimSuffix(q.Key+"="+q.Value, "=")
 		}
 		if i >= len(m.kept) || got.String() != m.kept[i].String() {
 			return fail("kept is %s\nwant %v", got, m.kept)
