@@ -11,7 +11,7 @@ import (
 )
 
 // flags say when a verb may be given.
-type flags uint8
+type flags uint16
 
 const (
 	anytime   flags = 1 << iota // before HELO and EHLO too
@@ -22,6 +22,7 @@ const (
 	clears                      // a positive reply to it ends the transaction
 	idles                       // leads nowhere: counted between messages
 	leaving                     // also answered to a client that was refused at its connect
+	inClear                     // answered in clear where TLS is demanded (RFC 3207 section 4)
 )
 
 // verb is one row of the table.
@@ -33,16 +34,23 @@ type verb struct {
 // verbs are the commands there are. The table is never changed.
 var verbs = map[string]verb{
 	"HELO": {(*session).helo, anytime | last | clears | idles},
-	"EHLO": {(*session).ehlo, anytime | last | clears | idles},
+	"EHLO": {(*session).ehlo, anytime | last | clears | idles | inClear},
 	"MAIL": {(*session).mail, needsArg},
 	"RCPT": {(*session).rcpt, needsMail | needsArg},
 	"DATA": {(*session).data, needsMail | noArg | last},
 	"RSET": {(*session).rset, anytime | noArg | clears | idles},
-	"NOOP": {(*session).noop, anytime | last | idles},
+	"NOOP": {(*session).noop, anytime | last | idles | inClear},
 	"VRFY": {(*session).vrfy, anytime | needsArg | last | idles},
 	"EXPN": {(*session).expn, anytime | last | idles},
 	"HELP": {(*session).help, anytime | last | idles},
-	"QUIT": {(*session).quit, anytime | noArg | leaving},
+	"QUIT": {(*session).quit, anytime | noArg | leaving | inClear},
+
+	"STARTTLS": {(*session).startTLS, noArg | last | inClear},
+
+	"GET":     {(*session).foreign, anytime | inClear},
+	"POST":    {(*session).foreign, anytime | inClear},
+	"PUT":     {(*session).foreign, anytime | inClear},
+	"OPTIONS": {(*session).foreign, anytime | inClear},
 }
 
 // Replies that the table gives rise to. They are never changed.
@@ -80,6 +88,8 @@ func (s *session) check(v verb, arg string) (refusal smtp.Reply) {
 		return replyUnwanted
 	case v.run == nil:
 		return replyUnknown
+	case s.at.TLS.When == Demanded && s.info.TLS == nil && v.flags&inClear == 0:
+		return replyNoTLS
 	case s.info.Helo == "" && v.flags&anytime == 0:
 		return replyNoHelo
 	case s.tx == nil && v.flags&needsMail != 0:
@@ -116,7 +126,7 @@ func (s *session) greet(arg string, esmtp bool) intake.Answer {
 
 // offer is what the client may ask for now.
 func (s *session) offer(set intake.Settings) *esmtp.Offer {
-	return &esmtp.Offer{Without: s.at.Without, TLS: s.info.TLS != nil, LoggedIn: s.info.User != "", MaxSize: set.MaxSize, MaxRcpts: set.MaxRcpts, Now: time.Now()}
+	return &esmtp.Offer{Without: s.at.Without, StartTLS: s.at.TLS.When != InClear, TLS: s.info.TLS != nil, LoggedIn: s.info.User != "", MaxSize: set.MaxSize, MaxRcpts: set.MaxRcpts, Now: time.Now()}
 }
 
 func (s *session) mail(arg string) intake.Answer {
