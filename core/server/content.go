@@ -38,8 +38,11 @@ func (a *arrival) deadline(now time.Time, piece, grace time.Duration) time.Time 
 // Without a recipient the answer is no 354, so the client sends no content (RFC 5321 section 3.3, RFC 2920 section 3.1); one
 // that sends it nevertheless does so in one group with DATA, which ends the session.
 func (s *session) data(string) intake.Answer {
-	if s.tx.Accepted() == 0 {
+	switch {
+	case s.tx.Accepted() == 0:
 		return say(replyNoRcpt)
+	case s.binary:
+		return say(replyBinary)
 	}
 	tx := s.tx
 	s.tx = nil
@@ -47,6 +50,12 @@ func (s *session) data(string) intake.Answer {
 	if err := s.receive(tx); err != nil {
 		return s.notReceived(tx, err)
 	}
+	return s.finish(tx)
+}
+
+// finish ends a transaction whose content is there.
+func (s *session) finish(tx *intake.Transaction) intake.Answer {
+	s.content = nil
 	began := time.Now()
 	ans := tx.Finish(s.srv.ctx)
 	s.srv.answered.Took(time.Since(began))
@@ -56,14 +65,20 @@ func (s *session) data(string) intake.Answer {
 	return ans
 }
 
-// notReceived ends a transaction whose content did not come as it should.
+// notReceived ends a transaction, if there is one, whose content did not come as it should.
 func (s *session) notReceived(tx *intake.Transaction, err error) intake.Answer {
 	var fault *smtp.Fault
 	if !errors.As(err, &fault) {
-		tx.Drop()
+		if tx != nil {
+			tx.Drop()
+		}
 		return s.lost(err)
 	}
-	ans := tx.Refuse(s.srv.ctx, fault.Reply)
+	s.content = nil
+	ans := say(fault.Reply)
+	if tx != nil {
+		ans = tx.Refuse(s.srv.ctx, fault.Reply)
+	}
 	ans.Close = fault.Fatal
 	return ans
 }
@@ -71,7 +86,6 @@ func (s *session) notReceived(tx *intake.Transaction, err error) intake.Answer {
 // receive reads the content to its end. When the transaction takes no more, the rest is read and dropped.
 func (s *session) receive(tx *intake.Transaction) error {
 	s.content = &arrival{since: time.Now()}
-	defer func() { s.content = nil }()
 	if err := s.await(idle.Content, 0); err != nil {
 		return err
 	}

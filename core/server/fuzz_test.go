@@ -80,6 +80,8 @@ func FuzzSession(f *testing.F) {
 		"EHLO c\nMAIL FROM:<a@c>\r\nNOOP\x00\r\n\rQUIT\r\n",
 		"EHLO c\r\n" + transaction + "a\n.\r\nMAIL FROM:<b@c>\r\n.\r\nRCPT TO:<u@example.org>\r\n",
 		"EHLO c\r\n" + strings.Repeat("x", 70_000),
+		"EHLO c\r\nMAIL FROM:<a@c>\r\nRCPT TO:<u@example.org>\r\nBDAT 8\r\na: 1\r\n\r\nBDAT 5\r\n\r\n.\r\nBDAT 0 LAST\r\nDATA\r\nQUIT\r\n",
+		"EHLO c\r\nMAIL FROM:<a@c> BODY=BINARYMIME\r\nRCPT TO:<u@example.org>\r\nDATA\r\nBDAT 3 LAST\r\n\r\x00\nBDAT 6\r\nQUIT\r\nBDAT 0\r\nBDAT 99999999999\r\nQUIT\r\n",
 	} {
 		f.Add([]byte(seed), uint8(1))
 		f.Add([]byte(seed), uint8(0))

@@ -28,6 +28,8 @@ type modelTx struct {
 	rcpts    []string // that are kept
 	accepted int      // that were answered 250
 	discard  bool
+	begun    bool   // a chunk was taken
+	content  string // of all chunks
 }
 
 // modelMessage is one that must be in the queue.
@@ -52,6 +54,7 @@ type act struct {
 	idles   bool
 	leaves  bool
 	early   bool // may come before HELO
+	framed  bool // octets follow that are no command
 	do      func(m *model) int
 }
 
@@ -75,11 +78,9 @@ func (m *model) answer(code int) int {
 // step takes a line and returns the code of its reply. more says that something follows in the same group.
 func (m *model) step(a *act, more bool) int {
 	switch {
-	case a.bareLF:
-		m.tainted = true
-		return m.answer(500)
-	case m.tainted, a.fault:
-		m.tainted = false
+	case a.bareLF, m.tainted, a.fault:
+		m.tainted = a.bareLF
+		m.over = strings.HasPrefix(strings.ToUpper(a.raw), "BDAT") // octets follow, or might
 		return m.answer(500)
 	case more && !a.leaves && (a.last || !m.esmtp):
 		if a.idles {
@@ -147,7 +148,7 @@ func (m *model) mail(sender, params string, size int) int {
 func (m *model) rcpt(to string) int {
 	t := m.tx
 	switch {
-	case t == nil:
+	case t == nil || t.begun:
 		return 503
 	case slices.Contains(t.rcpts, to):
 		return 250
@@ -171,12 +172,57 @@ func (m *model) rcpt(to string) int {
 
 func (m *model) data() int {
 	switch {
-	case m.tx == nil:
+	case m.tx == nil || m.tx.begun:
 		return 503
 	case m.tx.accepted == 0:
 		return 554
+	case m.tx.binary():
+		return 503
 	}
 	return 354
+}
+
+func (t *modelTx) binary() bool { return strings.Contains(t.params, "BODY=BINARYMIME") }
+
+// bdat takes a chunk.
+func (m *model) bdat(chunk string, last bool) int {
+	t := m.tx
+	if m.name == "" || t == nil {
+		return 503
+	}
+	m.tx = nil
+	switch {
+	case !m.esmtp:
+		return 502
+	case t.accepted == 0:
+		return 554
+	case chunk == "" && !last:
+		return 501
+	case len(t.content)+len(chunk) > m.maxSize:
+		return 552
+	}
+	t.content, t.begun = t.content+chunk, true
+	if !t.binary() {
+		lines := strings.ReplaceAll(t.content, "\r\n", "")
+		if !last {
+			lines = strings.TrimSuffix(lines, "\r")
+		}
+		if strings.ContainsAny(lines, "\r\n\x00") {
+			return 550
+		}
+		if last && t.content != "" && !strings.HasSuffix(t.content, "\n") {
+			t.content += "\r\n"
+		}
+	}
+	m.tx = t
+	switch {
+	case !last:
+		return 250
+	case len(t.content) > m.maxSize:
+		m.tx = nil
+		return 552
+	}
+	return m.end(&letter{content: t.content})
 }
 
 // letter is a content as it is sent and as it must be kept, or the reply that refuses it.
@@ -186,20 +232,22 @@ type letter struct {
 }
 
 // finish takes a content, and returns the code of the last reply.
-func (m *model) finish(l *letter) int {
+func (m *model) finish(l *letter) int { return m.answer(m.end(l)) }
+
+func (m *model) end(l *letter) int {
 	t := m.tx
 	m.tx = nil
 	if l.refusal != 0 {
-		return m.answer(l.refusal)
+		return l.refusal
 	}
 	m.asked("data", fmt.Sprintf("%s to %q", t.sender, t.rcpts))
 	local := strings.TrimPrefix(t.sender, "data-")
 	switch code := byWord(local); {
 	case code == 421:
 		m.over = true
-		return m.answer(code)
+		return code
 	case code >= 400:
-		return m.answer(code)
+		return code
 	case code == 0:
 		t.discard = true
 	}
@@ -208,5 +256,5 @@ func (m *model) finish(l *letter) int {
 		m.kept = append(m.kept, modelMessage{m.name, t.sender, t.params, t.rcpts, l.content})
 	}
 	m.junk, m.idle, m.refused = 0, 0, 0
-	return m.answer(250)
+	return 250
 }

@@ -59,6 +59,7 @@ func acts() (all []*act) {
 			weight = 30
 		}
 		add(weight, &act{raw: "MAIL FROM:<" + sender + ">\r\n", do: func(m *model) int { return m.mail(sender, "", 0) }})
+		add(3, &act{raw: "MAIL FROM:<" + sender + "> BODY=BINARYMIME\r\n", do: func(m *model) int { return m.mail(sender, " BODY=BINARYMIME", 0) }})
 		add(1, &act{raw: "mail From: <" + sender + "> SIZE=300 BODY=8BITMIME\r\n", do: func(m *model) int { return m.mail(sender, " SIZE=300 BODY=8BITMIME", 300) }})
 	}
 	for _, params := range []string{" SMTPUTF8", " RET=HDRS ENVID=a+2Bb", " BODY=7BIT SMTPUTF8 RET=FULL"} {
@@ -91,7 +92,7 @@ func acts() (all []*act) {
 	add(10, &act{raw: "RCPT TO:<v@example.org> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;v+2B@example.org\r\n", do: func(m *model) int { return m.rcpt("v@example.org") }})
 	add(10, &act{raw: "RCPT TO:<\u00fc@example.org>\r\n", do: func(m *model) int {
 		switch {
-		case m.tx == nil:
+		case m.tx == nil || m.tx.begun:
 			return 503
 		case !strings.Contains(m.tx.params, " SMTPUTF8"):
 			return 553
@@ -100,7 +101,7 @@ func acts() (all []*act) {
 	}})
 	for _, arg := range []string{"501 TO:<u@example.org> ORCPT=rfc822;a+00b", "501 TO:<u@example.org> NOTIFY=NEVER,DELAY", "501 TO:<>", "555 TO:<u@example.org> NOSUCH", "501 TO:<u@example.org>x", "501 "} {
 		add(1, &act{raw: "RCPT " + arg[4:] + "\r\n", do: func(m *model) int {
-			if m.tx == nil {
+			if m.tx == nil || m.tx.begun {
 				return 503
 			}
 			return code(arg)
@@ -108,11 +109,23 @@ func acts() (all []*act) {
 	}
 	add(80, &act{raw: "DATA\r\n", last: true, do: (*model).data})
 	add(1, &act{raw: "DATA x\r\n", last: true, do: func(m *model) int {
-		if m.tx == nil {
+		if m.tx == nil || m.tx.begun {
 			return 503
 		}
 		return 501
 	}})
+	for _, chunk := range []string{"", "", "a: 1\r\n", "a: 1\r\n", "\r\n.\r\n", "\r\nQUIT\r\n", "x", "\r", "\n", "\r\n", "QUIT\r\n.\r", "\n.\r\n", "\x00", strings.Repeat("0123456789abcde\r\n", 70), strings.Repeat("NOOP\r\n", 350)} {
+		for _, last := range []bool{false, true} {
+			arg, weight := strconv.Itoa(len(chunk)), 1
+			if last {
+				arg, weight = arg+" LAST", 3
+			}
+			add(weight, &act{raw: "BDAT " + arg + "\r\n" + chunk, framed: chunk != "", early: true, do: func(m *model) int { return m.bdat(chunk, last) }})
+		}
+	}
+	for _, raw := range []string{"BDAT\r\n", "BDAT -1\r\nxx", "BDAT 5 LAST x\r\nQUIT\r\n", "bdat\t5\r\nQUIT\r\n"} {
+		add(1, &act{raw: raw, framed: true, unknown: true, do: func(m *model) int { m.over = true; return 501 }})
+	}
 	add(10, &act{raw: "RSET\r\n", clears: true, idles: true, early: true, do: does(250)})
 	add(1, &act{raw: "RSET x\r\n", clears: true, idles: true, early: true, do: does(501)})
 	add(4, &act{raw: "noop x \r\n", last: true, idles: true, early: true, do: does(250)})
@@ -125,10 +138,10 @@ func acts() (all []*act) {
 	for _, raw := range []string{"500 LHLO client.example", "500 TURN", "500 ", "500 250 ok", "501 MAIL\tFROM:<a@client.example>", "500 NOOP \xff", "501 VRFY \x7f"} {
 		add(1, &act{raw: raw[4:] + "\r\n", unknown: true, do: does(code(raw))})
 	}
-	for _, raw := range []string{"NOOP\n", "MAIL FROM:<a@client.example>\n", "\n"} {
+	for _, raw := range []string{"NOOP\n", "MAIL FROM:<a@client.example>\n", "BDAT 5 LAST\n", "\n"} {
 		add(1, &act{raw: raw, bareLF: true})
 	}
-	for _, raw := range []string{"MAIL FROM:<a@client.example>\rRCPT TO:<u@example.org>\r\n", "NOOP\x00\r\n", "NOOP " + strings.Repeat("x", 3000) + "\r\n", "\rNOOP\r\n"} {
+	for _, raw := range []string{"MAIL FROM:<a@client.example>\rRCPT TO:<u@example.org>\r\n", "NOOP\x00\r\n", "BDAT 5\x00\r\n", "NOOP " + strings.Repeat("x", 3000) + "\r\n", "\rNOOP\r\n"} {
 		add(1, &act{raw: raw, fault: true})
 	}
 	return all
@@ -344,10 +357,13 @@ func (p *rehearsal) next(m *model, choose chooser) *act {
 		verb = "MAIL "
 	case m.tx.accepted == 0 || how > 5:
 		verb = "RCPT "
+	case m.tx.begun || i%2 == 0:
+		verb = "BDAT "
 	default:
 		verb = "DATA"
 	}
-	for !strings.HasPrefix(p.acts[i].raw, verb) {
+	// What follows a BDAT without ESMTP may be there at once or not, and then the reply is another.
+	for !strings.HasPrefix(p.acts[i].raw, verb) || p.acts[i].framed && !m.esmtp {
 		i = (i + 1) % len(p.acts)
 	}
 	return p.acts[i]

@@ -133,9 +133,7 @@ func newRig(t testing.TB, hs ...*hooks.Hook) *rig {
 var mx = Listener{Name: "mx", Role: message.RoleMX}
 
 // listen serves on loopback until the test ends.
-func (r *rig) listen(t testing.TB) string { return r.listenOn(t, &r.at) }
-
-func (r *rig) listenOn(t testing.TB, l *Listener) string {
+func (r *rig) listen(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -143,7 +141,7 @@ func (r *rig) listenOn(t testing.TB, l *Listener) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- r.srv.Serve(ctx, ln, l) }()
+	go func() { done <- r.srv.Serve(ctx, ln, &r.at) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -1,7 +1,7 @@
 package server
 
 import (
-	"crypto/x509"
+	"bytes"
 	"errors"
 	"log/slog"
 	"net"
@@ -22,7 +22,6 @@ import (
 type session struct {
 	srv    *Server
 	conn   net.Conn
-	stream net.Conn // conn, or TLS on it: what is read and written
 	source idle.Source
 	reader *smtp.Reader
 	limits Limits
@@ -31,11 +30,11 @@ type session struct {
 	asked  *hooks.Call    // holds whose facts the session's stages asked for; nil: nobody's
 	steps  []observe.Step // of the session's stages
 	tx     *intake.Transaction
-	utf8   bool // tx began with SMTPUTF8
+	utf8   bool    // tx began with SMTPUTF8
+	binary bool    // tx began with BODY=BINARYMIME
+	chunks *chunks // of tx; nil: no BDAT has come
 	at     *Listener
 	tally  *Tally
-	client *x509.Certificate // verified in the handshake; nil: none
-	first  message.Facts     // those of connect, if the session may come to be encrypted
 
 	in       []byte         // lent to the reader
 	out      []byte         // replies not yet written
@@ -58,9 +57,10 @@ type session struct {
 
 // counts bound what leads to no message.
 type counts struct {
-	junk    int // commands unknown, malformed or out of order
-	idle    int // commands that lead nowhere
-	refused int // commands refused for any reason
+	junk    int   // commands unknown, malformed or out of order
+	idle    int   // commands that lead nowhere
+	refused int   // commands refused for any reason
+	skipped int64 // octets of chunks that were refused
 }
 
 const (
@@ -82,7 +82,7 @@ var (
 )
 
 func newSession(srv *Server, a gate.Arrival, l *Listener, t *Tally, limits Limits) *session {
-	s := &session{srv: srv, conn: a.Conn, stream: a.Conn, at: l, tally: t, limits: limits, peer: a.From.Addr(), source: idle.New(a.Conn, &srv.buffers)}
+	s := &session{srv: srv, conn: a.Conn, at: l, tally: t, limits: limits, peer: a.From.Addr(), source: idle.New(a.Conn, &srv.buffers)}
 	s.reader = smtp.NewReader(s)
 	s.until = time.Now().Add(limits.Session)
 	s.info = message.Session{ID: srv.ids.Next().String(), Role: l.Role, Listener: l.Name, Origin: "smtp", Life: &message.Life{},
@@ -97,9 +97,6 @@ func (s *session) start() {
 	res, asked := s.ask(hooks.Connect)
 	if asked { // that took time
 		s.early()
-	}
-	if s.at.TLS.When != InClear {
-		s.first = s.info.Facts.Clone()
 	}
 	hostname := s.srv.Intake.Settings().Hostname
 	switch {
@@ -191,12 +188,6 @@ func (s *session) cut(reply smtp.Reply, why int) intake.Answer {
 // serve runs the session on a worker until it is over or its client is quiet. Before it waits it holds nothing that it can do
 // without.
 func (s *session) serve() {
-	if s.at.TLS.When == FromTheOutset && s.info.TLS == nil {
-		if s.secure(); s.over {
-			s.end()
-			return
-		}
-	}
 	if s.at.GreetingDelay > 0 && !s.waited {
 		go s.doze()
 		return
@@ -233,7 +224,7 @@ func (s *session) command() {
 	line, err := s.reader.ReadLine()
 	s.armed = false
 	if err != nil {
-		s.answer(s.unread(err))
+		s.answer(s.unread(line, err))
 		return
 	}
 	if s.srv.draining.Load() {
@@ -245,9 +236,8 @@ func (s *session) command() {
 	cmd, err := smtp.ParseCommand(line)
 	s.tally.command(cmd.Verb)
 	if err != nil {
-		ans = sayError(err)
-	} else {
-		v = verbs[cmd.Verb]
+		ans = s.notRead(line, sayError(err).Reply)
+	} else if v = verbs[cmd.Verb]; v.flags&framed == 0 {
 		ans.Reply = s.check(v, cmd.Arg)
 	}
 	// A client that was not told of PIPELINING cannot know how we would read what follows (RFC 2920).
@@ -265,13 +255,23 @@ func (s *session) command() {
 	s.answer(ans)
 }
 
-// unread is the answer to a line that could not be read.
-func (s *session) unread(err error) intake.Answer {
+// unread is the answer to a line that could not be read; what is there of it tells whether octets follow.
+func (s *session) unread(line []byte, err error) intake.Answer {
 	var fault *smtp.Fault
-	if errors.As(err, &fault) {
-		return intake.Answer{Reply: fault.Reply, Close: fault.Fatal}
+	if !errors.As(err, &fault) {
+		return s.lost(err)
 	}
-	return s.lost(err)
+	ans := s.notRead(line, fault.Reply)
+	ans.Close = ans.Close || fault.Fatal
+	return ans
+}
+
+// notRead is the answer to a line that is no command. After BDAT nobody knows how many octets follow.
+func (s *session) notRead(line []byte, reply smtp.Reply) intake.Answer {
+	if len(line) > 3 && bytes.EqualFold(line[:4], []byte("BDAT")) {
+		return s.cut(reply, cutProtocol)
+	}
+	return say(reply)
 }
 
 // answer counts an answer and puts it into what will be written. It is the only way to the client but for 220 and 354.
@@ -336,7 +336,7 @@ func (s *session) lost(err error) intake.Answer {
 func (s *session) drop() {
 	if s.tx != nil {
 		s.tx.Drop()
-		s.tx = nil
+		s.tx, s.chunks = nil, nil
 	}
 }
 
@@ -358,7 +358,7 @@ func (s *session) flush() {
 	}
 	if !s.broken {
 		s.conn.SetWriteDeadline(time.Now().Add(s.limits.Write))
-		if _, err := s.stream.Write(s.out); err != nil {
+		if _, err := s.conn.Write(s.out); err != nil {
 			s.broken, s.over = true, true
 		}
 	}
@@ -408,7 +408,7 @@ func (s *session) Read(p []byte) (int, error) {
 		if err := s.arm(0); err != nil {
 			return 0, err
 		}
-		n, err := s.stream.Read(p)
+		n, err := s.conn.Read(p)
 		if n == 0 && err != nil && s.again(err) {
 			continue
 		}
@@ -437,10 +437,8 @@ func (s *session) end() {
 	if !s.left && !s.broken {
 		s.linger()
 	}
-	s.stream.Close()
-	if s.greeted {
-		s.ask(hooks.Disconnect)
-	}
+	s.conn.Close()
+	s.ask(hooks.Disconnect)
 	s.info.Life.End()
 	if s.asked != nil {
 		s.asked.Abandon()
@@ -461,13 +459,13 @@ func (s *session) linger() {
 	if s.in == nil {
 		s.in, _ = s.source.Poll(idle.Line)
 	}
-	half, ok := s.stream.(interface{ CloseWrite() error })
+	half, ok := s.conn.(interface{ CloseWrite() error })
 	if s.in == nil || !ok || half.CloseWrite() != nil {
 		return
 	}
 	s.conn.SetReadDeadline(time.Now().Add(lingerFor))
 	for read := 0; read < lingerSize; {
-		n, err := s.stream.Read(s.in)
+		n, err := s.conn.Read(s.in)
 		if err != nil {
 			return
 		}

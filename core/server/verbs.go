@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/stagepost/stagepost/core/esmtp"
@@ -22,7 +23,8 @@ const (
 	clears                      // a positive reply to it ends the transaction
 	idles                       // leads nowhere: counted between messages
 	leaving                     // also answered to a client that was refused at its connect
-	inClear                     // answered in clear where TLS is demanded (RFC 3207 section 4)
+	headed                      // not once content has begun to come
+	framed                      // octets follow that the argument counts: its method asks check itself, and reads them in any case
 )
 
 // verb is one row of the table.
@@ -34,23 +36,17 @@ type verb struct {
 // verbs are the commands there are. The table is never changed.
 var verbs = map[string]verb{
 	"HELO": {(*session).helo, anytime | last | clears | idles},
-	"EHLO": {(*session).ehlo, anytime | last | clears | idles | inClear},
+	"EHLO": {(*session).ehlo, anytime | last | clears | idles},
 	"MAIL": {(*session).mail, needsArg},
-	"RCPT": {(*session).rcpt, needsMail | needsArg},
-	"DATA": {(*session).data, needsMail | noArg | last},
+	"RCPT": {(*session).rcpt, needsMail | needsArg | headed},
+	"DATA": {(*session).data, needsMail | noArg | last | headed},
+	"BDAT": {(*session).bdat, framed},
 	"RSET": {(*session).rset, anytime | noArg | clears | idles},
-	"NOOP": {(*session).noop, anytime | last | idles | inClear},
+	"NOOP": {(*session).noop, anytime | last | idles},
 	"VRFY": {(*session).vrfy, anytime | needsArg | last | idles},
 	"EXPN": {(*session).expn, anytime | last | idles},
 	"HELP": {(*session).help, anytime | last | idles},
-	"QUIT": {(*session).quit, anytime | noArg | leaving | inClear},
-
-	"STARTTLS": {(*session).startTLS, noArg | last | inClear},
-
-	"GET":     {(*session).foreign, anytime | inClear},
-	"POST":    {(*session).foreign, anytime | inClear},
-	"PUT":     {(*session).foreign, anytime | inClear},
-	"OPTIONS": {(*session).foreign, anytime | inClear},
+	"QUIT": {(*session).quit, anytime | noArg | leaving},
 }
 
 // Replies that the table gives rise to. They are never changed.
@@ -58,6 +54,8 @@ var (
 	replyUnknown    = smtp.NewReply(500, "5.5.1", "command not recognized")
 	replyNoHelo     = smtp.NewReply(503, "5.5.1", "say EHLO or HELO first")
 	replyNoMail     = smtp.NewReply(503, "5.5.1", "bad sequence of commands, MAIL comes first")
+	replyBegun      = smtp.NewReply(503, "5.5.1", "bad sequence of commands, the content is coming by BDAT")
+	replyBinary     = smtp.NewReply(503, "5.5.1", "bad sequence of commands, BODY=BINARYMIME needs BDAT")
 	replyNested     = smtp.NewReply(503, "5.5.1", "bad sequence of commands, a transaction is open")
 	replyUnwanted   = smtp.NewReply(503, "5.5.1", "bad sequence of commands, this session was refused")
 	replyArg        = smtp.NewReply(501, "5.5.4", "the command takes no argument")
@@ -68,7 +66,7 @@ var (
 	replyBye        = smtp.NewReply(221, "2.0.0", "bye")
 	replyVrfy       = smtp.NewReply(252, "2.0.0", "cannot verify, send mail and see")
 	replyExpn       = smtp.NewReply(502, "5.5.1", "there are no lists to expand here")
-	replyHelp       = smtp.NewReply(214, "2.0.0", "HELO EHLO MAIL RCPT DATA RSET NOOP VRFY QUIT", "see RFC 5321")
+	replyHelp       = smtp.NewReply(214, "2.0.0", "HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY QUIT", "see RFC 5321")
 	replyGo         = smtp.NewReply(354, "", "send the message, end with <CR><LF>.<CR><LF>")
 )
 
@@ -88,12 +86,12 @@ func (s *session) check(v verb, arg string) (refusal smtp.Reply) {
 		return replyUnwanted
 	case v.run == nil:
 		return replyUnknown
-	case s.at.TLS.When == Demanded && s.info.TLS == nil && v.flags&inClear == 0:
-		return replyNoTLS
 	case s.info.Helo == "" && v.flags&anytime == 0:
 		return replyNoHelo
 	case s.tx == nil && v.flags&needsMail != 0:
 		return replyNoMail
+	case s.chunks != nil && v.flags&headed != 0:
+		return replyBegun
 	case arg != "" && v.flags&noArg != 0:
 		return replyArg
 	case arg == "" && v.flags&needsArg != 0:
@@ -126,7 +124,7 @@ func (s *session) greet(arg string, esmtp bool) intake.Answer {
 
 // offer is what the client may ask for now.
 func (s *session) offer(set intake.Settings) *esmtp.Offer {
-	return &esmtp.Offer{Without: s.at.Without, StartTLS: s.at.TLS.When != InClear, TLS: s.info.TLS != nil, LoggedIn: s.info.User != "", MaxSize: set.MaxSize, MaxRcpts: set.MaxRcpts, Now: time.Now()}
+	return &esmtp.Offer{Without: s.at.Without, TLS: s.info.TLS != nil, LoggedIn: s.info.User != "", MaxSize: set.MaxSize, MaxRcpts: set.MaxRcpts, Chunking: true, Now: time.Now()}
 }
 
 func (s *session) mail(arg string) intake.Answer {
@@ -148,6 +146,8 @@ func (s *session) mail(arg string) intake.Answer {
 	tx, ans := s.srv.Intake.Begin(s.srv.ctx, &from, s.steps, sender, params)
 	s.tx = tx
 	_, s.utf8 = params.Get("SMTPUTF8")
+	body, _ := params.Get("BODY")
+	s.binary = strings.EqualFold(body, string(esmtp.BodyBinary))
 	return ans
 }
 

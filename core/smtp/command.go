@@ -58,6 +58,8 @@ func verb(b []byte) string {
 		return "RCPT"
 	case "DATA":
 		return "DATA"
+	case "BDAT":
+		return "BDAT"
 	case "EHLO":
 		return "EHLO"
 	case "HELO":

@@ -166,9 +166,7 @@ func (d *DataReader) judge(b []byte, bad int, kind FaultKind) (clean []byte) {
 			clean = clean[:d.max-start]
 			d.fault = &Fault{Kind: TooBig, Offset: d.max, Reply: NewReply(552, "5.3.4", "message exceeds the size limit")}
 		} else if bad >= 0 {
-			at := start + int64(bad)
-			d.fault = &Fault{Kind: kind, Offset: at, Reply: NewReply(550, "5.5.2",
-				"message holds a "+kind.String()+" at octet "+strconv.FormatInt(at, 10)+", lines must end with CRLF")}
+			d.fault = strayFault(kind, start+int64(bad))
 		}
 	}
 	if d.fault != nil && d.size-d.fault.Offset > d.maxDiscard {
@@ -177,6 +175,11 @@ func (d *DataReader) judge(b []byte, bad int, kind FaultKind) (clean []byte) {
 		d.err = d.fault
 	}
 	return clean
+}
+
+func strayFault(kind FaultKind, at int64) *Fault {
+	return &Fault{Kind: kind, Offset: at, Reply: NewReply(550, "5.5.2",
+		"message holds a "+kind.String()+" at octet "+strconv.FormatInt(at, 10)+", lines must end with CRLF")}
 }
 
 func (d *DataReader) end() {

@@ -122,7 +122,7 @@ func (r *Reader) fill() error {
 
 // ReadLine returns the next line without its CRLF; it is valid until the next call. Errors are a *Fault for a line that
 // must not be executed, io.EOF at the end between two lines, io.ErrUnexpectedEOF within one, and what the connection
-// returns.
+// returns. With a Fault comes the line that it is about, unless that was too long.
 //
 // Each LF draws exactly one line or one Fault, so a client that ends lines with LF alone is answered at once. After a
 // bare LF the text up to the next CRLF, that one included, is a Fault as well: part of it may have been meant as
@@ -167,20 +167,20 @@ func (r *Reader) endLine(b []byte) ([]byte, error) {
 		return nil, r.flood()
 	}
 	if !crlf {
-		return nil, lineFault(BareLF, size-1, "line ends with a bare LF, want CRLF")
+		return b, lineFault(BareLF, size-1, "line ends with a bare LF, want CRLF")
 	}
 	if tainted {
-		return nil, lineFault(BareLF, 0, "line follows one that ended with a bare LF")
+		return b, lineFault(BareLF, 0, "line follows one that ended with a bare LF")
 	}
 	if long {
 		return nil, lineFault(LongLine, r.MaxLine, "line too long")
 	}
 	line := b[:len(b)-2]
 	if i := bytes.IndexByte(line, '\r'); i >= 0 {
-		return nil, lineFault(BareCR, i, "line holds a bare CR")
+		return line, lineFault(BareCR, i, "line holds a bare CR")
 	}
 	if i := bytes.IndexByte(line, 0); i >= 0 {
-		return nil, lineFault(NUL, i, "line holds a NUL")
+		return line, lineFault(NUL, i, "line holds a NUL")
 	}
 	return line, nil
 }

@@ -1,0 +1,129 @@
+package server
+
+import (
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/stagepost/stagepost/core/idle"
+	"github.com/stagepost/stagepost/core/intake"
+	"github.com/stagepost/stagepost/core/smtp"
+)
+
+// chunks are what is known of a content of which the first BDAT has come.
+type chunks struct {
+	arrival arrival
+	size    int64
+	lines   smtp.LineCheck
+}
+
+var (
+	replyNoChunks  = smtp.NewReply(502, "5.5.1", "BDAT is not offered here")
+	replyNullChunk = smtp.NewReply(501, "5.5.4", "a chunk without octets must be the LAST")
+	replyBigChunk  = smtp.NewReply(552, "5.3.4", "message exceeds the size limit")
+)
+
+// bdat takes one chunk of a content (RFC 3030). Whatever is said of it, its octets are read as such, and never as commands; an
+// answer that is not positive ends the transaction. The last line of what is not BINARYMIME gets a CRLF if it has none: without
+// one it could not go on by DATA.
+func (s *session) bdat(arg string) intake.Answer {
+	c, err := smtp.ParseChunk(arg)
+	if err != nil { // nobody knows how many octets follow
+		return s.cut(sayError(err).Reply, cutProtocol)
+	}
+	tx := s.tx
+	if refusal := s.refuseChunk(c); refusal.Code != 0 {
+		err = s.skip(c.Size, refusal)
+	} else {
+		err = s.take(c)
+	}
+	if err == nil && !c.Last && tx.Err() == nil {
+		return say(smtp.NewReply(250, "2.0.0", strconv.FormatInt(c.Size, 10)+" octets received"))
+	}
+	s.tx, s.chunks = nil, nil
+	if err != nil {
+		return s.notReceived(tx, err)
+	}
+	return s.finish(tx)
+}
+
+// refuseChunk is the reply to a chunk that may not come now.
+func (s *session) refuseChunk(c smtp.Chunk) smtp.Reply {
+	refusal := s.check(verb{run: (*session).bdat, flags: needsMail}, "")
+	switch {
+	case refusal.Code != 0:
+	case !s.info.ESMTP || !s.offer(s.srv.Intake.Settings()).Has("CHUNKING"):
+		return replyNoChunks
+	case s.tx.Accepted() == 0:
+		return replyNoRcpt
+	case c.Size == 0 && !c.Last:
+		return replyNullChunk
+	case s.chunks == nil && c.Size > s.tx.MaxSize(), s.chunks != nil && c.Size > s.tx.MaxSize()-s.chunks.size:
+		return replyBigChunk
+	}
+	return refusal
+}
+
+// take hands the octets of a chunk to the transaction.
+func (s *session) take(c smtp.Chunk) error {
+	if s.chunks == nil {
+		s.chunks = &chunks{arrival: arrival{since: time.Now()}}
+	}
+	k, fault := s.chunks, (*smtp.Fault)(nil)
+	err := s.octets(c.Size, &k.arrival, func(b []byte) {
+		if fault == nil && !s.binary {
+			fault = k.lines.Take(b)
+		}
+		if fault == nil {
+			s.tx.Write(b) // an error is the transaction's, too
+		}
+	})
+	if err != nil {
+		return err
+	}
+	k.size += c.Size
+	if open := false; fault == nil && c.Last && !s.binary {
+		if open, fault = k.lines.End(); open {
+			s.tx.Write([]byte("\r\n"))
+		}
+	}
+	if fault != nil {
+		return fault
+	}
+	return nil
+}
+
+// skip reads the octets of a chunk that is refused, as long as there are not too many of them between two messages.
+func (s *session) skip(n int64, refusal smtp.Reply) error {
+	fault := &smtp.Fault{Reply: refusal}
+	if fault.Fatal = n > max(s.srv.Intake.Settings().MaxSize, minDiscard)-s.since.skipped; fault.Fatal {
+		return fault
+	}
+	s.since.skipped += n
+	if err := s.octets(n, &arrival{since: time.Now()}, func([]byte) {}); err != nil {
+		return err
+	}
+	return fault
+}
+
+// octets reads just n octets, in pieces.
+func (s *session) octets(n int64, a *arrival, piece func([]byte)) error {
+	a.got += int64(s.reader.Buffered())
+	s.content = a
+	if now := time.Now(); !a.deadline(now, time.Second, s.patience(minRateFor)).After(now) { // small chunks that come with their command are never waited for
+		return os.ErrDeadlineExceeded
+	}
+	for n > 0 {
+		if s.reader.Buffered() == 0 {
+			if err := s.await(idle.Content, 0); err != nil {
+				return err
+			}
+		}
+		b := s.reader.Octets(n)
+		n -= int64(len(b))
+		piece(b)
+	}
+	a.got -= int64(s.reader.Buffered())
+	s.content = nil
+	return nil
+}
