@@ -16,7 +16,7 @@ type Needs struct {
 	DNS     bool
 	KV      bool
 	HTTP    []string // patterns of host:port, IP networks with a port, and Private
-	Net     []string // patterns of host:port, IP networks with a port, unix:/path, and Private
+	Net     []string // patterns of host:port, IP networks with a port, unix:/path, AnySocket, and Private
 	Lookup  []string // names of lookups
 	Secrets []string // names of secrets
 	Read    Reading
@@ -34,6 +34,9 @@ type Needs struct {
 // Private in a list of hosts says that its patterns may also mean private addresses and the server's own. Without it only a
 // host that is named without * may be one.
 const Private = "private"
+
+// AnySocket in the list of net is every socket of this machine. No other pattern means a socket: what listens there trusts who asks.
+const AnySocket = "unix:*"
 
 // Reading is how much of a message a plugin reads.
 type Reading uint8
@@ -74,7 +77,7 @@ var capabilities = []Capability{
 	{"dns", `dns = true`, nil, "look names up", func(n *Needs) any { return &n.DNS }},
 	{"kv", `kv = "own"`, []string{"own"}, "keep values of its own between calls", func(n *Needs) any { return &n.KV }},
 	{"http", `http = {"api.example.org:443"}`, nil, "send HTTP requests to these patterns of host:port, or IP networks with a port", func(n *Needs) any { return &n.HTTP }},
-	{"net", `net = {"policy.example.org:10040"}`, nil, "open connections to these patterns of host:port, IP networks with a port, or unix:/path", func(n *Needs) any { return &n.Net }},
+	{"net", `net = {"policy.example.org:10040"}`, nil, "open connections to these patterns of host:port, IP networks with a port, or unix:/path; unix:* is every socket of this machine", func(n *Needs) any { return &n.Net }},
 	{"lookup", `lookup = {"users"}`, nil, "ask these lookups of the operator", func(n *Needs) any { return &n.Lookup }},
 	{"secrets", `secrets = {"dkim/*"}`, nil, "use these secrets of the operator, without seeing them", func(n *Needs) any { return &n.Secrets }},
 	{"read", `read = "headers"`, []string{"headers", "body"}, "read the header, or header and body", func(n *Needs) any { return &n.Read }},

@@ -41,7 +41,7 @@ func address(tb testing.TB, s string) smtp.Address {
 	if s == "" {
 		return smtp.Address{}
 	}
-	a, err := smtp.ParseUTF8Address(s)
+	a, err := smtp.ParseAddress(s)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -41,6 +41,10 @@ func (e *Envelope) AppendReceived(b []byte, hostname string) []byte {
 		b = append(b, e.Rcpts[0].Original.Text...)
 		b = append(b, '>')
 	}
+	if s.TLS != nil && e.protocol() != "" { // RFC 8314 section 4.3
+		b = append(b, "\r\n\ttls "...)
+		b = append(b, s.TLS.Cipher...)
+	}
 	b = append(b, "; "...)
 	b = e.Arrived.UTC().AppendFormat(b, "Mon, 02 Jan 2006 15:04:05 -0700")
 	return append(b, '\r', '\n')

@@ -133,7 +133,9 @@ func newRig(t testing.TB, hs ...*hooks.Hook) *rig {
 var mx = Listener{Name: "mx", Role: message.RoleMX}
 
 // listen serves on loopback until the test ends.
-func (r *rig) listen(t testing.TB) string {
+func (r *rig) listen(t testing.TB) string { return r.listenOn(t, &r.at) }
+
+func (r *rig) listenOn(t testing.TB, l *Listener) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -141,7 +143,7 @@ func (r *rig) listen(t testing.TB) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- r.srv.Serve(ctx, ln, &r.at) }()
+	go func() { done <- r.srv.Serve(ctx, ln, l) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -82,7 +82,8 @@ type Listener struct {
 	Role          message.Role
 	GreetingDelay time.Duration  // a client that speaks in this time is refused
 	Proxies       []netip.Prefix // see gate.Door
-	Without       []string       // extensions that are not offered; see esmtp.Offer
+	TLS           TLS
+	Without       []string // extensions that are not offered; see esmtp.Offer
 }
 
 // Server holds the sessions of any number of listeners. It is safe for concurrent use.

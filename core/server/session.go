@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -22,6 +23,7 @@ import (
 type session struct {
 	srv    *Server
 	conn   net.Conn
+	stream net.Conn // conn, or TLS on it: what is read and written
 	source idle.Source
 	reader *smtp.Reader
 	limits Limits
@@ -35,6 +37,8 @@ type session struct {
 	chunks *chunks // of tx; nil: no BDAT has come
 	at     *Listener
 	tally  *Tally
+	client *x509.Certificate // verified in the handshake; nil: none
+	first  message.Facts     // those of connect, if the session may come to be encrypted
 
 	in       []byte         // lent to the reader
 	out      []byte         // replies not yet written
@@ -82,7 +86,7 @@ var (
 )
 
 func newSession(srv *Server, a gate.Arrival, l *Listener, t *Tally, limits Limits) *session {
-	s := &session{srv: srv, conn: a.Conn, at: l, tally: t, limits: limits, peer: a.From.Addr(), source: idle.New(a.Conn, &srv.buffers)}
+	s := &session{srv: srv, conn: a.Conn, stream: a.Conn, at: l, tally: t, limits: limits, peer: a.From.Addr(), source: idle.New(a.Conn, &srv.buffers)}
 	s.reader = smtp.NewReader(s)
 	s.until = time.Now().Add(limits.Session)
 	s.info = message.Session{ID: srv.ids.Next().String(), Role: l.Role, Listener: l.Name, Origin: "smtp", Life: &message.Life{},
@@ -97,6 +101,9 @@ func (s *session) start() {
 	res, asked := s.ask(hooks.Connect)
 	if asked { // that took time
 		s.early()
+	}
+	if s.at.TLS.When != InClear {
+		s.first = s.info.Facts.Clone()
 	}
 	hostname := s.srv.Intake.Settings().Hostname
 	switch {
@@ -188,6 +195,12 @@ func (s *session) cut(reply smtp.Reply, why int) intake.Answer {
 // serve runs the session on a worker until it is over or its client is quiet. Before it waits it holds nothing that it can do
 // without.
 func (s *session) serve() {
+	if s.at.TLS.When == FromTheOutset && s.info.TLS == nil {
+		if s.secure(); s.over {
+			s.end()
+			return
+		}
+	}
 	if s.at.GreetingDelay > 0 && !s.waited {
 		go s.doze()
 		return
@@ -358,7 +371,7 @@ func (s *session) flush() {
 	}
 	if !s.broken {
 		s.conn.SetWriteDeadline(time.Now().Add(s.limits.Write))
-		if _, err := s.conn.Write(s.out); err != nil {
+		if _, err := s.stream.Write(s.out); err != nil {
 			s.broken, s.over = true, true
 		}
 	}
@@ -408,7 +421,7 @@ func (s *session) Read(p []byte) (int, error) {
 		if err := s.arm(0); err != nil {
 			return 0, err
 		}
-		n, err := s.conn.Read(p)
+		n, err := s.stream.Read(p)
 		if n == 0 && err != nil && s.again(err) {
 			continue
 		}
@@ -437,8 +450,10 @@ func (s *session) end() {
 	if !s.left && !s.broken {
 		s.linger()
 	}
-	s.conn.Close()
-	s.ask(hooks.Disconnect)
+	s.stream.Close()
+	if s.greeted {
+		s.ask(hooks.Disconnect)
+	}
 	s.info.Life.End()
 	if s.asked != nil {
 		s.asked.Abandon()
@@ -459,13 +474,13 @@ func (s *session) linger() {
 	if s.in == nil {
 		s.in, _ = s.source.Poll(idle.Line)
 	}
-	half, ok := s.conn.(interface{ CloseWrite() error })
+	half, ok := s.stream.(interface{ CloseWrite() error })
 	if s.in == nil || !ok || half.CloseWrite() != nil {
 		return
 	}
 	s.conn.SetReadDeadline(time.Now().Add(lingerFor))
 	for read := 0; read < lingerSize; {
-		n, err := s.conn.Read(s.in)
+		n, err := s.stream.Read(s.in)
 		if err != nil {
 			return
 		}

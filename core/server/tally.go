@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stagepost/stagepost/core/certs"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
@@ -22,6 +23,7 @@ type Tally struct {
 	Commands *observe.Counters
 	Replies  *observe.Counters
 	Delayed  atomic.Uint64 // replies that were late on purpose
+	TLS      *certs.Counts
 
 	serving int // sockets that are accepted from; guarded by Server.mu
 }
@@ -54,11 +56,12 @@ func NewTally(listener string, role message.Role) *Tally {
 		Cut:      observe.NewCounters("draining", "timeout", "rate", "session_time", "errors", "idle", "early", "protocol"),
 		Commands: observe.NewCounters(append(slices.Clone(commands[:]), "unknown")...),
 		Replies:  observe.NewCounters("2xx", "3xx", "4xx", "5xx"),
+		TLS:      certs.NewCounts(),
 	}
 }
 
 // commands are the verbs, in the order of how often they come.
-var commands = [...]string{"RCPT", "MAIL", "DATA", "BDAT", "EHLO", "QUIT", "RSET", "NOOP", "HELO", "VRFY", "EXPN", "HELP"}
+var commands = [...]string{"RCPT", "MAIL", "DATA", "BDAT", "EHLO", "QUIT", "RSET", "NOOP", "HELO", "VRFY", "EXPN", "HELP", "STARTTLS"}
 
 func (t *Tally) command(verb string) {
 	i := 0

@@ -25,6 +25,7 @@ const (
 	leaving                     // also answered to a client that was refused at its connect
 	headed                      // not once content has begun to come
 	framed                      // octets follow that the argument counts: its method asks check itself, and reads them in any case
+	inClear                     // answered in clear where TLS is demanded (RFC 3207 section 4)
 )
 
 // verb is one row of the table.
@@ -36,17 +37,24 @@ type verb struct {
 // verbs are the commands there are. The table is never changed.
 var verbs = map[string]verb{
 	"HELO": {(*session).helo, anytime | last | clears | idles},
-	"EHLO": {(*session).ehlo, anytime | last | clears | idles},
+	"EHLO": {(*session).ehlo, anytime | last | clears | idles | inClear},
 	"MAIL": {(*session).mail, needsArg},
 	"RCPT": {(*session).rcpt, needsMail | needsArg | headed},
 	"DATA": {(*session).data, needsMail | noArg | last | headed},
 	"BDAT": {(*session).bdat, framed},
 	"RSET": {(*session).rset, anytime | noArg | clears | idles},
-	"NOOP": {(*session).noop, anytime | last | idles},
+	"NOOP": {(*session).noop, anytime | last | idles | inClear},
 	"VRFY": {(*session).vrfy, anytime | needsArg | last | idles},
 	"EXPN": {(*session).expn, anytime | last | idles},
 	"HELP": {(*session).help, anytime | last | idles},
-	"QUIT": {(*session).quit, anytime | noArg | leaving},
+	"QUIT": {(*session).quit, anytime | noArg | leaving | inClear},
+
+	"STARTTLS": {(*session).startTLS, noArg | last | inClear},
+
+	"GET":     {(*session).foreign, anytime | inClear},
+	"POST":    {(*session).foreign, anytime | inClear},
+	"PUT":     {(*session).foreign, anytime | inClear},
+	"OPTIONS": {(*session).foreign, anytime | inClear},
 }
 
 // Replies that the table gives rise to. They are never changed.
@@ -86,6 +94,8 @@ func (s *session) check(v verb, arg string) (refusal smtp.Reply) {
 		return replyUnwanted
 	case v.run == nil:
 		return replyUnknown
+	case s.at.TLS.When == Demanded && s.info.TLS == nil && v.flags&inClear == 0:
+		return replyNoTLS
 	case s.info.Helo == "" && v.flags&anytime == 0:
 		return replyNoHelo
 	case s.tx == nil && v.flags&needsMail != 0:
@@ -124,7 +134,7 @@ func (s *session) greet(arg string, esmtp bool) intake.Answer {
 
 // offer is what the client may ask for now.
 func (s *session) offer(set intake.Settings) *esmtp.Offer {
-	return &esmtp.Offer{Without: s.at.Without, TLS: s.info.TLS != nil, LoggedIn: s.info.User != "", MaxSize: set.MaxSize, MaxRcpts: set.MaxRcpts, Chunking: true, Now: time.Now()}
+	return &esmtp.Offer{Without: s.at.Without, StartTLS: s.at.TLS.When != InClear, TLS: s.info.TLS != nil, LoggedIn: s.info.User != "", MaxSize: set.MaxSize, MaxRcpts: set.MaxRcpts, Chunking: true, Now: time.Now()}
 }
 
 func (s *session) mail(arg string) intake.Answer {

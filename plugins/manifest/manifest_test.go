@@ -189,7 +189,7 @@ func TestCapabilities(t *testing.T) {
 func TestLists(t *testing.T) {
 	for _, c := range []struct{ key, good, bad string }{
 		{"http", `"*", "private", "api.example.org:443", "*.example.org:*", "192.0.2.1:80", "[2001:db8::1]:443"`, `"api.example.org", "API.example.org:443", "mx", "https://a:1", "a:b", "unix:/x"`},
-		{"net", `"*:10040", "private", "unix:/run/policyd.sock"`, `"unix:x", "unix:/a b", "mx", "host"`},
+		{"net", `"*:10040", "private", "unix:/run/policyd.sock", "unix:*"`, `"unix:x", "unix:/a b", "mx", "host"`},
 		{"lookup", `"users", "*", "user-*"`, `"Users", "a b", "", "a.b"`},
 		{"secrets", `"dkim/*", "api_token", "dkim/example.org"`, `"/dkim", "dkim/", "../dkim", "dkim/..", "a//b", ".x"`},
 		{"route", `"mx", "*", "private", "*:587", "[::1]:25"`, `"unix:/x", "host", "a:b"`},

@@ -29,7 +29,7 @@ const (
 // items are the lists of capabilities whose words are not listed in capability.Capabilities.
 var items = map[string]item{
 	"http":    {regexp.MustCompile(`^(private|` + netPattern + `|` + hostPattern + `)$`), `"private", a lower-case pattern of host:port, as "api.example.org:443", or an IP network with a port, as "192.0.2.0/24:443"`},
-	"net":     {regexp.MustCompile(`^(private|unix:` + pathPattern + `|` + netPattern + `|` + hostPattern + `)$`), `"private", "unix:/path", a lower-case pattern of host:port, as "policy.example.org:10040", or an IP network with a port, as "192.0.2.0/24:25"`},
+	"net":     {regexp.MustCompile(`^(private|unix:\*|unix:` + pathPattern + `|` + netPattern + `|` + hostPattern + `)$`), `"private", "unix:/path", "unix:*", a lower-case pattern of host:port, as "policy.example.org:10040", or an IP network with a port, as "192.0.2.0/24:25"`},
 	"lookup":  {regexp.MustCompile(`^[a-z0-9*][a-z0-9_*-]{0,63}$`), `the name of a lookup, as "users", or a pattern with *`},
 	"secrets": {regexp.MustCompile(`^[A-Za-z0-9*][A-Za-z0-9_.*-]*(/[A-Za-z0-9*][A-Za-z0-9_.*-]*)*$`), `the name of a secret, as "dkim/example.org", or a pattern with *`},
 	"facts":   {factPattern, wantFact},

@@ -178,11 +178,15 @@ func (c *Context) aim(n *Conn, where string) error {
 			}
 			return conn, nil
 		}
-		for n := needs; n != nil; n = n.Given { // no pattern means a socket
-			if !slices.Contains(n.Net, where) {
-				return needs.Withheld("a connection to "+where, fmt.Sprintf("net = {%q}", where), func(n *capability.Needs) []string {
-					return slices.DeleteFunc(slices.Clone(n.Net), func(p string) bool { return p != where })
-				}, where)
+		if !strings.HasPrefix(path, "/") {
+			return fmt.Errorf(`%q is not a socket of this machine, as "unix:/run/policy.sock"`, cut(where))
+		}
+		sockets := func(n *capability.Needs) []string { // patterns mean none, but the one that says so
+			return slices.DeleteFunc(slices.Clone(n.Net), func(p string) bool { return p != where && p != capability.AnySocket })
+		}
+		for n := needs; n != nil; n = n.Given {
+			if len(sockets(n)) == 0 {
+				return needs.Withheld("a connection to "+where, fmt.Sprintf("net = {%q}", where), sockets, where)
 			}
 		}
 		return nil

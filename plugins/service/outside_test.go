@@ -395,6 +395,11 @@ func TestAddresses(t *testing.T) {
 		{"unix:/run/x", []string{"*"}, nil, "", `ask with needs = { net = {"unix:/run/x"} }`},
 		{"unix:/run/x", []string{"unix:/run/x"}, nil, "/run/x", "refused"},
 		{"unix:/run/x", []string{"unix:/run/x"}, []string{"*"}, "", "the operator's grant leaves it out"},
+		{"unix:/run/x", []string{"unix:*"}, nil, "/run/x", "refused"},
+		{"unix:/run/x", []string{"unix:*"}, []string{"unix:/run/x"}, "/run/x", "refused"},
+		{"unix:/run/x", []string{"unix:*"}, []string{"unix:/run/y"}, "", "the operator's grant leaves it out"},
+		{"unix:x", []string{"unix:*"}, nil, "", "is not a socket of this machine"},
+		{"unix:*", []string{"unix:*"}, nil, "", "is not a socket of this machine"},
 	} {
 		var dialed []string
 		r := resolvetest.New(t, zone)

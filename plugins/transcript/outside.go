@@ -27,6 +27,7 @@ type (
 	}
 	givenNet struct {
 		where   string
+		greets  string   // what is said before anything is sent
 		answers []string // to what is sent, one after the other; the last repeats
 		fails   string
 	}
@@ -50,7 +51,7 @@ func (e *elsewhere) reset() {
 func outsideLines() []Line {
 	return []Line{
 		{"given http", `given http URL CODE ["BODY"] | URL down ["TEXT"]`, "What http.request gets from URLs, in which `*` stands for anything: an answer, or an error. Of several that fit the latest counts; where none does, there is nobody.", parseHTTP},
-		{"given net", `given net HOST:PORT|unix:PATH "ANSWER" ... | down ["TEXT"]`, `What is at the other end of connections by net.open: the first text is the answer to what is sent first, and so on, the last one to all that follows; \n and \r\n are written so. Connections that are open end when it is given anew. Where nothing is given, there is nobody.`, parseNet},
+		{"given net", `given net HOST:PORT|unix:PATH [greets "TEXT"] "ANSWER" ... | down ["TEXT"]`, `What is at the other end of connections by net.open: what it says by itself, if it greets; then the first text is the answer to what is sent first, and so on, the last one to all that follows; \n and \r\n are written so. Connections that are open end when it is given anew. Where nothing is given, there is nobody.`, parseNet},
 		{"given secret", `given secret NAME "TEXT"`, "A secret; there are no others.", parseSecret},
 	}
 }
@@ -110,7 +111,11 @@ func parseNet(p *parser, rest string) action {
 			g.fails = text
 			return g
 		}
-		for _, w := range list[1:] {
+		rest := list[1:]
+		if len(rest) >= 3 && rest[0].text == "greets" && !rest[0].quoted && rest[1].quoted {
+			g.greets, rest = rest[1].text, rest[2:]
+		}
+		for _, w := range rest {
 			if !w.quoted {
 				g = nil
 				break
@@ -193,6 +198,7 @@ func (e *elsewhere) connect(_ context.Context, where string) (net.Conn, error) {
 		return nil, errors.New(g.fails)
 	}
 	s := &scripted{answers: g.answers}
+	s.out.WriteString(g.greets)
 	e.open[where] = append(e.open[where], s)
 	return s, nil
 }

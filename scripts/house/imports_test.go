@@ -13,7 +13,7 @@ func levels() [][]string {
 	return [][]string{
 		{"core/smtp", "core/password", "core/resolve", "core/config", "core/observe", "core/workers", "core/idle", "core/breaker", "core/capability", "core/proxy", "sdk"},
 		{"core/message", "core/esmtp", "core/gate"},
-		{"hooks", "core/store", "core/dsn", "core/deliver", "plugins/mailauth", "plugins/lookup", "plugins/template"},
+		{"hooks", "core/certs", "core/store", "core/dsn", "core/deliver", "plugins/mailauth", "plugins/lookup", "plugins/template"},
 		{"core/intake", "core/queue", "plugins/manifest", "plugins/pool"},
 		{"core/server", "plugins/service"},
 		{"plugins/api"}, // words errors about values as services do

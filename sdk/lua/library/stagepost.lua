@@ -15,7 +15,7 @@
 ---@field dns? boolean look names up
 ---@field kv? "own" keep values of its own between calls
 ---@field http? string[] send HTTP requests to these patterns of host:port, or IP networks with a port
----@field net? string[] open connections to these patterns of host:port, IP networks with a port, or unix:/path
+---@field net? string[] open connections to these patterns of host:port, IP networks with a port, or unix:/path; unix:* is every socket of this machine
 ---@field lookup? string[] ask these lookups of the operator
 ---@field secrets? string[] use these secrets of the operator, without seeing them
 ---@field read? "headers"|"body" read the header, or header and body
