@@ -16,7 +16,7 @@ func TestReload(t *testing.T) {
 		t.Skip("the end-to-end tests run with STAGEPOST_E2E=1")
 	}
 	s := defaults()
-	s.saves, s.within, s.looks, s.seed = 20, patience, 2, uint64(time.Now().UnixNano())
+	s.saves, s.within, s.seed = 20, patience, uint64(time.Now().UnixNano())
 	s.program = filepath.Join(t.TempDir(), "stagepost")
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", s.program, "../../cmd/stagepost")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

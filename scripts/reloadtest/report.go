@@ -138,7 +138,7 @@ func (r *report) print(w io.Writer) {
 	row("saves", "%d in %.0f s: %d live, %d refused; %s", len(r.live)+len(r.refused), r.took.Seconds(), len(r.live), len(r.refused), strings.Join(ways, ", "))
 	row("save to live", "%s", spread(r.live))
 	row("save to refusal", "%s", spread(r.refused))
-	row("messages", "%d acknowledged, %.0f a second; %d were begun more than 1 s late", len(src.sent), float64(r.begun)/(r.took+warm).Seconds(), src.late.Load())
+	row("messages", "%d acknowledged, %.0f a second; %d were begun more than 1 s late", len(src.sent), float64(r.begun)/r.took.Seconds(), src.late.Load())
 	row("sessions", "%d, of which %d with the listener that comes and goes", src.sessions, src.visits)
 	row("failed sessions", "%d", len(src.failed))
 	row("mixed transactions", "%d, of %d that lay open over a change of %d versions", r.mixed, r.over, r.seen)

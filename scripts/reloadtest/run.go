@@ -21,12 +21,14 @@ type settings struct {
 	rate    int
 	within  time.Duration
 	seed    uint64
+	warm    time.Duration // how long mail flows before the first save
 	wasm    bool
 	good    bool
-	looks   int // at the memory that is alive
 }
 
-func defaults() settings { return settings{saves: 200, rate: 1000, within: time.Second, looks: 20} }
+func defaults() settings {
+	return settings{saves: 200, rate: 1000, within: time.Second, warm: 2 * time.Second}
+}
 
 func (s settings) kinds() string {
 	if s.good {
@@ -34,9 +36,6 @@ func (s settings) kinds() string {
 	}
 	return "half of them broken"
 }
-
-// warm is how long mail flows before the first save.
-const warm = 2 * time.Second
 
 // epoch is the time of one version.
 type epoch struct {
@@ -87,29 +86,26 @@ func run(ctx context.Context, s settings, out io.Writer) (*report, error) {
 	fmt.Fprintf(out, "%d saves, %s, at %d messages a second; seed %d, load average %s\n", s.saves, s.kinds(), s.rate, s.seed, loadAverage())
 
 	src := &source{seed: s.seed, always: f.always, comes: f.comes, rate: s.rate, unsure: map[string]bool{}}
-	sending, stop := context.WithCancel(ctx)
-	defer stop()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		src.run(sending)
-	}()
 	k := &saver{report: rep, files: f, server: sv, rand: rand.New(rand.NewPCG(s.seed, 1<<40)), number: 1}
-	err = k.rest(ctx, warm)
-	rep.before, rep.counted = sv.holdsLeast(ctx, s.looks)
+	if err := k.under(ctx, src, func() error { return k.rest(ctx, s.warm) }); err != nil {
+		return nil, err
+	}
+	if err := k.drain(ctx); err != nil {
+		return nil, err
+	}
+	rep.before, rep.counted = sv.holds(ctx)
+	before := src.ids.Load()
 	rep.began = time.Now()
-	if err == nil {
-		err = k.all(ctx, func(n int) {
+	err = k.under(ctx, src, func() error {
+		err := k.all(ctx, func(n int) {
 			if n%50 == 0 {
 				fmt.Fprintf(out, "%6d saves, %.0f s, load average %s\n", n, time.Since(rep.began).Seconds(), loadAverage())
 			}
 		})
-	}
-	rep.took = time.Since(rep.began)
-	rep.begun = src.ids.Load()
-	rep.after, _ = sv.holdsLeast(ctx, s.looks)
-	stop()
-	<-done
+		rep.took = time.Since(rep.began)
+		rep.begun = src.ids.Load() - before
+		return err
+	})
 	rep.source = src
 	if ctx.Err() != nil {
 		return nil, errors.New("interrupted")
@@ -120,9 +116,7 @@ func run(ctx context.Context, s settings, out io.Writer) (*report, error) {
 	if err = k.drain(ctx); err != nil {
 		rep.violate("account", "%v", err)
 	}
-	alive := rep.after.alive
-	rep.after, _ = sv.holds()
-	rep.after.alive = alive
+	rep.after, _ = sv.holds(ctx)
 	rep.check()
 	if err == nil {
 		if err := sv.stop(); err != nil {
@@ -130,6 +124,20 @@ func run(ctx context.Context, s settings, out io.Writer) (*report, error) {
 		}
 	}
 	return rep, nil
+}
+
+// under does something while mail flows, and waits until no more of it comes.
+func (k *saver) under(ctx context.Context, src *source, do func() error) error {
+	sending, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		src.run(sending)
+	}()
+	err := do()
+	stop()
+	<-done
+	return err
 }
 
 // freeAddresses are some at which nobody listened a moment ago.

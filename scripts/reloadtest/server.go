@@ -152,53 +152,49 @@ func (s *server) status(ctx context.Context) (st status, err error) {
 // holding is what the process holds, memory in kB: all of it, compiled code of plugins, and what the garbage collector found alive.
 type holding struct{ descriptors, watches, threads, memory, code, alive int }
 
-// restAlive lies between two looks at what is alive.
-const restAlive = 500 * time.Millisecond
-
-// holdsLeast is holds with the least that was alive while mail flowed, of so many looks: under load it is more at one time and less
-// at another.
-func (s *server) holdsLeast(ctx context.Context, looks int) (h holding, ok bool) {
-	least := 0
-	for range looks {
-		n := s.alive(ctx)
-		if least == 0 || n < least {
-			least = n
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(restAlive):
-		}
-	}
-	h, ok = s.holds()
-	h.alive = least
-	return h, ok
-}
-
-// alive is what the last collection found alive: with GOGC=100 the next one begins at twice that.
-func (s *server) alive(ctx context.Context) int {
+// collected reads what the last collection found alive, in kB, when there was another few of them: with GOGC=100 the next one begins at twice
+// that. To be asked makes garbage enough. What is kept for use again, such as buffers, is gone after two.
+func (s *server) collected(ctx context.Context) (alive int) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/metrics", nil)
-	if err != nil {
-		return 0
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0
-	}
-	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	for lines.Scan() {
-		if text, ok := strings.CutPrefix(lines.Text(), "go_memstats_next_gc_bytes "); ok {
-			n, _ := strconv.ParseFloat(text, 64)
-			return int(n) / 2 >> 10
+	const few = 4
+	for end := 0.0; ctx.Err() == nil; {
+		m := s.metrics(ctx)
+		alive = int(m["go_memstats_next_gc_bytes"]) / 2 >> 10
+		switch done := m["go_gc_duration_seconds_count"]; {
+		case end == 0:
+			end = done + few
+		case done >= end:
+			return alive
 		}
 	}
 	return 0
 }
 
-// holds counts, on Linux. Sockets come and go with sessions, so they do not count.
-func (s *server) holds() (h holding, ok bool) {
+// metrics are those without labels.
+func (s *server) metrics(ctx context.Context) map[string]float64 {
+	m := map[string]float64{}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/metrics", nil)
+	if err != nil {
+		return m
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return m
+	}
+	defer resp.Body.Close()
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		if n, err := strconv.ParseFloat(value, 64); err == nil {
+			m[name] = n
+		}
+	}
+	return m
+}
+
+// holds counts, on Linux, when the garbage is collected. Sockets come and go with sessions, so they do not count.
+func (s *server) holds(ctx context.Context) (h holding, ok bool) {
+	h.alive = s.collected(ctx)
 	proc := fmt.Sprintf("/proc/%d/", s.cmd.Process.Pid)
 	files, err := os.ReadDir(proc + "fd")
 	if err != nil {

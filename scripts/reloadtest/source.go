@@ -45,9 +45,10 @@ const (
 	dawdle                = 400 * time.Millisecond
 )
 
-// run sends until ctx ends.
+// run sends until ctx ends; it may be called again then.
 func (s *source) run(ctx context.Context) {
 	s.began = time.Now()
+	s.ticket.Store(0)
 	for i := range quick + slow + visitors {
 		r := rand.New(rand.NewPCG(s.seed, uint64(i)))
 		s.group.Go(func() {
