@@ -55,17 +55,19 @@ const (
 // Accept accepts connections until the listener is closed, and returns the error that says so. It goes on after any other, such
 // as too many open files, with pauses that grow to a second.
 func (g *Gate) Accept(ctx context.Context, d *Door) error {
+	told := false
 	for pause := time.Duration(0); ; {
 		conn, err := d.Listener.Accept()
 		if err == nil {
-			pause = 0
+			pause, told = 0, false
 			g.receive(d, Arrived(conn))
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
 			return err
 		}
-		if g.Tell() {
+		if !told && g.Tell() {
+			told = true
 			d.Log.Error("cannot accept connections, will go on trying", "listener", d.Name, "error", err)
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)

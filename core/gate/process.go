@@ -6,17 +6,22 @@ import (
 	"math"
 	"os"
 	"path"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // process reads what this process uses.
 type process struct {
-	samples []metrics.Sample
-	system  int64 // what MemoryOf says
+	samples   []metrics.Sample
+	system    int64     // what MemoryOf says
+	collected time.Time // when a collection was last asked for
 }
+
+const collectEvery = 10 * time.Second
 
 // What there is of memory, in the order in which process.read needs it.
 var memoryNames = [...]string{
@@ -45,6 +50,10 @@ func (p *process) read() Reading {
 		r.MemoryLimit = limit
 	}
 	r.Files, r.FileLimit = descriptors()
+	if now := time.Now(); r.Reached() == Memory && now.Sub(p.collected) >= collectEvery {
+		p.collected = now
+		go runtime.GC() // with fewer sessions there is less garbage, and so no other collection soon that would see that they ended
+	}
 	return r
 }
 

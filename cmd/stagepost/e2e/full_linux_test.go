@@ -25,7 +25,7 @@ type smallRig struct {
 	ids    []string
 }
 
-func newSmallRig(t *testing.T) *smallRig {
+func newSmallRig(t *testing.T, options ...string) *smallRig {
 	t.Helper()
 	sink := newSink(t)
 	sink.refuses("RCPT", "451 4.3.0 not now")
@@ -34,7 +34,7 @@ func newSmallRig(t *testing.T) *smallRig {
 	if err := os.Mkdir(data, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("stagepost-e2e", data, "tmpfs", 0, fmt.Sprintf("size=%d", smallDisk)); err != nil {
+	if err := syscall.Mount("stagepost-e2e", data, "tmpfs", 0, strings.Join(append(options, fmt.Sprintf("size=%d", smallDisk)), ",")); err != nil {
 		t.Skipf("left out: a small file system cannot be mounted: %v", err)
 	}
 	t.Cleanup(func() { // after the server ended, which is cleaned up before
@@ -80,6 +80,37 @@ func TestLowDisk(t *testing.T) {
 	r.empty()
 	r.sink.exactly(r.ids)
 	r.remove("data/filler")
+	r.answers("250 ")
+	r.accept(10)
+	r.empty()
+	r.sink.exactly(r.ids)
+	r.stop()
+}
+
+// TestFewInodes leaves the disk with space but with fewer than one inode in twenty: mail is refused likewise.
+func TestFewInodes(t *testing.T) {
+	const inodes = 4000
+	r := newSmallRig(t, fmt.Sprintf("nr_inodes=%d", inodes))
+	r.accept(10)
+	if err := os.Mkdir(r.path("data/fillers"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i := range inodes * 96 / 100 {
+		f, err := os.Create(r.path(fmt.Sprintf("data/fillers/%d", i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	r.answers("452 4.3.1 ")
+	if h := r.status().Health; !strings.Contains(h, "too few inodes") {
+		t.Errorf("health: %s", h)
+	}
+	r.sink.refuses("RCPT", "")
+	r.empty()
+	if err := os.RemoveAll(r.path("data/fillers")); err != nil {
+		t.Fatal(err)
+	}
 	r.answers("250 ")
 	r.accept(10)
 	r.empty()

@@ -141,6 +141,7 @@ func objects[T any](s *site, args ...string) []T {
 type (
 	status struct {
 		Generation uint64
+		Health     string
 		Error      string `json:"generation_error"`
 		Listeners  []struct {
 			Name, Address string
