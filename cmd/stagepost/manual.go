@@ -42,6 +42,7 @@ func pages() []page {
 		{"saving", "when a saved file takes effect, what counts, and what a mistake does", file("saving")},
 		{"config", "every key of stagepost.toml", config.Manual},
 		{"smtp", "what clients are offered, and what the queue makes of it", file("smtp")},
+		{"users", "letting people log in: their file, other places that know them, their addresses", file("users")},
 		{"queue", "what 250 promises, what may come twice, what senders are told, what to do by hand", file("queue")},
 		{"observing", "what a running server shows: trace, status, log, metrics, and alerts", file("observing")},
 		{"metrics", "every metric of /metrics", metricsPage},
