@@ -96,7 +96,7 @@ func (a *app) userPasswdCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		f, u, err := findUser(path, args[0])
+		_, u, err := findUser(path, args[0])
 		if err != nil {
 			return err
 		}
@@ -109,7 +109,8 @@ func (a *app) userPasswdCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if f, u, err = findUser(path, args[0]); err != nil { // others may have written it meanwhile
+		f, u, err := findUser(path, args[0]) // others may have written it meanwhile
+		if err != nil {
 			return err
 		}
 		u.hash = hash

@@ -103,7 +103,7 @@ func (f *userFile) users() (all []userLine) {
 // find gives the user of that name, whatever its case, as the lookup does.
 func (f *userFile) find(name string) (userLine, bool) {
 	for _, u := range f.users() {
-		if strings.ToLower(u.name) == strings.ToLower(name) {
+		if strings.EqualFold(u.name, name) {
 			return u, true
 		}
 	}

@@ -183,9 +183,8 @@ func (p *peer) all() []string {
 // dovecot answers the question with one line.
 func dovecot(greeting, answer string) *peer {
 	return &peer{talk: func(p *peer, r *bufio.Reader, c net.Conn) {
-		if p.line(r) == "" || p.line(r) == "" {
-			return
-		}
+		p.line(r) // VERSION
+		p.line(r) // CPID
 		io.WriteString(c, greeting)
 		if p.line(r) != "" {
 			io.WriteString(c, answer)

@@ -68,12 +68,12 @@ func givenLines() []Line {
 	}
 	lines = append(append(lines, outsideLines()...), Line{"given STAGE", "given STAGE next|accept|reject|defer|close|discard|hold|route|error|fact ... [PATTERN]",
 		"What plugins that are not loaded answer at a stage, before the plugin is asked: " +
-			"`accept CLASS`; `reject [CODE] [ENHANCED] [\"TEXT\"]`, and so `defer` and `close`; `discard [\"WHY\"]`, and so `hold`; `route HOP` (`mx:DOMAIN`, `smtp:HOST:PORT`, `lmtp:HOST:PORT`); " +
+			"`accept CLASS`, at auth `accept USER`; `reject [CODE] [ENHANCED] [\"TEXT\"]`, and so `defer` and `close`; `discard [\"WHY\"]`, and so `hold`; `route HOP` (`mx:DOMAIN`, `smtp:HOST:PORT`, `lmtp:HOST:PORT`); " +
 			"`error [\"TEXT\"]` when such a plugin fails and its on_error is next; `fact session|message|rcpt NAME = VALUE [for PATTERN]`. " +
-			"PATTERN, in which `*` stands for anything, is held against the recipient; where there is none, the sender, the HELO name, the client's address. Of several that fit the latest counts.", nil})
+			"PATTERN, in which `*` stands for anything, is held against the recipient; where there is none, the sender, the name that logs in, the HELO name, the client's address. Of several that fit the latest counts.", nil})
 	for _, s := range hooks.Stages() {
 		switch s.Stage {
-		case hooks.Deliver, hooks.Auth, hooks.Tick: // deliver is asked of one plugin, the others of nobody yet
+		case hooks.Deliver, hooks.Tick: // the one is asked of one plugin, the other of nobody
 			continue
 		}
 		verdicts := append([]string{"next", "error", "fact"}, s.Verdicts.Names()...)
@@ -144,6 +144,10 @@ func (p *parser) givenVerdict(g *given, kind string, list []word) []word {
 	quoted := func(w word) bool { return w.quoted }
 	switch v.Kind {
 	case hooks.Accept:
+		if g.stage == hooks.Auth {
+			take(func(word) bool { return true }, &v.User)
+			break
+		}
 		var class string
 		take(func(w word) bool { return w.text == "local" || w.text == "relay" }, &class)
 		v.Class = message.Class(class)
@@ -188,7 +192,7 @@ func (p *parser) givenFact(g *given, rest string) action {
 	scope := g.stage.Info().Scope
 	switch {
 	case g.stage > hooks.Queue && g.stage != hooks.Disconnect,
-		owner == "message" && scope == hooks.ScopeSession,
+		owner == "message" && (scope == hooks.ScopeSession || scope == hooks.ScopeLogin),
 		owner == "rcpt" && scope != hooks.ScopeRcpt:
 		p.fail("at %s no fact can be set on a %s", g.stage, owner)
 		return nil
@@ -442,6 +446,8 @@ func subject(c *hooks.Call) string {
 		return c.Rcpt.Address.Text
 	case hooks.ScopeMessage:
 		return c.Message.Sender.Text
+	case hooks.ScopeLogin:
+		return c.Login.Name
 	case hooks.ScopeSession:
 		if c.Stage == hooks.Helo {
 			return c.Session.Helo
