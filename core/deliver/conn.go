@@ -48,8 +48,7 @@ type conn struct {
 	lone      bool // the server waits for content that will not come: a lone dot goes before QUIT
 	idleSince time.Time
 
-	pipelining, size, eightBit bool  // what the server offers
-	maxSize                    int64 // 0: not said
+	offers
 
 	ctx    context.Context // of the Send that uses it; after the final dot one that never ends
 	stop   func() bool     // takes the watch off
@@ -284,9 +283,7 @@ func (s *Sender) greet(c *conn) *failure {
 		return c.refusal(r, hello[:4])
 	}
 	if hello != "HELO " {
-		ext := esmtp.ParseExtensions(r)
-		c.pipelining, c.size, c.eightBit = ext.Has("PIPELINING"), ext.Has("SIZE"), ext.Has("8BITMIME")
-		c.maxSize = ext.Size()
+		c.offers = offersOf(esmtp.ParseExtensions(r))
 	}
 	return nil
 }

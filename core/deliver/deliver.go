@@ -19,7 +19,9 @@
 // where one is owed; then content and dot.
 //
 // Content goes out as it is: 8-bit content also goes to a server that does not offer 8BITMIME, since all servers take it in
-// practice, and the conversion would break signatures. Stray CR, LF and NUL are replaced by smtp.DataWriter.
+// practice, and the conversion would break signatures. Stray CR, LF and NUL are replaced by smtp.DataWriter. Content that was
+// declared binary goes by BDAT; where that is not to be had, or addresses need SMTPUTF8 and the server lacks it, the message fails
+// rather than be changed (extensions.go).
 package deliver
 
 import (
@@ -177,6 +179,10 @@ type delivery struct {
 	size int64      // octets of the message, Prefix included
 	says esmtp.Mail // what came with MAIL
 
+	utf8     bool // the transaction that runs needs SMTPUTF8
+	chunked  bool // it goes by BDAT
+	notifies bool // its server does what says and the recipients' parameters want told
+
 	outcomes []message.Outcome // Result 0: open
 	open     int
 	why      failure // what to say of recipients that no host answered for
@@ -197,7 +203,7 @@ func (d *delivery) decide(i int, reply smtp.Reply, host, stage string) {
 	case reply.Code/100 == 5 && !(reply.Code == 552 && stage == stageRcpt): // "too many recipients", RFC 5321 4.5.3.1.10
 		result = message.Failed
 	}
-	d.set(i, message.Outcome{Result: result, Reply: reply, Host: host})
+	d.set(i, message.Outcome{Result: result, Reply: reply, Host: host, Notifies: result == message.Delivered && d.notifies})
 	if result != message.Delivered {
 		d.stage = stage
 	}

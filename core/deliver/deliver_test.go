@@ -41,7 +41,7 @@ func address(tb testing.TB, s string) smtp.Address {
 	if s == "" {
 		return smtp.Address{}
 	}
-	a, err := smtp.ParseAddress(s)
+	a, err := smtp.ParseUTF8Address(s)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -40,6 +39,11 @@ func (d *delivery) try(h hop) {
 		for i, o := range d.outcomes {
 			before[i] = o.Result
 		}
+	}
+	if why := d.inClear(h); why.Code != 0 {
+		d.decideAll(why, "", "")
+		d.record(h.String(), "not tried", start, before, nil, "")
+		return
 	}
 	k := key{h.addr, d.lmtp, d.helo}
 	var f *failure
@@ -94,9 +98,8 @@ func (d *delivery) finish(c *conn) {
 
 // transact sends the message. The failure is nil when all recipients are decided. The note is for the record.
 func (d *delivery) transact(c *conn) (note string, f *failure) {
-	if c.maxSize > 0 && d.size > c.maxSize {
-		d.decideAll(smtp.NewReply(552, "5.3.4", fmt.Sprintf("the message has %d octets, more than the %d that %s takes", d.size, c.maxSize, c.label)), "", "")
-		return "", nil
+	if f := d.fit(c); f != nil || d.open == 0 {
+		return "", f
 	}
 	ready, f := d.envelope(c)
 	switch {
@@ -120,7 +123,10 @@ func (d *delivery) envelope(c *conn) (ready bool, f *failure) {
 		}
 	}
 	data := len(d.asked) + 1
-	next := 0
+	final, next := data, 0 // the final command, and the next to be sent
+	if d.chunked {
+		final = data - 1 // BDAT has the content behind it
+	}
 	if c.rset {
 		next = -1
 	}
@@ -132,11 +138,15 @@ func (d *delivery) envelope(c *conn) (ready bool, f *failure) {
 	for i := next; ; i++ {
 		var err error
 		if i == next {
-			if refused || i > data || i == data && len(d.accepted) == 0 {
+			if d.chunked && i > final {
+				c.unusable = c.unusable || stray
+				return !refused && len(d.accepted) > 0, nil
+			}
+			if refused || i > final || i == data && len(d.accepted) == 0 {
 				return ready, nil
 			}
 			c.out = c.out[:0]
-			for ; next <= data && next < i+batch; next++ {
+			for ; next <= final && next < i+batch; next++ {
 				c.out = d.command(c.out, c, next)
 			}
 			err = c.send(c.out, d.wait(i))
@@ -220,20 +230,12 @@ func (d *delivery) command(b []byte, c *conn, i int) []byte {
 	case i < 0:
 		b = append(b, "RSET"...)
 	case i == 0:
-		sender := d.job.Env.Sender
-		if d.job.Plan.Sender != nil {
-			sender = *d.job.Plan.Sender
-		}
-		b = append(append(append(b, "MAIL FROM:<"...), sender.Text...), '>')
-		if c.size {
-			b = strconv.AppendInt(append(b, " SIZE="...), d.size, 10)
-		}
-		if c.eightBit && d.isEightBit() {
-			b = append(b, " BODY=8BITMIME"...)
-		}
+		b = append(append(append(b, "MAIL FROM:<"...), d.sender().Text...), '>')
+		b = d.mailParams(b, c)
 	case i <= len(d.asked):
 		r := d.job.Env.Rcpts[d.job.Rcpts[d.asked[i-1]]]
 		b = append(append(append(b, "RCPT TO:<"...), r.Address.Text...), '>')
+		b = d.rcptParams(b, c, r)
 	default:
 		b = append(b, "DATA"...)
 	}
@@ -280,8 +282,12 @@ func (d *delivery) content(c *conn) (note string, f *failure) {
 		writers.Put(w)
 	}()
 	dots := smtp.NewDataWriter(w)
-
-	if err := d.body(dots); err != nil {
+	out := io.Writer(dots)
+	if d.chunked {
+		fmt.Fprintf(w, "BDAT %d LAST\r\n", d.size)
+		out = w
+	}
+	if err := d.body(out); err != nil {
 		var own errContent
 		switch {
 		case errors.As(err, &own):
@@ -306,7 +312,10 @@ func (d *delivery) content(c *conn) (note string, f *failure) {
 	if !c.release() {
 		return "", interrupted()
 	}
-	err := dots.Close()
+	var err error
+	if !d.chunked {
+		err = dots.Close()
+	}
 	if err == nil {
 		err = w.Flush()
 	}

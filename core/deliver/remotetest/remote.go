@@ -5,7 +5,7 @@
 //
 //	"RCPT <u@example.org>"   this recipient; also "dot <u@example.org>", for the replies of LMTP
 //	"MAIL#2"                 the second MAIL of the connection
-//	"MAIL"                   banner, EHLO, LHLO, HELO, RSET, MAIL, RCPT, DATA, dot (the end of the content), QUIT
+//	"MAIL"                   banner, EHLO, LHLO, HELO, RSET, MAIL, RCPT, DATA, dot (the end of the content, of BDAT LAST too), QUIT
 //	"content 1000"           when so many octets of content came
 //
 // and its values, which may be joined with " | ":
@@ -267,6 +267,17 @@ func (c *Conn) command(verb, arg string) bool {
 		} else if len(c.rcpts) == 0 {
 			refuse = "554 5.5.1 no valid recipients"
 		}
+	case "BDAT":
+		var n int
+		if _, err := fmt.Sscanf(arg, "%d LAST", &n); err != nil || !c.open || len(c.rcpts) == 0 {
+			refuse = "503 5.5.1 BDAT is of no use here"
+			break
+		}
+		got := make([]byte, n)
+		if _, err := io.ReadFull(c.in, got); err != nil {
+			return false
+		}
+		return c.taken(got)
 	case "QUIT":
 	default:
 		refuse = "500 5.5.2 what?"
@@ -310,6 +321,11 @@ func (c *Conn) content() bool {
 		got = append(got, line...)
 	}
 	c.note(".")
+	return c.taken(got)
+}
+
+// taken answers the end of a content.
+func (c *Conn) taken(got []byte) bool {
 	c.open = false
 	recipients := []string{""}
 	if c.lmtp {
