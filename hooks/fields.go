@@ -126,8 +126,8 @@ func deliveryObject() Object {
 func addressObject() Object {
 	return Object{Name: "address", Doc: "an address of the envelope", Fields: []Field{
 		{Name: "text", Type: TypeString, Str: func(o any) string { return o.(*smtp.Address).Text }, Doc: "as given, without angle brackets; \"\" for the null sender"},
-		{Name: "mailbox", Type: TypeString, Str: func(o any) string { return o.(*smtp.Address).Local }, Doc: "local part, quotes removed, case kept"},
-		{Name: "domain", Type: TypeString, Str: func(o any) string { return o.(*smtp.Address).Domain }, Doc: "domain in lower case, or an address literal in brackets"},
+		{Name: "mailbox", Type: TypeString, Str: func(o any) string { return o.(*smtp.Address).Local }, Doc: "local part, quotes removed, case kept, in normal form C"},
+		{Name: "domain", Type: TypeString, Str: func(o any) string { return o.(*smtp.Address).Domain }, Doc: "domain in lower case and xn-- labels, or an address literal in brackets"},
 	}}
 }
 

@@ -87,7 +87,7 @@ func (v viewer) message(it store.Item) Message {
 		m.Plugin, m.Key, m.Parcel = in.By, in.Key, in.Via != ""
 	}
 	held := it.State.Held != ""
-	var fresh, deferred, stopped bool
+	var fresh, deferred, stopped, failed bool
 	for i, r := range env.Rcpts {
 		var st store.RcptState
 		if i < len(it.State.Rcpts) {
@@ -106,6 +106,7 @@ func (v viewer) message(it store.Item) Message {
 		case st.Result == message.Held:
 			stopped = true
 		case st.Result != 0 && st.Result != message.Deferred:
+			failed = failed || st.Result == message.Failed
 		case held:
 			out.State = StateHeld
 		case next.After(v.now):
@@ -129,6 +130,8 @@ func (v viewer) message(it store.Item) Message {
 		m.State = StateActive
 	case stopped:
 		m.State = StateHeld
+	case !failed:
+		m.State = StateActive // its sender is to be told of a delivery
 	default:
 		m.State = StateFailed
 	}

@@ -175,8 +175,8 @@ typedef struct {
 // An address of the envelope.
 typedef struct {
   sp_text text; // as given, without angle brackets; "" for the null sender
-  sp_text mailbox; // local part, quotes removed, case kept
-  sp_text domain; // domain in lower case, or an address literal in brackets
+  sp_text mailbox; // local part, quotes removed, case kept, in normal form C
+  sp_text domain; // domain in lower case and xn-- labels, or an address literal in brackets
 } sp_address;
 
 static inline sp_address sp_address_of(sp_value v) {

@@ -1061,8 +1061,8 @@ func readDeliveryParcel(r *cbor.Reader) (v DeliveryParcel) {
 // Address is an address of the envelope.
 type Address struct {
 	Text    string // as given, without angle brackets; "" for the null sender
-	Mailbox string // local part, quotes removed, case kept
-	Domain  string // domain in lower case, or an address literal in brackets
+	Mailbox string // local part, quotes removed, case kept, in normal form C
+	Domain  string // domain in lower case and xn-- labels, or an address literal in brackets
 }
 
 func readAddress(r *cbor.Reader) (v Address) {

@@ -401,8 +401,8 @@ function rcpt:rename(address) end
 ---an address of the envelope
 ---@class (exact) stagepost.address
 ---@field text string as given, without angle brackets; "" for the null sender
----@field mailbox string local part, quotes removed, case kept
----@field domain string domain in lower case, or an address literal in brackets
+---@field mailbox string local part, quotes removed, case kept, in normal form C
+---@field domain string domain in lower case and xn-- labels, or an address literal in brackets
 
 ---where a recipient goes
 ---@class (exact) stagepost.plan
@@ -461,8 +461,8 @@ function part:text() end
 ---A mail address that a service read.
 ---@class (exact) stagepost.addr.address
 ---@field text string as given, without angle brackets; "" for the null sender
----@field mailbox string local part, quotes removed, case kept
----@field domain string domain in lower case, or an address literal in brackets
+---@field mailbox string local part, quotes removed, case kept, in normal form C
+---@field domain string domain in lower case and xn-- labels, or an address literal in brackets
 
 ---What re.match found: [0] is the whole match, [1] and so on its groups, named ones also by name.
 ---@class stagepost.re.captures

@@ -171,9 +171,9 @@ pub(crate) mod field {
 pub struct Address {
     /// As given, without angle brackets; "" for the null sender.
     pub text: String,
-    /// Local part, quotes removed, case kept.
+    /// Local part, quotes removed, case kept, in normal form C.
     pub mailbox: String,
-    /// Domain in lower case, or an address literal in brackets.
+    /// Domain in lower case and xn-- labels, or an address literal in brackets.
     pub domain: String,
 }
 
