@@ -20,16 +20,19 @@ local function split(entry)
   return hash, groups
 end
 
+-- An error of a service without the place in this file.
+local function why(text) return (string.gsub(text, "^.-password%.%a+: ", "")) end
+
 -- A mistake in a list is found here and not by who logs in.
 if config.decoy then
-  local ok, why = pcall(password.scheme, config.decoy)
-  if not ok then error("[plugin.auth] decoy: " .. string.gsub(why, "^.-password%.scheme: ", ""), 0) end
+  local ok, text = pcall(password.scheme, config.decoy)
+  if not ok then error("[plugin.auth] decoy: " .. why(text), 0) end
 end
 if type(config.users) == "table" then
   for name, entry in pairs(config.users) do
-    local ok, why = pcall(function() password.scheme((split(entry))) end)
+    local ok, text = pcall(function() password.scheme((split(entry))) end)
     if not ok then
-      error("[plugin.auth] users: " .. name .. ": " .. string.gsub(why, "^.-password%.scheme: ", ""), 0)
+      error("[plugin.auth] users: " .. name .. ": " .. why(text), 0)
     elseif name ~= string.lower(name) then
       error("[plugin.auth] users: " .. name .. ": write names in lower case; they are found in any", 0)
     end
@@ -51,6 +54,6 @@ function on.auth(l)
     return
   end
   local known, right = pcall(password.verify, hash, l.password or "")
-  if not known then error("users: " .. name .. ": " .. right, 0) end
+  if not known then error("users: " .. name .. ": " .. why(right), 0) end
   if right then return accept { user = name, groups = groups } end
 end
