@@ -54,6 +54,12 @@ func loginObject() Object {
 			}
 			return l.Secret
 		}), Doc: "the token, for kind token"},
+		{Name: "certificate", Type: TypeMap, Optional: true, Value: func(o any) any {
+			if c := o.(*LoginView).Certificate; c != nil {
+				return c
+			}
+			return nil
+		}, Doc: "the client's certificate, which was verified, for kind certificate: {subject, issuer, names, fingerprint}"},
 	}}
 }
 

@@ -88,6 +88,8 @@ type LoginView struct {
 	Name      string
 	Kind      string // password, token, certificate, scram
 	Secret    string // the password or token
+
+	Certificate map[string]any // for kind certificate
 }
 
 // TickView is the object tick.

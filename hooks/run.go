@@ -198,6 +198,8 @@ func (c *Call) granted(h *Hook, v *Verdict) error {
 	switch {
 	case v.Kind == Accept && c.Stage == Rcpt && v.Class == Relay && !h.Needs.Relay:
 		return h.Needs.Refuse(relaying, "relay")
+	case v.Kind == Accept && c.Stage == Auth && (v.Scram != "") != (c.Login.Kind == "scram"): // no password was seen, or one was to be looked at
+		return fmt.Errorf("accept: scram is given for kind scram, and for no other; this login is of kind %s", c.Login.Kind)
 	case v.Kind == RouteTo:
 		if via := v.Plan.Via; via != "" && via != message.ViaSMTP && via != message.ViaLMTP && via != h.Plugin {
 			return fmt.Errorf("route: via is smtp, lmtp or this plugin (%s), not %q", h.Plugin, via)

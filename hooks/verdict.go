@@ -121,10 +121,16 @@ func (v *Verdict) Check(s Stage) error {
 	case Accept:
 		return v.checkAccept(s)
 	case Reject:
+		if s == Auth { // RFC 4954 section 6
+			return v.checkReply(5, 535, "5.7.8", "the credentials are wrong")
+		}
 		return v.checkReply(5, 550, "5.7.1", "refused by policy")
 	case Defer:
 		if v.After < 0 || v.After > maxAfter {
 			return fmt.Errorf("defer: after is %s; it may be 0 to %s", v.After, maxAfter)
+		}
+		if s == Auth {
+			return v.checkReply(4, 454, "4.7.0", "cannot log in now, try again later")
 		}
 		return v.checkReply(4, 451, "4.7.1", "try again later")
 	case Close:

@@ -5,10 +5,12 @@ import (
 	"github.com/stagepost/stagepost/core/deliver"
 	"github.com/stagepost/stagepost/core/gate"
 	"github.com/stagepost/stagepost/core/intake"
+	"github.com/stagepost/stagepost/core/login"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/observe/metrics"
 	"github.com/stagepost/stagepost/core/queue"
+	"github.com/stagepost/stagepost/core/sasl"
 	"github.com/stagepost/stagepost/core/server"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/generation"
@@ -81,6 +83,13 @@ func (d *daemon) sessionMetrics() []metrics.Family {
 			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Add(float64(t.Delayed.Load()), l...) })},
 		{Name: "stagepost_received_bytes_total", Kind: metrics.Counter, Help: "Bytes that clients sent, commands and content.", Labels: labels(),
 			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Add(float64(t.Bytes.Load()), l...) })},
+		{Name: "stagepost_logins_total", Kind: metrics.Counter, Labels: labels(metrics.Label{Name: "mechanism", Values: sasl.Mechanisms()}, metrics.Label{Name: "result", Values: login.Results()}),
+			Help: "Log-ins by what became of them: `deferred` are those of which no plugin could tell, `throttled` those that nobody was asked about because too many had failed before, `broken` those that the client gave up or got wrong.",
+			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) {
+				for i, c := range t.Logins {
+					s.Counters(c, append(l[:2:2], sasl.Mechanisms()[i])...)
+				}
+			})},
 		{Name: "stagepost_reply_to_dot_seconds", Kind: metrics.Histogram, Help: "How long clients waited for the reply to the final dot: plugins at data and queue, and the commit.",
 			Read: func(s *metrics.Samples) { s.Histogram(d.smtp.Answered()) }},
 	}

@@ -19,6 +19,11 @@ func (c *Config) complete(d *decoder, folder string, opts Options) {
 	absolute(&c.Data)
 	absolute(&c.Plugins.Folder)
 	absolute(&c.Secrets.Folder)
+	for i := range c.Listeners {
+		if l := &c.Listeners[i]; l.Role == "submission" && l.Auth == nil {
+			l.Auth = []string{"PLAIN", "LOGIN"}
+		}
+	}
 	for name, l := range c.Lookups {
 		absolute(&l.File)
 		c.Lookups[name] = l

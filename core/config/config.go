@@ -56,10 +56,12 @@ type Listener struct {
 	Address string   // host:port as net.Listen takes it; an empty host is every address, port 0 a free port
 	Role    string   // "mx"
 	TLS     string   // "off"
+	Auth    []string // SASL mechanisms with which clients may log in
 	Without []string // SMTP extensions that are not offered, by keyword in lower case
 
-	GreetingDelay time.Duration
-	ProxyProtocol []netip.Prefix // of peers that have to send a PROXY header
+	AuthWithoutTLS bool
+	GreetingDelay  time.Duration
+	ProxyProtocol  []netip.Prefix // of peers that have to send a PROXY header
 }
 
 // Admin is where the server is watched by HTTP.

@@ -224,11 +224,26 @@ func (l *Listener) fields() []field {
 			to: list(&l.ProxyProtocol, 100, "a list of IP addresses and networks", network),
 		},
 		{
+			name: "auth", example: `["SCRAM-SHA-256", "PLAIN"]`, absent: `["PLAIN", "LOGIN"] where the role is "submission", else none`,
+			doc: "SASL mechanisms with which clients may log in here; [] is none. They are offered once the session is encrypted. The page `auth` says what each needs.",
+			to:  list(&l.Auth, len(mechanisms()), "a list with "+wordsKind(mechanisms()...), words(mechanisms()...)),
+		},
+		{
+			name: "auth_without_tls", value: "false",
+			doc: "Whether clients may log in without encryption, and send passwords that everybody on the way can read.",
+			to:  one(&l.AuthWithoutTLS, "true or false", boolean),
+		},
+		{
 			name: "without", example: `["dsn", "chunking"]`, absent: "all are offered",
 			doc: "SMTP extensions that are not offered here, by their keywords. The page `smtp` says what each is for.",
 			to:  list(&l.Without, len(extensions()), "a list with "+wordsKind(extensions()...), words(extensions()...)),
 		},
 	}
+}
+
+// mechanisms are those that there are; a test compares them with what the server knows.
+func mechanisms() []string {
+	return []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "EXTERNAL", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"}
 }
 
 // extensions are those that a listener may leave out; a test compares them with what is offered.

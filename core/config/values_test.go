@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/esmtp"
+	"github.com/stagepost/stagepost/core/sasl"
 )
 
 func TestParseDuration(t *testing.T) {
@@ -82,6 +83,26 @@ func TestNearest(t *testing.T) {
 	}
 	if got := Nearest("ac", []string{"", "ab", "ad"}); got != "ab" {
 		t.Errorf("of two equally near ones: %q", got)
+	}
+}
+
+// TestMechanisms: a listener may offer just the mechanisms that there are, and offers none unless it is told to.
+func TestMechanisms(t *testing.T) {
+	if got, want := mechanisms(), sasl.Mechanisms(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	listener := "hostname = \"a.example\"\n[[listener]]\nname = \"mx\"\naddress = \":25\"\nrole = \"mx\"\n"
+	for _, tt := range []struct {
+		keys string
+		want []string
+	}{{"", nil}, {"auth = []\n", []string{}}, {"auth = [\"PLAIN\", \"SCRAM-SHA-256\"]\n", []string{"PLAIN", "SCRAM-SHA-256"}}} {
+		c, err := Parse("x.toml", []byte(listener+tt.keys), Options{})
+		if err != nil || !slices.Equal(c.Listeners[0].Auth, tt.want) || c.Listeners[0].AuthWithoutTLS {
+			t.Errorf("%s: got %+v, %v", tt.keys, c, err)
+		}
+	}
+	if _, err := Parse("x.toml", []byte(listener+"auth = [\"CRAM-MD5\"]\n"), Options{}); err == nil || !strings.Contains(err.Error(), "x.toml:6: listener.auth: \"CRAM-MD5\" is not known") {
+		t.Errorf("got %v", err)
 	}
 }
 

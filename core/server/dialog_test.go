@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
@@ -16,6 +17,8 @@ import (
 //	# a comment
 //	set size 100       one of size, rcpts, junk, idle, refused; before the dialog
 //	without dsn        an extension that the listener does not offer; before the dialog
+//	auth PLAIN LOGIN   the mechanisms that the listener offers; before the dialog. Nobody waits for an answer
+//	clear              also without TLS; before the dialog
 //	connect reject     the verdict at connect: reject, defer or close
 //	session tls        the session is encrypted from its start, or user: somebody is logged in
 //	C: a line that the client sends; lines that follow each other go in one write
@@ -57,6 +60,7 @@ func TestDialogs(t *testing.T) {
 				}))
 			}
 			r := newRig(t, hs...)
+			r.srv.After = func(time.Duration) <-chan time.Time { return time.After(0) }
 			dialog(t, r, string(text))
 		})
 	}
@@ -79,6 +83,10 @@ func dialog(t *testing.T, r *rig, text string) {
 		}
 		switch word {
 		case "", "#", "connect", "session":
+		case "auth":
+			r.at.Auth = strings.Fields(rest)
+		case "clear":
+			r.at.AuthInClear = true
 		case "without":
 			r.at.Without = append(r.at.Without, rest)
 		case "set":

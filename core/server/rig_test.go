@@ -229,6 +229,9 @@ func hook(stage hooks.Stage, f func(*hooks.Call) *hooks.Verdict) *hooks.Hook {
 		Handler: hooks.HandlerFunc(func(c *hooks.Call) (*hooks.Verdict, error) { return f(c), nil })}
 }
 
+// pencil are the keys of that password: the example of RFC 7677.
+const pencil = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+
 // byName decides by the names that a client gives: a HELO, sender or recipient that begins with the word of a verdict gets it;
 // recipients of example.org are local.
 func byName() []*hooks.Hook {
@@ -254,6 +257,18 @@ func byName() []*hooks.Hook {
 		}),
 		hook(hooks.Data, func(c *hooks.Call) *hooks.Verdict {
 			return verdict(strings.TrimPrefix(c.Message.Sender.Local, "data-"))
+		}),
+		hook(hooks.Auth, func(c *hooks.Call) *hooks.Verdict {
+			if v := verdict(c.Login.Name); v != nil {
+				return v
+			}
+			switch l := c.Login; {
+			case l.Kind == "password" && l.Name == "tim" && l.Secret == "tanstaaftanstaaf", l.Kind == "token" && l.Secret == "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==", l.Kind == "certificate":
+				return &hooks.Verdict{Kind: hooks.Accept, User: "tim", Groups: []string{"staff"}}
+			case l.Kind == "scram" && l.Name == "user":
+				return &hooks.Verdict{Kind: hooks.Accept, User: "user", Scram: pencil}
+			}
+			return nil
 		}),
 	}
 }

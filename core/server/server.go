@@ -29,6 +29,7 @@ import (
 	"github.com/stagepost/stagepost/core/gate"
 	"github.com/stagepost/stagepost/core/idle"
 	"github.com/stagepost/stagepost/core/intake"
+	"github.com/stagepost/stagepost/core/login"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
@@ -83,6 +84,8 @@ type Listener struct {
 	GreetingDelay time.Duration  // a client that speaks in this time is refused
 	Proxies       []netip.Prefix // see gate.Door
 	TLS           TLS
+	Auth          []string // mechanisms with which clients may log in, of sasl.Mechanisms
+	AuthInClear   bool     // without TLS, too
 	Without       []string // extensions that are not offered; see esmtp.Offer
 }
 
@@ -96,6 +99,7 @@ type Server struct {
 	draining atomic.Bool
 	drain    chan struct{} // closed when draining begins
 	workers  *workers.Pool
+	logins   *login.Keeper
 
 	mu        sync.Mutex
 	sessions  map[*session]struct{}
@@ -125,6 +129,7 @@ func New(o Options) *Server {
 		Options: o, ctx: ctx, cancel: cancel,
 		ids:       message.NewIDs(time.Now, sessionShard, message.ID{}),
 		drain:     make(chan struct{}),
+		logins:    login.New(),
 		workers:   workers.New(maxSpares, ctx.Done()),
 		sessions:  make(map[*session]struct{}),
 		listeners: make(map[net.Listener]struct{}),

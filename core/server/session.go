@@ -13,6 +13,7 @@ import (
 	"github.com/stagepost/stagepost/core/gate"
 	"github.com/stagepost/stagepost/core/idle"
 	"github.com/stagepost/stagepost/core/intake"
+	"github.com/stagepost/stagepost/core/login"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
@@ -49,14 +50,16 @@ type session struct {
 	short    bool     // on the connection it is that of the lull
 	content  *arrival // while content is read
 
-	since    counts // what came since the last message
-	unwanted bool   // refused at its connect: only QUIT is answered
-	began    bool   // MAIL was given: the steps are in a message's record
-	waited   bool   // before the greeting
-	greeted  bool   // start has run
-	left     bool   // the client said QUIT
-	over     bool   // nothing more is read
-	broken   bool   // nothing more can be written
+	since    counts       // what came since the last message
+	unwanted bool         // refused at its connect: only QUIT is answered
+	login    *login.Login // while an AUTH is under way
+	failures int          // of log-ins
+	began    bool         // MAIL was given: the steps are in a message's record
+	waited   bool         // before the greeting
+	greeted  bool         // start has run
+	left     bool         // the client said QUIT
+	over     bool         // nothing more is read
+	broken   bool         // nothing more can be written
 }
 
 // counts bound what leads to no message.
@@ -98,7 +101,7 @@ func newSession(srv *Server, a gate.Arrival, l *Listener, t *Tally, limits Limit
 func (s *session) start() {
 	s.greeted = true
 	s.early()
-	res, asked := s.ask(hooks.Connect)
+	res, asked := s.ask(hooks.Connect, nil)
 	if asked { // that took time
 		s.early()
 	}
@@ -151,13 +154,13 @@ func (s *session) refused(res hooks.Result) intake.Answer {
 }
 
 // ask asks the hooks of a stage of the session, in the newest generation; asked says that there are any.
-func (s *session) ask(stage hooks.Stage) (res hooks.Result, asked bool) {
+func (s *session) ask(stage hooks.Stage, l *hooks.LoginView) (res hooks.Result, asked bool) {
 	gen := s.srv.Current.Acquire()
 	defer gen.Release()
 	if len(gen.Chain(stage)) == 0 {
 		return res, false
 	}
-	c := hooks.Call{Stage: stage, Session: &s.info, Parent: s.srv.ctx, Observer: s}
+	c := hooks.Call{Stage: stage, Session: &s.info, Login: l, Parent: s.srv.ctx, Observer: s}
 	if s.asked != nil {
 		c.Asked = s.asked.Asked
 	}
@@ -220,7 +223,8 @@ func (s *session) serve() {
 			continue
 		}
 		s.armed = false
-		err := s.await(idle.Line, quiet)
+		size, _ := s.room()
+		err := s.await(size, quiet)
 		if err != nil && s.lull(err) {
 			go s.doze()
 			return
@@ -234,6 +238,7 @@ func (s *session) serve() {
 
 // command reads and answers one command.
 func (s *session) command() {
+	_, s.reader.MaxLine = s.room()
 	line, err := s.reader.ReadLine()
 	s.armed = false
 	if err != nil {
@@ -244,6 +249,10 @@ func (s *session) command() {
 		s.answer(s.cut(replyDraining, cutDraining))
 		return
 	}
+	if s.login != nil {
+		s.answer(s.response(line))
+		return
+	}
 	var v verb
 	var ans intake.Answer
 	cmd, err := smtp.ParseCommand(line)
@@ -252,6 +261,9 @@ func (s *session) command() {
 		ans = s.notRead(line, sayError(err).Reply)
 	} else if v = verbs[cmd.Verb]; v.flags&framed == 0 {
 		ans.Reply = s.check(v, cmd.Arg)
+	}
+	if len(line)+len("\r\n") > smtp.DefaultMaxLine && cmd.Verb != "AUTH" {
+		ans = s.notRead(line, replyLongLine)
 	}
 	// A client that was not told of PIPELINING cannot know how we would read what follows (RFC 2920).
 	if s.reader.Buffered() > 0 && v.flags&leaving == 0 && (v.flags&last != 0 || !s.info.ESMTP) {
@@ -273,6 +285,12 @@ func (s *session) unread(line []byte, err error) intake.Answer {
 	var fault *smtp.Fault
 	if !errors.As(err, &fault) {
 		return s.lost(err)
+	}
+	if s.login != nil {
+		s.loggedIn(login.Broken)
+	}
+	if fault.Kind == smtp.LongLine && s.reader.MaxLine > smtp.DefaultMaxLine {
+		fault.Reply = login.ReplyTooLong
 	}
 	ans := s.notRead(line, fault.Reply)
 	ans.Close = ans.Close || fault.Fatal
@@ -437,12 +455,6 @@ func (s *session) count(n int) {
 	}
 }
 
-// Bounds of reading on after the last reply.
-const (
-	lingerFor  = 2 * time.Second
-	lingerSize = 64 << 10
-)
-
 // end is the end of a session.
 func (s *session) end() {
 	s.flush()
@@ -452,7 +464,7 @@ func (s *session) end() {
 	}
 	s.stream.Close()
 	if s.greeted {
-		s.ask(hooks.Disconnect)
+		s.ask(hooks.Disconnect, nil)
 	}
 	s.info.Life.End()
 	if s.asked != nil {
@@ -465,25 +477,4 @@ func (s *session) end() {
 	s.srv.buffers.Put(s.out)
 	s.in, s.out = nil, nil
 	s.srv.forget(s)
-}
-
-// linger reads what the client sent in vain: closed with input unread, a connection is reset, and the client may never see
-// our last reply.
-func (s *session) linger() {
-	s.rest()
-	if s.in == nil {
-		s.in, _ = s.source.Poll(idle.Line)
-	}
-	half, ok := s.stream.(interface{ CloseWrite() error })
-	if s.in == nil || !ok || half.CloseWrite() != nil {
-		return
-	}
-	s.conn.SetReadDeadline(time.Now().Add(lingerFor))
-	for read := 0; read < lingerSize; {
-		n, err := s.stream.Read(s.in)
-		if err != nil {
-			return
-		}
-		read += n
-	}
 }

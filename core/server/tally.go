@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/certs"
+	"github.com/stagepost/stagepost/core/login"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/sasl"
 	"github.com/stagepost/stagepost/core/smtp"
 )
 
@@ -22,7 +24,8 @@ type Tally struct {
 	Cut      *observe.Counters
 	Commands *observe.Counters
 	Replies  *observe.Counters
-	Delayed  atomic.Uint64 // replies that were late on purpose
+	Delayed  atomic.Uint64       // replies that were late on purpose
+	Logins   []*observe.Counters // by sasl.Mechanisms, of login.Results
 	TLS      *certs.Counts
 
 	serving int // sockets that are accepted from; guarded by Server.mu
@@ -49,7 +52,7 @@ const (
 
 // NewTally makes an empty one.
 func NewTally(listener string, role message.Role) *Tally {
-	return &Tally{
+	t := &Tally{
 		Listener: listener,
 		Role:     role,
 		Refused:  observe.NewCounters("full", "per_ip", "memory", "descriptors", "header", "draining", "plugin"),
@@ -58,10 +61,14 @@ func NewTally(listener string, role message.Role) *Tally {
 		Replies:  observe.NewCounters("2xx", "3xx", "4xx", "5xx"),
 		TLS:      certs.NewCounts(),
 	}
+	for range sasl.Mechanisms() {
+		t.Logins = append(t.Logins, observe.NewCounters(login.Results()...))
+	}
+	return t
 }
 
 // commands are the verbs, in the order of how often they come.
-var commands = [...]string{"RCPT", "MAIL", "DATA", "BDAT", "EHLO", "QUIT", "RSET", "NOOP", "HELO", "VRFY", "EXPN", "HELP", "STARTTLS"}
+var commands = [...]string{"RCPT", "MAIL", "DATA", "BDAT", "EHLO", "QUIT", "RSET", "NOOP", "HELO", "VRFY", "EXPN", "HELP", "STARTTLS", "AUTH"}
 
 func (t *Tally) command(verb string) {
 	i := 0

@@ -36,6 +36,7 @@ type verb struct {
 
 // verbs are the commands there are. The table is never changed.
 var verbs = map[string]verb{
+	"AUTH": {(*session).auth, needsArg | last},
 	"HELO": {(*session).helo, anytime | last | clears | idles},
 	"EHLO": {(*session).ehlo, anytime | last | clears | idles | inClear},
 	"MAIL": {(*session).mail, needsArg},
@@ -66,6 +67,7 @@ var (
 	replyBinary     = smtp.NewReply(503, "5.5.1", "bad sequence of commands, BODY=BINARYMIME needs BDAT")
 	replyNested     = smtp.NewReply(503, "5.5.1", "bad sequence of commands, a transaction is open")
 	replyUnwanted   = smtp.NewReply(503, "5.5.1", "bad sequence of commands, this session was refused")
+	replyLongLine   = smtp.NewReply(500, "5.5.2", "line too long")
 	replyArg        = smtp.NewReply(501, "5.5.4", "the command takes no argument")
 	replyNoArg      = smtp.NewReply(501, "5.5.4", "the command needs an argument")
 	replyPipelining = smtp.NewReply(554, "5.5.0", "commands were sent without waiting for the reply")
@@ -74,7 +76,7 @@ var (
 	replyBye        = smtp.NewReply(221, "2.0.0", "bye")
 	replyVrfy       = smtp.NewReply(252, "2.0.0", "cannot verify, send mail and see")
 	replyExpn       = smtp.NewReply(502, "5.5.1", "there are no lists to expand here")
-	replyHelp       = smtp.NewReply(214, "2.0.0", "HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY QUIT", "see RFC 5321")
+	replyHelp       = smtp.NewReply(214, "2.0.0", "HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY AUTH QUIT", "see RFC 5321")
 	replyGo         = smtp.NewReply(354, "", "send the message, end with <CR><LF>.<CR><LF>")
 )
 
@@ -121,7 +123,7 @@ func (s *session) greet(arg string, esmtp bool) intake.Answer {
 	}
 	wasName, wasESMTP := s.info.Helo, s.info.ESMTP
 	s.info.Helo, s.info.ESMTP = name, esmtp
-	if res, _ := s.ask(hooks.Helo); res.End != nil {
+	if res, _ := s.ask(hooks.Helo, nil); res.End != nil {
 		s.info.Helo, s.info.ESMTP = wasName, wasESMTP
 		return s.verdict(res)
 	}
@@ -134,7 +136,7 @@ func (s *session) greet(arg string, esmtp bool) intake.Answer {
 
 // offer is what the client may ask for now.
 func (s *session) offer(set intake.Settings) *esmtp.Offer {
-	return &esmtp.Offer{Without: s.at.Without, StartTLS: s.at.TLS.When != InClear, TLS: s.info.TLS != nil, LoggedIn: s.info.User != "", MaxSize: set.MaxSize, MaxRcpts: set.MaxRcpts, Chunking: true, Now: time.Now()}
+	return &esmtp.Offer{Without: s.at.Without, StartTLS: s.at.TLS.When != InClear, TLS: s.info.TLS != nil, LoggedIn: s.info.User != "", Mechanisms: s.mechanisms(), MaxSize: set.MaxSize, MaxRcpts: set.MaxRcpts, Chunking: true, Now: time.Now()}
 }
 
 func (s *session) mail(arg string) intake.Answer {

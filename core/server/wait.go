@@ -27,7 +27,8 @@ func (s *session) doze() {
 		s.give(*s.held)
 		s.held = nil
 	default:
-		if err := s.await(idle.Line, 0); err != nil {
+		size, _ := s.room()
+		if err := s.await(size, 0); err != nil {
 			s.answer(s.lost(err))
 		}
 	}
@@ -96,4 +97,31 @@ func (s *session) patience(d time.Duration) time.Duration {
 // again tells whether a read was only woken by Shutdown, which lets content go on.
 func (s *session) again(err error) bool {
 	return s.content != nil && errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(s.deadline)
+}
+
+// Bounds of reading on after the last reply.
+const (
+	lingerFor  = 2 * time.Second
+	lingerSize = 64 << 10
+)
+
+// linger reads what the client sent in vain: closed with input unread, a connection is reset, and the client may never see
+// our last reply.
+func (s *session) linger() {
+	s.rest()
+	if s.in == nil {
+		s.in, _ = s.source.Poll(idle.Line)
+	}
+	half, ok := s.stream.(interface{ CloseWrite() error })
+	if s.in == nil || !ok || half.CloseWrite() != nil {
+		return
+	}
+	s.conn.SetReadDeadline(time.Now().Add(lingerFor))
+	for read := 0; read < lingerSize; {
+		n, err := s.stream.Read(s.in)
+		if err != nil {
+			return
+		}
+		read += n
+	}
 }

@@ -88,7 +88,7 @@ func (r Reply) Append(b []byte) []byte {
 		}
 		if i < last {
 			b = append(b, '-')
-		} else if r.Enhanced != "" || text != "" {
+		} else if r.Enhanced != "" || text != "" || r.Code == 334 { // "334 " is a challenge without text (RFC 4954 section 4)
 			b = append(b, ' ')
 		}
 		if r.Enhanced != "" {

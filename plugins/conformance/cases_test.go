@@ -25,6 +25,9 @@ type testCase struct {
 // failed begins a verdict that the plugin's on_error gave.
 const failed = "error, defer 451 4.3.0"
 
+// failedLogin is that at auth.
+const failedLogin = "error, defer 454 4.3.0"
+
 // pencil are the keys of that password: the example of RFC 7677.
 const pencil = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
 
@@ -39,6 +42,10 @@ func (c testCase) inBackground() testCase {
 
 // cases are the table, but for the fields of objects and the verdicts of stages, which follow from the declarations.
 func cases() []testCase {
+	inScram := func(c testCase) testCase { // the bare login is of that kind
+		c.bare = true
+		return c
+	}
 	edit := func(method string, args ...any) l { return append(l{method}, args...) }
 	edits := func(name string, s hooks.Stage, verdict string, words []string, list ...any) testCase {
 		return testCase{name: name, stage: s, do: m{"do": "edits", "edits": l(list)}, verdict: verdict, edits: words}
@@ -95,8 +102,12 @@ func cases() []testCase {
 		answer("accept a recipient", hooks.Rcpt, "accept local", m{"kind": "accept", "class": "local"}),
 		answer("accept for relay", hooks.Rcpt, "accept relay", m{"kind": "accept", "class": "relay"}),
 		answer("accept a user", hooks.Auth, "accept", m{"kind": "accept", "user": "alice", "groups": l{"staff"}}),
-		answer("accept a user of SCRAM", hooks.Auth, "accept", m{"kind": "accept", "user": "alice", "scram": pencil}),
-		answer("accept with keys that are none", hooks.Auth, failed+" accept: scram: SCRAM-SHA-256: it does not have the form", m{"kind": "accept", "user": "alice", "scram": "pencil"}),
+		inScram(answer("accept a user of SCRAM", hooks.Auth, "accept", m{"kind": "accept", "user": "alice", "groups": l{"staff"}, "scram": pencil})),
+		inScram(answer("accept a user of SCRAM without keys", hooks.Auth, failedLogin+" accept: scram is given for kind scram, and for no other; this login is of kind scram", m{"kind": "accept", "user": "alice"})),
+		answer("accept a password by keys", hooks.Auth, failedLogin+" accept: scram is given for kind scram, and for no other; this login is of kind password", m{"kind": "accept", "user": "alice", "scram": pencil}),
+		answer("accept with keys that are none", hooks.Auth, failedLogin+" accept: scram: SCRAM-SHA-256: it does not have the form", m{"kind": "accept", "user": "alice", "scram": "pencil"}),
+		answer("reject a login", hooks.Auth, "reject 535 5.7.8", m{"kind": "reject"}),
+		answer("defer a login", hooks.Auth, "defer 454 4.7.0", m{"kind": "defer"}),
 		answer("route to hosts", hooks.Route, "route", m{"kind": "route", "via": "smtp", "hosts": l{"a.example:25", "b.example:25"}, "helo": "me.example", "sender": "bounces@example.org"}),
 		answer("route by MX", hooks.Route, "route", m{"kind": "route", "mx": "example.org"}),
 		answer("each refuses one at deliver", hooks.Deliver, "each <v@example.net> reject 550 5.7.1 full", m{"kind": "each", "verdicts": l{m{"kind": "reject", "text": "full"}}}),

@@ -237,8 +237,10 @@ func check(t *testing.T, lang language, c *testCase, came map[string]string) {
 		t.Fatal(err)
 	}
 	want, why := c.verdict, ""
-	if strings.HasPrefix(want, failed) {
-		want, why = failed, strings.TrimSpace(strings.TrimPrefix(want, failed))
+	for _, prefix := range []string{failed, failedLogin} {
+		if rest, ok := strings.CutPrefix(want, prefix); ok {
+			want, why = prefix, strings.TrimSpace(rest)
+		}
 	}
 	if want == "" {
 		want = "next"

@@ -185,7 +185,7 @@ function on.rcpt(r) return reject(tostring(f(21))) end`, "reject 550 5.7.1", "42
 
 		// mistakes, where the check at load does not see them
 		{"returned text", hooks.Rcpt, `function on.rcpt(r) return "reject" end`, "error, defer 451 4.3.0", "plugins/p.lua:3: on.rcpt returned a string"},
-		{"returned true", hooks.Auth, `function on.auth(l) return true end`, "error, defer 451 4.3.0", "returned a boolean"},
+		{"returned true", hooks.Auth, `function on.auth(l) return true end`, "error, defer 454 4.3.0", "returned a boolean"},
 		{"unknown field", hooks.Rcpt, "local function f(r)\n\n return r.adress end function on.rcpt(r) return f(r) end", "error, defer 451 4.3.0", `plugins/p.lua:5: rcpt has no field "adress"`},
 		{"unknown key", hooks.Rcpt, `function on.rcpt(r) return reject{txt = "x"} end`, "error, defer 451 4.3.0", `plugins/p.lua:3: reject has no "txt"; did you mean text?`},
 		{"wrong stage", hooks.Mail, `local function f() return hold "x" end function on.mail(m) return f() end`, "error, defer 451 4.3.0", "plugins/p.lua:3: mail takes reject"},

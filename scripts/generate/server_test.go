@@ -178,6 +178,7 @@ func TestContents(t *testing.T) {
 	samples := map[string]any{
 		"session": session, "message": m, "rcpt": &hooks.RcptView{Rcpt: &message.Rcpt{Params: mail}, Message: m}, "plan": &message.Plan{Hosts: []string{"a:25"}},
 		"delivery": &hooks.DeliveryView{Parcel: &message.Parcel{}},
+		"login":    &hooks.LoginView{Certificate: map[string]any{"subject": "CN=a", "issuer": "CN=b", "names": []any{"a.example"}, "fingerprint": "00"}},
 	}
 	seen := 0
 	for _, o := range hooks.Objects() {
@@ -197,7 +198,7 @@ func TestContents(t *testing.T) {
 	}
 }
 
-// typeOf names the type of a value that has one element on each level. Only the note of a session and a parcel have several.
+// typeOf names the type of a value that has one element on each level. Only the note of a session, a parcel and a certificate have several.
 func typeOf(t *testing.T, v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -215,7 +216,7 @@ func typeOf(t *testing.T, v any) string {
 			}
 		}
 		var fields []string
-		for _, name := range []string{"stage", "plugin", "verdict", "code", "reason", "from", "key", "content"} {
+		for _, name := range []string{"stage", "plugin", "verdict", "code", "reason", "from", "key", "content", "subject", "issuer", "names", "fingerprint"} {
 			if e, ok := v[name]; ok {
 				fields = append(fields, name+": "+typeOf(t, e))
 			}

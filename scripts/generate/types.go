@@ -128,12 +128,13 @@ func params(shape []api.Arg, table string) ([]param, error) {
 // contents says what lists and maps of an object hold, where the declaration does not name an object.
 func contents() map[string]string {
 	return map[string]string{
-		"session.groups":  "string[]",
-		"session.history": "{stage: string, plugin: string, verdict: string, code: integer, reason: string}[]",
-		"message.params":  "table<string, string>",
-		"rcpt.params":     "table<string, string>",
-		"plan.hosts":      "string[]",
-		"delivery.parcel": "{from: string, key: string, content: any}",
+		"session.groups":    "string[]",
+		"login.certificate": "{subject: string, issuer: string, names: string[], fingerprint: string}",
+		"session.history":   "{stage: string, plugin: string, verdict: string, code: integer, reason: string}[]",
+		"message.params":    "table<string, string>",
+		"rcpt.params":       "table<string, string>",
+		"plan.hosts":        "string[]",
+		"delivery.parcel":   "{from: string, key: string, content: any}",
 	}
 }
 

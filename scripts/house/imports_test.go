@@ -11,10 +11,10 @@ import (
 // these folders belongs to it, and may import it. Commands under cmd and scripts may import everything.
 func levels() [][]string {
 	return [][]string{
-		{"core/smtp", "core/password", "core/resolve", "core/config", "core/observe", "core/workers", "core/idle", "core/breaker", "core/capability", "core/proxy", "sdk"},
-		{"core/message", "core/esmtp", "core/gate"},
+		{"core/smtp", "core/password", "core/resolve", "core/config", "core/observe", "core/workers", "core/throttle", "core/idle", "core/breaker", "core/capability", "core/proxy", "sdk"},
+		{"core/message", "core/esmtp", "core/sasl", "core/gate"},
 		{"hooks", "core/certs", "core/store", "core/dsn", "core/deliver", "plugins/mailauth", "plugins/lookup", "plugins/template"},
-		{"core/intake", "core/queue", "plugins/manifest", "plugins/pool"},
+		{"core/intake", "core/login", "core/queue", "plugins/manifest", "plugins/pool"},
 		{"core/server", "plugins/service"},
 		{"plugins/api"}, // words errors about values as services do
 		{"plugins/lua", "plugins/wasm", "plugins/bundled", "plugins/catalog", "core/admin"},

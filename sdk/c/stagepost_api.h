@@ -94,6 +94,7 @@ enum {
   SP_FIELD_LOGIN_KIND = 3,
   SP_FIELD_LOGIN_PASSWORD = 4,
   SP_FIELD_LOGIN_TOKEN = 5,
+  SP_FIELD_LOGIN_CERTIFICATE = 6,
   SP_FIELD_MESSAGE_ID = 0,
   SP_FIELD_MESSAGE_KEY = 1,
   SP_FIELD_MESSAGE_SESSION = 2,
@@ -280,6 +281,8 @@ static inline sp_text sp_login_kind(sp_login o) { (void)o; return sp_as_text(sp_
 static inline sp_text sp_login_password(sp_login o) { (void)o; return sp_as_text(sp_field(SP_OBJECT_LOGIN, 0, SP_FIELD_LOGIN_PASSWORD)); }
 // The token, for kind token. Or nil.
 static inline sp_text sp_login_token(sp_login o) { (void)o; return sp_as_text(sp_field(SP_OBJECT_LOGIN, 0, SP_FIELD_LOGIN_TOKEN)); }
+// The client's certificate, which was verified, for kind certificate: {subject, issuer, names, fingerprint}. Or nil.
+static inline sp_value sp_login_certificate(sp_login o) { (void)o; return sp_field(SP_OBJECT_LOGIN, 0, SP_FIELD_LOGIN_CERTIFICATE); }
 
 // message: the message and its envelope.
 // Names the message in log, Received and trace.

@@ -102,7 +102,7 @@ func Numbers() NumberTable {
 		Stages: stageNames[:], Edits: editNames[:], Verdicts: []string{"next", "accept", "reject", "defer", "close", "discard", "hold", "route", "each"}, Levels: []string{"debug", "info", "warn", "error"}, Objects: []string{"session", "login", "message", "rcpt", "delivery", "address", "plan", "last", "content", "tick", "part"},
 		Fields: map[string][]string{
 			"session":  {"id", "role", "listener", "origin", "ip", "port", "local_ip", "local_port", "helo", "esmtp", "user", "groups", "early", "errors", "history", "facts", "my"},
-			"login":    {"session", "mechanism", "name", "kind", "password", "token"},
+			"login":    {"session", "mechanism", "name", "kind", "password", "token", "certificate"},
 			"message":  {"id", "key", "session", "sender", "params", "size", "tenant", "rcpts", "facts", "my", "content", "body_start", "parts", "parts_cut"},
 			"rcpt":     {"message", "address", "original", "params", "class", "key", "facts", "my", "attempts", "first_try", "last"},
 			"delivery": {"message", "rcpts", "plan", "number", "parcel"},
@@ -677,6 +677,43 @@ func (l Login) Password() (v string) {
 // Token: the token, for kind token.
 func (l Login) Token() (v string) {
 	return textField(objectLogin, l.index, 5)
+}
+
+// Certificate: the client's certificate, which was verified, for kind certificate: {subject, issuer, names,
+// fingerprint}.
+func (l Login) Certificate() (v *LoginCertificate) {
+	f, ok := field(objectLogin, l.index, 6)
+	if !ok {
+		return v
+	}
+	r := &f
+	return new(readLoginCertificate(r))
+}
+
+// LoginCertificate is an item of certificate.
+type LoginCertificate struct {
+	Subject     string   //
+	Issuer      string   //
+	Names       []string //
+	Fingerprint string   //
+}
+
+func readLoginCertificate(r *cbor.Reader) (v LoginCertificate) {
+	for range r.Map() {
+		switch string(r.Key()) {
+		case "subject":
+			v.Subject = r.Text()
+		case "issuer":
+			v.Issuer = r.Text()
+		case "names":
+			v.Names = listOf(r, (*cbor.Reader).Text)
+		case "fingerprint":
+			v.Fingerprint = r.Text()
+		default:
+			r.Value()
+		}
+	}
+	return v
 }
 
 // Message is the message and its envelope.

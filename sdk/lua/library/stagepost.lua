@@ -265,6 +265,7 @@ function each(answer) end
 ---@field kind string password, token, certificate or scram
 ---@field password? string the password, for kind password
 ---@field token? string the token, for kind token
+---@field certificate? {subject: string, issuer: string, names: string[], fingerprint: string} the client's certificate, which was verified, for kind certificate: {subject, issuer, names, fingerprint}
 
 ---the message and its envelope
 ---@class (exact) stagepost.message

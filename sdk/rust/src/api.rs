@@ -115,6 +115,7 @@ pub(crate) mod field {
     pub const LOGIN_KIND: u32 = 3;
     pub const LOGIN_PASSWORD: u32 = 4;
     pub const LOGIN_TOKEN: u32 = 5;
+    pub const LOGIN_CERTIFICATE: u32 = 6;
     pub const MESSAGE_ID: u32 = 0;
     pub const MESSAGE_KEY: u32 = 1;
     pub const MESSAGE_SESSION: u32 = 2;
@@ -394,6 +395,11 @@ impl Login {
     /// The token, for kind token.
     pub fn token(&self) -> Option<String> {
         host::field(object::LOGIN, self.index, field::LOGIN_TOKEN).into_text()
+    }
+
+    /// The client's certificate, which was verified, for kind certificate: {subject, issuer, names, fingerprint}.
+    pub fn certificate(&self) -> Value {
+        host::field(object::LOGIN, self.index, field::LOGIN_CERTIFICATE)
     }
 }
 

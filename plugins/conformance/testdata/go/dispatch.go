@@ -88,6 +88,7 @@ func fields(o any) map[string]any {
 		put(m, "kind", false, o.Kind())
 		put(m, "password", true, o.Password())
 		put(m, "token", true, o.Token())
+		put(m, "certificate", true, maybe(o.Certificate(), plainLoginCertificate))
 	case stagepost.Message:
 		put(m, "id", false, o.ID())
 		put(m, "key", false, o.Key())
@@ -142,6 +143,15 @@ func plainSessionHistory(v stagepost.SessionHistory) any {
 	put(m, "verdict", false, v.Verdict)
 	put(m, "code", false, v.Code)
 	put(m, "reason", false, v.Reason)
+	return m
+}
+
+func plainLoginCertificate(v stagepost.LoginCertificate) any {
+	m := map[string]any{}
+	put(m, "subject", false, v.Subject)
+	put(m, "issuer", false, v.Issuer)
+	put(m, "names", false, v.Names)
+	put(m, "fingerprint", false, v.Fingerprint)
 	return m
 }
 

@@ -74,6 +74,7 @@ return {
       { "kind", "" },
       { "password", "" },
       { "token", "" },
+      { "certificate", "" },
     },
     message = {
       { "id", "" },

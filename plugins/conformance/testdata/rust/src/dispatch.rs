@@ -106,6 +106,7 @@ pub fn fields(o: &Object) -> Value {
             ("kind", o.kind().into()),
             ("password", o.password().into()),
             ("token", o.token().into()),
+            ("certificate", o.certificate().into()),
         ]),
         Object::Message(o) => map(vec![
             ("id", o.id().into()),
