@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -57,5 +58,33 @@ func TestAsked(t *testing.T) {
 		if tx, ans := r.begin(bad); tx != nil || ans.Reply.Code != 501 || ans.Reply.Enhanced != "5.5.4" {
 			t.Errorf("%v: %v", bad, ans.Reply)
 		}
+	}
+}
+
+// TestUTF8: one mailbox is one recipient, however it is written; what this server adds to a message does not need SMTPUTF8.
+func TestUTF8(t *testing.T) {
+	r := newRig(t, local)
+	tx, ans := r.begin(smtp.Param{Key: "SMTPUTF8"})
+	if tx == nil {
+		t.Fatal(ans.Reply)
+	}
+	for _, text := range []string{"\u00fc@example.org", "u\u0308@example.org", "\u00fc@\uff25xample\u3002org"} {
+		to, err := smtp.ParseUTF8Address(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ans := tx.Rcpt(t.Context(), to, nil); ans.Reply.Code != 250 {
+			t.Fatal(text, ans.Reply)
+		}
+	}
+	tx.Write([]byte(body))
+	tx.Finish(t.Context())
+	env := r.stored()
+	if len(env.Rcpts) != 1 || env.Rcpts[0].Address != (smtp.Address{Text: "\u00fc@example.org", Local: "\u00fc", Domain: "example.org"}) {
+		t.Errorf("recipients %+v", env.Rcpts)
+	}
+	sent := r.sent()
+	if !strings.Contains(sent, " with UTF8SMTP id ") || strings.ContainsFunc(sent, func(r rune) bool { return r > '~' }) {
+		t.Errorf("sent %q", sent)
 	}
 }

@@ -2,12 +2,14 @@ package message
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/stagepost/stagepost/core/smtp"
 )
 
 // AppendReceived appends the trace field (RFC 5321 section 4.4). The recipient is named only when there is one, and then as
-// the client gave it: more would tell each of the others (section 7.6).
+// the client gave it: more would tell each of the others (section 7.6). In ASCII it stays: a recipient in UTF-8 who has another
+// address, too, could otherwise not be sent the message there.
 func (e *Envelope) AppendReceived(b []byte, hostname string) []byte {
 	s := e.Session
 	b = append(b, "Received: "...)
@@ -36,7 +38,7 @@ func (e *Envelope) AppendReceived(b []byte, hostname string) []byte {
 	}
 	b = append(b, " id "...)
 	b = append(b, e.ID.String()...)
-	if len(e.Rcpts) == 1 {
+	if len(e.Rcpts) == 1 && !strings.ContainsFunc(e.Rcpts[0].Original.Text, func(r rune) bool { return r > '~' }) {
 		b = append(b, "\r\n\tfor <"...)
 		b = append(b, e.Rcpts[0].Original.Text...)
 		b = append(b, '>')
