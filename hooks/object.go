@@ -185,7 +185,7 @@ type Object struct {
 
 // Objects declares them all, by name.
 func Objects() []Object {
-	return []Object{sessionObject(), loginObject(), messageObject(), rcptObject(), deliveryObject(), addressObject(), planObject(), lastObject(), contentObject(), tickObject(), partObject(), tlsObject()}
+	return []Object{sessionObject(), loginObject(), messageObject(), rcptObject(), deliveryObject(), addressObject(), planObject(), lastObject(), contentObject(), tickObject(), partObject()}
 }
 
 // ScopeObject is the name of the object that a scope's handlers get.

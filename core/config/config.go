@@ -34,7 +34,6 @@ type Config struct {
 	Hostname  string // domain name, A-labels
 	Data      string // folder
 	Listeners []Listener
-	TLS       TLS
 	Admin     Admin
 	Resolver  Resolver
 	Limits    Limits
@@ -56,12 +55,9 @@ type Listener struct {
 	Name    string
 	Address string   // host:port as net.Listen takes it; an empty host is every address, port 0 a free port
 	Role    string   // "mx"
-	TLS     string   // "off", "starttls", "required" or "implicit"
+	TLS     string   // "off"
 	Auth    []string // SASL mechanisms with which clients may log in
 	Without []string // SMTP extensions that are not offered, by keyword in lower case
-
-	ClientCertificates string // "request" or "require"; empty: they are not asked for
-	ClientCA           string // path
 
 	AuthWithoutTLS bool
 	GreetingDelay  time.Duration

@@ -122,9 +122,5 @@ func files(main string, cfg *config.Config) []string {
 	for _, l := range cfg.Lookups {
 		all = append(all, l.File)
 	}
-	certificates := certificateFiles(cfg)
-	for _, p := range certificates.Pairs {
-		all = append(all, p.Certificate, p.Key)
-	}
-	return append(all, certificates.CAs...)
+	return all
 }

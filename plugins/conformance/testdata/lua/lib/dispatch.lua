@@ -66,7 +66,6 @@ return {
       { "history", "" },
       { "facts", "facts" },
       { "my", "my" },
-      { "tls", "tls" },
     },
     login = {
       { "session", "handle" },
@@ -143,12 +142,6 @@ return {
       { "filename", "" },
       { "size", "" },
       { "content", "handle" },
-    },
-    tls = {
-      { "version", "" },
-      { "cipher", "" },
-      { "sni", "" },
-      { "client", "" },
     },
   },
 }

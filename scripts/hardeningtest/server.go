@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// patience is how long a server may take to start and to stop.
+const patience = 60 * time.Second
+
+// server is a Stagepost of our own. Its one process is the only one that is ever signalled.
+type server struct {
+	program, dir string
+	admin        string // where its metrics are
+	target       *target
+	console      *console
+	cmd          *exec.Cmd
+	ended        chan struct{}
+	descriptors  int // that it had when nobody had spoken to it
+}
+
+// configuration takes mail for the domain from strangers, and passes all of it to the sink. One client opens as many sessions here as
+// many clients do elsewhere; the cases about one that opens too many are played from an address with a bound that is left alone.
+func (s *server) configuration() string {
+	return fmt.Sprintf(`hostname = "mail.test"
+data = "data"
+
+[[listener]]
+name = "mx"
+address = "127.0.0.1:0"
+role = "mx"
+
+[[listener]]
+name = "proxy"
+address = "127.0.0.1:0"
+role = "mx"
+proxy_protocol = ["127.0.0.0/8"]
+
+[admin]
+address = %q
+
+[resolver]
+servers = ["127.0.0.1:9"]
+
+[limits]
+sessions_per_ip = 100
+message_size = "1MB"
+error_delay = "0s"
+
+[plugins]
+enable = ["domains", "headers", "route"]
+
+[plugin.domains]
+domains = [%q]
+
+[plugin.headers.refuse]
+X-Hardening = "^reject$"
+
+[plugin.route]
+default = %q
+`, s.admin, s.target.domain, s.target.sink.address())
+}
+
+// startStagepost starts one in a temporary folder.
+func startStagepost(program string) (*target, error) {
+	t := newTarget("Stagepost")
+	t.strict = true
+	t.has["own"] = true
+	program, err := filepath.Abs(program)
+	if err != nil {
+		return nil, err
+	}
+	if t.sink, err = newSink("127.0.0.1:0"); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "stagepost-hardening")
+	if err != nil {
+		t.sink.close()
+		return nil, err
+	}
+	s := &server{program: program, dir: dir, target: t, console: &console{}}
+	t.close = func() {
+		s.kill()
+		t.sink.close()
+		os.RemoveAll(dir)
+	}
+	t.inspect = s.inspect
+	t.restart = func() error {
+		s.kill()
+		return s.start()
+	}
+	if s.admin, err = freeAddress(); err == nil {
+		err = os.WriteFile(filepath.Join(dir, "stagepost.toml"), []byte(s.configuration()), 0o600)
+	}
+	if err == nil {
+		err = s.start()
+	}
+	if err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func freeAddress() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer ln.Close()
+	return ln.Addr().String(), nil
+}
+
+var listening = regexp.MustCompile(`([a-z]+) on (127\.0\.0\.1:\d+)`)
+
+// start runs the server, waits until it is ready, and learns where it listens.
+func (s *server) start() error {
+	s.cmd = exec.Command(s.program, "serve")
+	s.cmd.Dir = s.dir
+	s.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET=")
+	s.cmd.Stdout, s.cmd.Stderr = s.console, s.console
+	mark := s.console.mark()
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	s.ended = ended
+	cmd := s.cmd
+	go func() {
+		cmd.Wait()
+		close(ended)
+	}()
+	for until := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		if line := s.console.find(mark, "ready: "); line != "" {
+			for _, found := range listening.FindAllStringSubmatch(line, -1) {
+				s.target.addresses[found[1]] = found[2]
+			}
+			s.descriptors = s.countDescriptors()
+			return nil
+		}
+		select {
+		case <-s.ended:
+			return fmt.Errorf("the server ended: %s; it said:\n%s", s.cmd.ProcessState, s.console.tail())
+		default:
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("the server is not ready after %s; it said:\n%s", patience, s.console.tail())
+		}
+	}
+}
+
+// stop ends the server as a service manager does.
+func (s *server) stop() error {
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.ended:
+	case <-time.After(patience):
+		return fmt.Errorf("the server does not stop on SIGTERM within %s", patience)
+	}
+	if !s.cmd.ProcessState.Success() {
+		return fmt.Errorf("the server stops on SIGTERM with %s; it said:\n%s", s.cmd.ProcessState, s.console.tail())
+	}
+	return nil
+}
+
+func (s *server) kill() {
+	if s.cmd != nil && s.cmd.Process != nil {
+		s.cmd.Process.Kill()
+		<-s.ended
+	}
+}
+
+// countDescriptors is how many files and connections the server has open; 0 where that cannot be seen.
+func (s *server) countDescriptors() int {
+	entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+	return len(entries)
+}
+
+// console keeps what a server writes.
+type console struct {
+	mu    sync.Mutex
+	part  []byte
+	lines []string
+	more  int // that were not kept
+}
+
+const maxConsole = 1_000_000 // lines
+
+var errConsole = errors.New("more lines than are kept")
+
+func (c *console) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for rest := p; len(rest) > 0; {
+		line, after, whole := bytes.Cut(rest, []byte("\n"))
+		rest = after
+		if c.part = append(c.part, line...); !whole {
+			break
+		}
+		if len(c.lines) < maxConsole {
+			c.lines = append(c.lines, string(c.part))
+		} else {
+			c.more++
+		}
+		c.part = c.part[:0]
+	}
+	return len(p), nil
+}
+
+func (c *console) mark() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.lines)
+}
+
+// find gives the first line from mark on with a prefix.
+func (c *console) find(mark int, prefix string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, line := range c.lines[mark:] {
+		if strings.HasPrefix(line, prefix) {
+			return line
+		}
+	}
+	return ""
+}
+
+// all gives every line, and an error if some were not kept.
+func (c *console) all() ([]string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.more > 0 {
+		return c.lines, errConsole
+	}
+	return c.lines, nil
+}
+
+func (c *console) tail() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Join(c.lines[max(0, len(c.lines)-60):], "\n")
+}
