@@ -122,6 +122,7 @@ type Exchange struct {
 	step      func(response []byte) (challenge []byte, done bool, err error)
 	greeting  []byte // what the client gets who sends no initial response
 	begun     bool
+	nonce     func() string // ours in SCRAM; nil: a random one
 }
 
 // New begins an exchange in one of Mechanisms; nil if it is another.
@@ -133,7 +134,7 @@ func New(mechanism string, o Options) *Exchange {
 	case Login:
 		x.step, x.greeting = x.loginName, []byte("Username:")
 	case ScramSHA256, ScramPlus:
-		x.step = x.scram()
+		x.step = x.beginScram
 	case External:
 		x.step = x.external
 	case OAuthBearer:

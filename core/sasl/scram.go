@@ -12,12 +12,15 @@ import (
 	"github.com/stagepost/stagepost/core/password"
 )
 
-// scram is SCRAM-SHA-256 with or without -PLUS. A client that could bind but thinks that we cannot (flag y), while we offer it, was lied to by
+// beginScram is SCRAM-SHA-256 with or without -PLUS. A client that could bind but thinks that we cannot (flag y), while we offer it, was lied to by
 // somebody in between, and is refused (RFC 5802 section 6).
-func (x *Exchange) scram() func([]byte) ([]byte, bool, error) {
+func (x *Exchange) beginScram(response []byte) ([]byte, bool, error) {
 	plus := x.mechanism == ScramPlus
 	if plus && x.options.Binding == nil {
-		return func([]byte) ([]byte, bool, error) { return nil, false, ErrRefused }
+		return nil, false, ErrRefused
+	}
+	if !plus && strings.HasPrefix(string(response), "p=") { // that is for -PLUS
+		return nil, false, ErrMalformed
 	}
 	var conv *scram.ServerConversation
 	var stop error // why the exchange ends before its proof
@@ -32,6 +35,9 @@ func (x *Exchange) scram() func([]byte) ([]byte, bool, error) {
 	})
 	if err != nil {
 		panic(err) // no callback was given, says the library
+	}
+	if x.nonce != nil {
+		srv.WithNonceGenerator(x.nonce)
 	}
 	switch {
 	case plus:
@@ -74,17 +80,12 @@ func (x *Exchange) scram() func([]byte) ([]byte, bool, error) {
 		}
 		return []byte(challenge), false, nil
 	}
-	return func(response []byte) ([]byte, bool, error) {
-		if !plus && strings.HasPrefix(string(response), "p=") { // that is for -PLUS
-			return nil, false, ErrMalformed
-		}
-		challenge, err := next(response)
-		if err != nil {
-			return nil, false, err
-		}
-		x.step = final
-		return []byte(challenge), false, nil
+	challenge, err := next(response)
+	if err != nil {
+		return nil, false, err
 	}
+	x.step = final
+	return []byte(challenge), false, nil
 }
 
 // maxChallenge fits the line of a reply, in base64.
