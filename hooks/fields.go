@@ -30,6 +30,24 @@ func sessionObject() Object {
 		{Name: "history", Type: TypeList, Value: func(o any) any { return history(o.(*message.Session)) }, Doc: "verdicts other than next so far: list of {stage, plugin, verdict, code, reason}"},
 		{Name: "facts", Type: TypeFacts, Doc: "facts by full name, as in session.facts[\"plugin.key\"]"},
 		{Name: "my", Type: TypeMyFacts, Doc: "this plugin's own facts, by key"},
+		{Name: "tls", Type: TypeObject, Of: "tls", Optional: true, Value: func(o any) any {
+			if t := o.(*message.Session).TLS; t != nil {
+				return t
+			}
+			return nil
+		}, Doc: "how the session is encrypted; nil in clear"},
+	}}
+}
+
+func tlsObject() Object {
+	str := func(f func(*message.TLS) string) func(any) string {
+		return func(o any) string { return f(o.(*message.TLS)) }
+	}
+	return Object{Name: "tls", Doc: "how a session is encrypted", Fields: []Field{
+		{Name: "version", Type: TypeString, Str: str(func(t *message.TLS) string { return t.Version }), Doc: "TLSv1.2 or TLSv1.3"},
+		{Name: "cipher", Type: TypeString, Str: str(func(t *message.TLS) string { return t.Cipher }), Doc: "registered name of the cipher suite"},
+		{Name: "sni", Type: TypeString, Optional: true, Str: str(func(t *message.TLS) string { return t.SNI }), Doc: "name that the client asked for, in lower case"},
+		{Name: "client", Type: TypeString, Optional: true, Str: str(func(t *message.TLS) string { return t.Client }), Doc: "subject of the client's certificate, if one of the listener's authorities issued it"},
 	}}
 }
 

@@ -185,7 +185,7 @@ type Object struct {
 
 // Objects declares them all, by name.
 func Objects() []Object {
-	return []Object{sessionObject(), loginObject(), messageObject(), rcptObject(), deliveryObject(), addressObject(), planObject(), lastObject(), contentObject(), tickObject(), partObject()}
+	return []Object{sessionObject(), loginObject(), messageObject(), rcptObject(), deliveryObject(), addressObject(), planObject(), lastObject(), contentObject(), tickObject(), partObject(), tlsObject()}
 }
 
 // ScopeObject is the name of the object that a scope's handlers get.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,8 @@ type loaded struct {
 	config  *config.Config
 	plugins []admin.Plugin
 	order   []admin.StageOrder
+
+	warnings []string
 }
 
 // load reads configuration and plugins and builds a generation of them, exactly as serve does, and lets go of it again.
@@ -28,7 +31,7 @@ func load(file string) (*loaded, error) {
 		return nil, &failure{exitConfig, err}
 	}
 	defer m.Close()
-	return &loaded{m.Config(), pluginsOf(m.Status().Plugins), orderOf(m.Order)}, nil
+	return &loaded{m.Config(), pluginsOf(m.Status().Plugins), orderOf(m.Order), m.Certificates().Warnings(time.Now())}, nil
 }
 
 // offline loads the configuration that --config or the folder names.
@@ -51,6 +54,9 @@ func (a *app) checkCommand() *cobra.Command {
 			l, err := a.offline()
 			if err != nil {
 				return err
+			}
+			for _, line := range l.warnings {
+				outputOf(cmd).printf("warning: %s\n", printable(line))
 			}
 			outputOf(cmd).printf("%s: ok, %s\n", printable(l.config.File), count(len(l.plugins), "plugin"))
 			return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -20,6 +21,7 @@ type letter struct {
 	from    string // "" is the null sender
 	to      []string
 	content io.Reader // lines end with LF or CRLF
+	tls     string    // "off", "starttls" or "implicit"
 }
 
 // Waits for the server; it may hold a reply back for a minute because a plugin asked for it.
@@ -33,6 +35,22 @@ const (
 type exchange struct {
 	conn   net.Conn
 	reader *smtp.Reader
+}
+
+func newExchange(conn net.Conn) *exchange {
+	x := &exchange{conn, smtp.NewReader(conn)}
+	x.reader.Attach(make([]byte, 4<<10), 0)
+	return x
+}
+
+// secure begins TLS. Whose certificate the server shows is not looked at: what is sent is a test, and to this machine mostly.
+func secure(ctx context.Context, conn net.Conn, server string) (*exchange, error) {
+	c := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	conn.SetDeadline(time.Now().Add(replyTime))
+	if err := c.HandshakeContext(ctx); err != nil {
+		return nil, fail(exitUnavailable, "the TLS handshake with %s failed: %w", server, err)
+	}
+	return newExchange(c), nil
 }
 
 // ask sends a command, unless it is empty, and reads the reply.
@@ -57,10 +75,13 @@ func (a *app) deliver(ctx context.Context, out output, server string, l *letter)
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	x := &exchange{conn, smtp.NewReader(conn)}
-	x.reader.Attach(make([]byte, 4<<10), 0)
-
-	refused, err := a.transaction(out, x, l)
+	x := newExchange(conn)
+	if l.tls == "implicit" {
+		if x, err = secure(ctx, conn, server); err != nil {
+			return err
+		}
+	}
+	refused, err := a.transaction(ctx, out, x, l)
 	if err == nil {
 		x.ask("QUIT") // the message is decided; how they part says nothing about it
 		return refused
@@ -73,7 +94,7 @@ func (a *app) deliver(ctx context.Context, out output, server string, l *letter)
 }
 
 // transaction ends with an error when the session cannot go on; refused says what the server did not take.
-func (a *app) transaction(out output, x *exchange, l *letter) (refused, err error) {
+func (a *app) transaction(ctx context.Context, out output, x *exchange, l *letter) (refused, err error) {
 	greeting, err := x.ask("")
 	if err != nil {
 		return nil, err
@@ -87,6 +108,26 @@ func (a *app) transaction(out output, x *exchange, l *letter) (refused, err erro
 	}
 	if !hello.Positive() {
 		return refusal("EHLO "+l.helo, hello), nil
+	}
+	if l.tls == "starttls" {
+		reply, err := x.ask("STARTTLS")
+		if err != nil {
+			return nil, err
+		}
+		if reply.Code != 220 {
+			return refusal("STARTTLS", reply), nil
+		}
+		secured, err := secure(ctx, x.conn, x.conn.RemoteAddr().String())
+		if err != nil {
+			return nil, err
+		}
+		*x = *secured
+		if hello, err = x.ask("EHLO " + l.helo); err != nil {
+			return nil, err
+		}
+		if !hello.Positive() {
+			return refusal("EHLO "+l.helo, hello), nil
+		}
 	}
 	mail := "MAIL FROM:<" + l.from + ">"
 	if esmtp.ParseExtensions(hello).Has("8BITMIME") {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/admin"
+	"github.com/stagepost/stagepost/core/certs"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
@@ -80,7 +81,7 @@ func (b *bindings) prepare(d *daemon, old []config.Listener, cfg *config.Config)
 			o.stop = cancel
 			d.group.Go(func() {
 				defer cancel()
-				d.smtp.Serve(ctx, o.net, serving(&o.listener))
+				d.smtp.Serve(ctx, o.net, serving(&o.listener, d.plugins.Certificates))
 			})
 		}
 		b.open = kept
@@ -93,8 +94,9 @@ func known(others []config.Listener, l config.Listener) bool {
 }
 
 // serving is what the server is told of a listener.
-func serving(l *config.Listener) *server.Listener {
-	return &server.Listener{Name: l.Name, Role: message.Role(l.Role), Without: l.Without, Auth: l.Auth, AuthInClear: l.AuthWithoutTLS, GreetingDelay: l.GreetingDelay, Proxies: l.ProxyProtocol}
+func serving(l *config.Listener, set func() *certs.Set) *server.Listener {
+	return &server.Listener{Name: l.Name, Role: message.Role(l.Role), TLS: encryption(l, set), Without: l.Without, Auth: l.Auth, AuthInClear: l.AuthWithoutTLS,
+		GreetingDelay: l.GreetingDelay, Proxies: l.ProxyProtocol}
 }
 
 // listen binds an address. Where a listener has it that is not in next, so that only the name or role changes, the socket is
@@ -153,7 +155,7 @@ func (b *bindings) status(smtp *server.Server) []admin.Listener {
 	defer b.mu.Unlock()
 	out := make([]admin.Listener, 0, len(b.open))
 	for _, o := range b.open {
-		out = append(out, admin.Listener{Name: o.listener.Name, Address: o.net.Addr().String(), Role: o.listener.Role, Sessions: open[o.listener.Name]})
+		out = append(out, admin.Listener{Name: o.listener.Name, Address: o.net.Addr().String(), Role: o.listener.Role, TLS: o.listener.TLS, Sessions: open[o.listener.Name]})
 	}
 	return out
 }

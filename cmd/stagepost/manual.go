@@ -44,6 +44,7 @@ func pages() []page {
 		{"smtp", "what clients are offered, and what the queue makes of it", file("smtp")},
 		{"users", "letting people log in: their file, other places that know them, their addresses", file("users")},
 		{"limits", "every bound on what clients can do: default, key, reply, metric; load balancers", file("limits")},
+		{"tls", "how sessions are encrypted: certificates, several names, clients' certificates, what is refused", file("tls")},
 		{"queue", "what 250 promises, what may come twice, what senders are told, what to do by hand", file("queue")},
 		{"observing", "what a running server shows: trace, status, log, metrics, and alerts", file("observing")},
 		{"metrics", "every metric of /metrics", metricsPage},

@@ -47,7 +47,7 @@ func (d *daemon) sessionMetrics() []metrics.Family {
 	labels := func(more ...metrics.Label) []metrics.Label {
 		return append([]metrics.Label{listener, roleLabel()}, more...)
 	}
-	return []metrics.Family{
+	return append([]metrics.Family{
 		{Name: "stagepost_sessions_open", Kind: metrics.Gauge, Help: "Sessions that are open now.", Labels: labels(),
 			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Add(float64(t.Open.Load()), l...) })},
 		{Name: "stagepost_sessions_limit", Kind: metrics.Gauge, Help: "Sessions that may be open at once, over all listeners.",
@@ -92,7 +92,7 @@ func (d *daemon) sessionMetrics() []metrics.Family {
 			})},
 		{Name: "stagepost_reply_to_dot_seconds", Kind: metrics.Histogram, Help: "How long clients waited for the reply to the final dot: plugins at data and queue, and the commit.",
 			Read: func(s *metrics.Samples) { s.Histogram(d.smtp.Answered()) }},
-	}
+	}, d.tlsMetrics(each, labels)...)
 }
 
 func (d *daemon) mailMetrics() []metrics.Family {

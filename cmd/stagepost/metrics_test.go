@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/stagepost/stagepost/core/certs/certstest"
 	"github.com/stagepost/stagepost/core/observe/metrics"
 )
 
@@ -28,7 +29,8 @@ func watchedDemo(t *testing.T) *daemon {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, localConfig)
-	edit(t, file, "[queue]\n", "[admin]\naddress = \"127.0.0.1:0\"\n\n[queue]\n")
+	edit(t, file, "[queue]\n", "[admin]\naddress = \"127.0.0.1:0\"\n\n[tls]\ncertificate = \"mx.pem\"\nkey = \"mx.key\"\n\n[queue]\n")
+	certstest.Write(t, dir, "mx", certstest.New(t, "test CA").Issue(t, nil, "mx.example.org"))
 	counting := filepath.Join(dir, "plugins", "counting.lua")
 	if err := os.WriteFile(counting, []byte(`plugin { id = "counting", version = "1.0.0", needs = { read = "headers" }, hook = { data = { order = -100 } } }
 function on.data(m)
@@ -179,7 +181,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is declared, and not shown", f.Name)
 		}
 	}
-	names := map[string]bool{"mx": true, version(): true, "seen": true, "undated": true}
+	names := map[string]bool{"mx": true, version(): true, "seen": true, "undated": true, d.plugins.Config().TLS.Certificate: true}
 	for _, p := range d.plugins.Status().Plugins {
 		names[p.Name] = true
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,8 +22,8 @@ import (
 
 // sendFlags are the flags of send.
 type sendFlags struct {
-	from, subject, body, file, server string
-	to                                []string
+	from, subject, body, file, server, tls string
+	to                                     []string
 }
 
 func (a *app) sendCommand() *cobra.Command {
@@ -46,6 +47,7 @@ func (a *app) sendCommand() *cobra.Command {
 	flags.StringVar(&f.body, "body", "This is a test.", "text")
 	flags.StringVar(&f.file, "file", "", "send this file, header and all, instead; - is the standard input")
 	flags.StringVar(&f.server, "server", "", "host:port to send to, instead of the first listener")
+	flags.StringVar(&f.tls, "tls", "", "off, starttls or implicit (default what the listener wants; off with --server); the certificate is not verified")
 	cmd.MarkFlagsMutuallyExclusive("file", "subject")
 	cmd.MarkFlagsMutuallyExclusive("file", "body")
 	return cmd
@@ -65,6 +67,9 @@ func (a *app) send(cmd *cobra.Command, f *sendFlags) error {
 			return err
 		}
 	}
+	if !slices.Contains([]string{"", "off", "starttls", "implicit"}, f.tls) {
+		return fail(exitUsage, "--tls %s: write off, starttls or implicit", f.tls)
+	}
 	server, name := f.server, "localhost"
 	if server == "" {
 		c, err := a.configuration()
@@ -72,13 +77,17 @@ func (a *app) send(cmd *cobra.Command, f *sendFlags) error {
 			return err
 		}
 		name = c.Hostname
-		if server, err = a.listenerOf(cmd.Context(), c); err != nil {
+		var l *config.Listener
+		if server, l, err = a.listenerOf(cmd.Context(), c); err != nil {
 			return err
+		}
+		if f.tls == "" {
+			f.tls = map[string]string{"required": "starttls", "implicit": "implicit"}[l.TLS]
 		}
 	} else if _, _, err := net.SplitHostPort(server); err != nil {
 		return fail(exitUsage, "--server %s: write host:port, as 127.0.0.1:2525", server)
 	}
-	l := letter{helo: name, from: f.from, to: f.to}
+	l := letter{helo: name, from: f.from, to: f.to, tls: f.tls}
 	if !cmd.Flags().Changed("from") {
 		l.from = "postmaster@" + name
 	}
@@ -111,8 +120,8 @@ func checkAddress(address string) error {
 }
 
 // listenerOf finds the address of the first listener for mail. When its port is any free one, the running server knows it.
-func (a *app) listenerOf(ctx context.Context, c *config.Config) (string, error) {
-	for _, l := range c.Listeners {
+func (a *app) listenerOf(ctx context.Context, c *config.Config) (string, *config.Listener, error) {
+	for i, l := range c.Listeners {
 		if l.Role != string(message.RoleMX) {
 			continue
 		}
@@ -120,11 +129,11 @@ func (a *app) listenerOf(ctx context.Context, c *config.Config) (string, error) 
 		if strings.HasSuffix(address, ":0") {
 			client, err := a.client()
 			if err != nil {
-				return "", err
+				return "", nil, err
 			}
 			s, err := client.Status(ctx)
 			if err != nil {
-				return "", err
+				return "", nil, err
 			}
 			for _, bound := range s.Listeners {
 				if bound.Name == l.Name {
@@ -132,9 +141,9 @@ func (a *app) listenerOf(ctx context.Context, c *config.Config) (string, error) 
 				}
 			}
 		}
-		return reachable(address), nil
+		return reachable(address), &c.Listeners[i], nil
 	}
-	return "", fail(exitConfig, "%s: no listener has the role \"mx\"; name a server with --server", c.File)
+	return "", nil, fail(exitConfig, "%s: no listener has the role \"mx\"; name a server with --server", c.File)
 }
 
 // reachable turns an address to listen on into one to connect to.

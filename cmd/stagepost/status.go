@@ -71,12 +71,13 @@ func (a *app) showStatus(out output, s *admin.Status) {
 		line("metrics", "http://"+s.Admin+"/metrics")
 	}
 	out.printf("\n")
-	t := newTable(out, "LISTENER", "ADDRESS", "ROLE", "SESSIONS")
+	t := newTable(out, "LISTENER", "ADDRESS", "ROLE", "TLS", "SESSIONS")
 	for _, l := range s.Listeners {
-		t.add(text(l.Name), text(l.Address), text(l.Role), text(strconv.Itoa(l.Sessions)))
+		t.add(text(l.Name), text(l.Address), text(l.Role), text(l.TLS), text(strconv.Itoa(l.Sessions)))
 	}
 	t.flush()
 	out.printf("\n")
+	showCertificates(out, s.Certificates, now)
 	showPlugins(out, s.Plugins)
 }
 

@@ -306,7 +306,7 @@ func (d *daemon) status() admin.Status {
 	}
 	return admin.Status{
 		Version: version(), Started: d.started, Health: health, Generation: st.Generation, Since: st.Since, Error: st.Error,
-		Listeners: d.bound.status(d.smtp), Admin: d.bound.watched(), Traffic: now, LastMinute: d.lately.last(time.Now(), now),
+		Listeners: d.bound.status(d.smtp), Certificates: certificatesOf(d.plugins.Certificates()), Admin: d.bound.watched(), Traffic: now, LastMinute: d.lately.last(time.Now(), now),
 		Store: admin.StoreStatus{Free: h.Free, Full: h.Full, Stalled: h.Stalled, Micros: h.Sync.Microseconds()},
 		Lost:  admin.Lost{Records: d.records.Dropped(), Log: d.logDropped()}, Plugins: pluginsOf(st.Plugins),
 	}

@@ -65,20 +65,21 @@ type Hands interface {
 
 // Status is the state of the server as a whole.
 type Status struct {
-	Version    string      `json:"version"`
-	Started    time.Time   `json:"started"`
-	Health     string      `json:"health"` // "ok", or why no mail is taken
-	Generation uint64      `json:"generation"`
-	Since      time.Time   `json:"generation_since"` // when it became live
-	Error      string      `json:"generation_error"` // why the latest reload was refused; "" when it was not
-	Listeners  []Listener  `json:"listeners"`
-	Admin      string      `json:"admin"` // where [admin] is bound; "" when it is not
-	Traffic    Traffic     `json:"traffic"`
-	LastMinute Traffic     `json:"traffic_last_minute"` // of the last 60 to 70 seconds
-	Queue      QueueCounts `json:"queue"`
-	Store      StoreStatus `json:"store"`
-	Lost       Lost        `json:"lost"`
-	Plugins    []Plugin    `json:"plugins"`
+	Version      string        `json:"version"`
+	Started      time.Time     `json:"started"`
+	Health       string        `json:"health"` // "ok", or why no mail is taken
+	Generation   uint64        `json:"generation"`
+	Since        time.Time     `json:"generation_since"` // when it became live
+	Error        string        `json:"generation_error"` // why the latest reload was refused; "" when it was not
+	Listeners    []Listener    `json:"listeners"`
+	Certificates []Certificate `json:"certificates"`
+	Admin        string        `json:"admin"` // where [admin] is bound; "" when it is not
+	Traffic      Traffic       `json:"traffic"`
+	LastMinute   Traffic       `json:"traffic_last_minute"` // of the last 60 to 70 seconds
+	Queue        QueueCounts   `json:"queue"`
+	Store        StoreStatus   `json:"store"`
+	Lost         Lost          `json:"lost"`
+	Plugins      []Plugin      `json:"plugins"`
 }
 
 // Traffic is what came in and what became of it: since the start, or in some time.
@@ -108,7 +109,15 @@ type Listener struct {
 	Name     string `json:"name"`
 	Address  string `json:"address"` // as bound, with the real port
 	Role     string `json:"role"`
+	TLS      string `json:"tls"`      // as configured
 	Sessions int    `json:"sessions"` // open now
+}
+
+// Certificate is one that clients are shown.
+type Certificate struct {
+	File    string    `json:"file"`
+	Names   []string  `json:"names"`
+	Expires time.Time `json:"expires"`
 }
 
 // QueueCounts says how many messages there are, and in which states those are that were counted last. Counted differs from

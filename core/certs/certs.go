@@ -248,15 +248,15 @@ func (s *Set) Certificates() []*Certificate {
 	return s.all
 }
 
-// soon is how long before its end a certificate is worth a warning: those who renew by themselves did so before.
-const soon = 7 * 24 * time.Hour
+// Soon is how long before its end a certificate is worth a warning: those who renew by themselves did so before.
+const Soon = 7 * 24 * time.Hour
 
 // Warnings are a line for each certificate that is not valid, or not for long any more.
 func (s *Set) Warnings(now time.Time) (lines []string) {
 	for _, c := range s.Certificates() {
 		if why := invalid(c.Leaf, now); why != "" {
 			lines = append(lines, fmt.Sprintf("%s: the certificate %s", c.File, why))
-		} else if now.Add(soon).After(c.NotAfter()) {
+		} else if now.Add(Soon).After(c.NotAfter()) {
 			lines = append(lines, fmt.Sprintf("%s: the certificate expires on %s", c.File, c.NotAfter().UTC().Format(time.RFC3339)))
 		}
 	}

@@ -24,6 +24,7 @@ func (c *Config) complete(d *decoder, folder string, opts Options) {
 			l.Auth = []string{"PLAIN", "LOGIN"}
 		}
 	}
+	c.absoluteTLS(absolute)
 	for name, l := range c.Lookups {
 		absolute(&l.File)
 		c.Lookups[name] = l
@@ -70,6 +71,7 @@ func (c *Config) check(d *decoder) {
 	if a := c.Admin.Address; !strings.HasSuffix(a, ":0") {
 		addresses.add(a, "admin", "address")
 	}
+	c.checkTLS(d)
 	enabled := newSeen(d, "%q is listed on line %d already; remove one of them")
 	for i, name := range c.Plugins.Enable {
 		enabled.add(name, "plugins", "enable", Index(i))

@@ -34,6 +34,7 @@ type Config struct {
 	Hostname  string // domain name, A-labels
 	Data      string // folder
 	Listeners []Listener
+	TLS       TLS
 	Admin     Admin
 	Resolver  Resolver
 	Limits    Limits
@@ -55,9 +56,12 @@ type Listener struct {
 	Name    string
 	Address string   // host:port as net.Listen takes it; an empty host is every address, port 0 a free port
 	Role    string   // "mx"
-	TLS     string   // "off"
+	TLS     string   // "off", "starttls", "required" or "implicit"
 	Auth    []string // SASL mechanisms with which clients may log in
 	Without []string // SMTP extensions that are not offered, by keyword in lower case
+
+	ClientCertificates string // "request" or "require"; empty: they are not asked for
+	ClientCA           string // path
 
 	AuthWithoutTLS bool
 	GreetingDelay  time.Duration

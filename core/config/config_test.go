@@ -83,6 +83,7 @@ func TestDefaults(t *testing.T) {
 		Hostname:  "mx1.example.org",
 		Data:      "/var/lib/stagepost",
 		Listeners: []Listener{{Name: "mx", Address: "127.0.0.1:2525", Role: "mx", TLS: "off"}},
+		TLS:       TLS{More: []Certificate{}},
 		Resolver:  Resolver{Timeout: 3 * time.Second},
 		Limits: Limits{Sessions: 10000, SessionsPerIP: 100, MessageSize: 50_000_000, Recipients: 1000, Errors: 20, ErrorDelay: 200 * time.Millisecond,
 			CommandTimeout: 5 * time.Minute, DataTimeout: 3 * time.Minute, SessionTime: 2 * time.Hour},

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"time"
 )
 
@@ -24,6 +23,10 @@ func (c *Config) fields() []field {
 			name: "listener",
 			doc:  "An address on which mail arrives. At least one is needed; repeat the table for more.",
 			to:   repeated(&c.Listeners, (*Listener).fields),
+		},
+		{
+			name: "tls", doc: "The certificates that clients are shown, on the listeners whose `tls` is not \"off\". The page `tls` has more on them.",
+			to: section(c.TLS.fields()),
 		},
 		{
 			name: "admin", doc: "Watching the server by HTTP: `/metrics` for Prometheus, `/healthz` for load balancers.",
@@ -191,7 +194,7 @@ func (c *Config) fields() []field {
 }
 
 func (l *Listener) fields() []field {
-	return []field{
+	return append([]field{
 		{
 			name: "name", required: true, example: `"mx"`,
 			doc: "The listener's name in plugins, logs and metrics.",
@@ -206,11 +209,6 @@ func (l *Listener) fields() []field {
 			name: "role", required: true, example: `"mx"`,
 			doc: "What the sessions are for: \"mx\" takes mail from other servers.",
 			to:  oneOf(&l.Role, "mx"),
-		},
-		{
-			name: "tls", value: `"off"`,
-			doc: "Whether sessions are encrypted. This version speaks no TLS.",
-			to:  one(&l.TLS, `"off"`, tlsMode),
 		},
 		{
 			name: "greeting_delay", value: `"0s"`,
@@ -238,7 +236,7 @@ func (l *Listener) fields() []field {
 			doc: "SMTP extensions that are not offered here, by their keywords. The page `smtp` says what each is for.",
 			to:  list(&l.Without, len(extensions()), "a list with "+wordsKind(extensions()...), words(extensions()...)),
 		},
-	}
+	}, l.tlsFields()...)
 }
 
 // mechanisms are those that there are; a test compares them with what the server knows.
@@ -249,14 +247,6 @@ func mechanisms() []string {
 // extensions are those that a listener may leave out; a test compares them with what is offered.
 func extensions() []string {
 	return []string{"smtputf8", "chunking", "binarymime", "dsn", "requiretls", "futurerelease", "deliverby", "mt-priority", "limits"}
-}
-
-func tlsMode(v any) (string, error) {
-	s, err := words("off", "starttls", "required", "implicit")(v)
-	if err == nil && s != "off" {
-		err = fmt.Errorf("%q is not possible, since this version speaks no TLS", s)
-	}
-	return s, err
 }
 
 func (l *Lookup) fields() []field {

@@ -80,6 +80,12 @@ func restOf(header, name string) string {
 	switch {
 	case header == "[lookup.mx]":
 		return map[string]string{"type": "file = \"users.txt\"\n", "file": "type = \"file\"\n"}[name]
+	case header == "[tls]" || header == "[[tls.more]]":
+		rest := map[string]string{"certificate": "key = \"k.pem\"\n", "key": "certificate = \"c.pem\"\n"}[name]
+		if header == "[[tls.more]]" {
+			rest += tlsTable
+		}
+		return rest
 	case header != "" && header != "[[listener]]":
 		return ""
 	}
@@ -92,8 +98,18 @@ func restOf(header, name string) string {
 			rest += line + "\n"
 		}
 	}
+	switch name {
+	case "tls":
+		rest += tlsTable
+	case "client_certificates":
+		rest += "tls = \"starttls\"\nclient_ca = \"ca.pem\"\n" + tlsTable
+	case "client_ca":
+		rest += "tls = \"starttls\"\nclient_certificates = \"request\"\n" + tlsTable
+	}
 	return rest
 }
+
+const tlsTable = "[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n"
 
 // TestEveryFieldIsDescribed: no Go field of Config is without a key.
 func TestEveryFieldIsDescribed(t *testing.T) {
@@ -103,6 +119,8 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 	described(t, reflect.ValueOf(l).Elem(), l.fields())
 	r := new(Run)
 	described(t, reflect.ValueOf(r).Elem(), r.fields())
+	s := new(Certificate)
+	described(t, reflect.ValueOf(s).Elem(), certificateFields(&s.Certificate, &s.Key, true))
 	k := new(Lookup)
 	described(t, reflect.ValueOf(k).Elem(), k.fields())
 }

@@ -138,10 +138,10 @@ func TestTerms(t *testing.T) {
 func TestScheduledSurvivesARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
+		b.remote.answer["slow.example"] = []message.Outcome{later}
 		b.start()
 		b.send(asking(t, " HOLDFOR=86400", ""), "u@one.example")
 		b.send(asking(t, " BY=3600;R", ""), "v@slow.example")
-		b.remote.answer["slow.example"] = []message.Outcome{later}
 		time.Sleep(time.Minute)
 		b.stop()
 		b.remote.answer["slow.example"] = nil

@@ -53,6 +53,7 @@ type act struct {
 	clears  bool
 	idles   bool
 	leaves  bool
+	chunk   bool // is followed by octets
 	early   bool // may come before HELO
 	framed  bool // octets follow that are no command
 	do      func(m *model) int
@@ -60,6 +61,7 @@ type act struct {
 
 // answer is what a reply does to the counts of the session.
 func (m *model) answer(code int) int {
+	m.over = m.over || code == 421
 	if code >= 400 {
 		m.refused++
 	}
@@ -99,9 +101,6 @@ func (m *model) step(a *act, more bool) int {
 	}
 	if a.idles {
 		m.idle++
-	}
-	if code == 421 {
-		m.over = true
 	}
 	return m.answer(code)
 }

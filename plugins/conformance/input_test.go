@@ -62,6 +62,7 @@ func input(t testing.TB, s hooks.Stage, bare bool) *hooks.Call {
 	if !bare {
 		sess.IP, sess.LocalIP, sess.Port, sess.LocalPort = netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("2001:db8::1"), 4000, 25
 		sess.Helo, sess.ESMTP, sess.User, sess.Groups, sess.Early, sess.Errors = "client.example", true, "alice", []string{"a", "b"}, true, 3
+		sess.TLS = &message.TLS{Version: "TLSv1.3", Cipher: "TLS_AES_128_GCM_SHA256", SNI: "mx.example.org", Client: "CN=client.example"}
 		sess.History = []message.Note{{Stage: "connect", Plugin: "dnsbl", Verdict: "hold", Code: 250, Reason: "listed"}}
 		env.Sender, env.Params, env.Size, env.Tenant = address(t, "User@A.Example"), []smtp.Param{{Key: "SIZE", Value: "10"}}, 51, "acme"
 		to.Params, to.Class = []smtp.Param{{Key: "NOTIFY", Value: "NEVER"}}, hooks.Local

@@ -122,5 +122,9 @@ func files(main string, cfg *config.Config) []string {
 	for _, l := range cfg.Lookups {
 		all = append(all, l.File)
 	}
-	return all
+	certificates := certificateFiles(cfg)
+	for _, p := range certificates.Pairs {
+		all = append(all, p.Certificate, p.Key)
+	}
+	return append(all, certificates.CAs...)
 }

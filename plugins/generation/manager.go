@@ -60,13 +60,14 @@ type Manager struct {
 
 // state is what a reload replaces, apart from the hooks themselves.
 type state struct {
-	cfg     *config.Config
-	hash    [32]byte // of what was read
-	loaded  []*shared
-	tables  tables
-	number  uint64
-	since   time.Time
-	failure string // why the last reload was refused; empty when it was not
+	cfg          *config.Config
+	hash         [32]byte // of what was read
+	loaded       []*shared
+	tables       tables
+	certificates certified
+	number       uint64
+	since        time.Time
+	failure      string // why the last reload was refused; empty when it was not
 }
 
 // Change is what a reload came to.
@@ -92,7 +93,8 @@ func New(o Options) (*Manager, error) {
 	r.tables.use(o.Host)
 	m.tried = r.hash
 	m.current = hooks.NewCurrent(gen)
-	m.state.Store(&state{cfg: r.cfg, hash: r.hash, loaded: loaded, tables: r.tables, number: 1, since: time.Now()})
+	m.state.Store(&state{cfg: r.cfg, hash: r.hash, loaded: loaded, tables: r.tables, certificates: r.certificates, number: 1, since: time.Now()})
+	m.warn()
 	return m, nil
 }
 
@@ -104,11 +106,12 @@ func (m *Manager) Config() *config.Config { return m.state.Load().cfg }
 
 // reading is the configuration and every plugin as they were at one moment, or why they could not be read.
 type reading struct {
-	cfg     *config.Config
-	sources []*Source
-	tables  tables
-	hash    [32]byte // of all that was read, and of the error
-	err     error
+	cfg          *config.Config
+	sources      []*Source
+	tables       tables
+	certificates certified
+	hash         [32]byte // of all that was read, and of the error
+	err          error
 }
 
 // read reads everything, once.
@@ -133,6 +136,9 @@ func (m *Manager) read() (r reading) {
 	}
 	for _, s := range r.sources {
 		fmt.Fprintf(h, "\x00%s\x00%x", s.Label, s.Hash)
+	}
+	if r.certificates, r.err = m.readCertificates(r.cfg, h); r.err != nil {
+		return r
 	}
 	r.tables, r.err = m.readTables(r.cfg, h)
 	return r
@@ -211,6 +217,9 @@ func (m *Manager) take(r reading, start time.Time) Change {
 	what := difference(old, next)
 	m.opts.Log.Info("generation is live", "generation", next.number, "changed", what, "took", took.Round(time.Millisecond).String())
 	fmt.Fprintf(m.opts.Console, "generation %d is live: %s (%d ms)\n", next.number, what, took.Milliseconds())
+	if next.certificates != old.certificates {
+		m.warn()
+	}
 	return Change{Number: next.number, Changed: true, Took: took}
 }
 
@@ -234,7 +243,7 @@ func (m *Manager) swap(old *state, r reading) error {
 			return err
 		}
 	}
-	m.state.Store(&state{cfg: cfg, hash: r.hash, loaded: loaded, tables: r.tables, number: gen.Number, since: time.Now()})
+	m.state.Store(&state{cfg: cfg, hash: r.hash, loaded: loaded, tables: r.tables, certificates: r.certificates, number: gen.Number, since: time.Now()})
 	r.tables.use(m.opts.Host)
 	m.current.Swap(gen)
 	names := make([]string, len(loaded))
@@ -289,6 +298,9 @@ func difference(old, next *state) string {
 		}
 	}
 	words = append(words, next.tables.difference(old.tables)...)
+	if old.certificates.hash != next.certificates.hash {
+		words = append(words, "certificates")
+	}
 	if old.cfg.Hash != next.cfg.Hash {
 		words = append(words, filepath.Base(next.cfg.File))
 	}

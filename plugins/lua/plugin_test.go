@@ -89,7 +89,7 @@ func testCall(t testing.TB, s hooks.Stage) (*hooks.Call, *recorder) {
 		}
 		return a
 	}
-	sess := &message.Session{ID: "s1", Role: message.RoleMX, Listener: "mx", Helo: "client.example", Groups: []string{"a", "b"}}
+	sess := &message.Session{ID: "s1", Role: message.RoleMX, Listener: "mx", Helo: "client.example", Groups: []string{"a", "b"}, TLS: &message.TLS{Version: "TLSv1.3"}}
 	env := &message.Envelope{Session: sess, Sender: addr("User@A.Example"), Params: []smtp.Param{{Key: "SIZE", Value: "10"}}}
 	env.Rcpts = []*message.Rcpt{{Address: addr("u@example.org"), Original: addr("u@example.org")}, {Address: addr("v@example.net"), Original: addr("v@example.net")}}
 	view := &hooks.MessageView{Envelope: env}
@@ -107,7 +107,7 @@ func TestEveryFieldAndMethodIsBound(t *testing.T) {
 	var methods []string
 	paths := map[string]string{ // where a handler of a stage finds the object
 		"session": "connect x", "login": "auth x", "message": "data x", "rcpt": "rcpt x", "delivery": "deliver x", "address": "rcpt x.address",
-		"plan": "deliver x.plan", "last": "deferred x.last", "content": "data x.content", "tick": "tick x", "part": "data x.parts[1]",
+		"plan": "deliver x.plan", "last": "deferred x.last", "content": "data x.content", "tick": "tick x", "part": "data x.parts[1]", "tls": "connect x.tls",
 	}
 	for _, o := range hooks.Objects() {
 		stage, expr, ok := strings.Cut(paths[o.Name], " ")

@@ -69,6 +69,7 @@ enum {
   SP_OBJECT_CONTENT = 8,
   SP_OBJECT_TICK = 9,
   SP_OBJECT_PART = 10,
+  SP_OBJECT_TLS = 11,
 };
 enum {
   SP_FIELD_SESSION_ID = 0,
@@ -88,6 +89,7 @@ enum {
   SP_FIELD_SESSION_HISTORY = 14,
   SP_FIELD_SESSION_FACTS = 15,
   SP_FIELD_SESSION_MY = 16,
+  SP_FIELD_SESSION_TLS = 17,
   SP_FIELD_LOGIN_SESSION = 0,
   SP_FIELD_LOGIN_MECHANISM = 1,
   SP_FIELD_LOGIN_NAME = 2,
@@ -144,6 +146,10 @@ enum {
   SP_FIELD_PART_FILENAME = 2,
   SP_FIELD_PART_SIZE = 3,
   SP_FIELD_PART_CONTENT = 4,
+  SP_FIELD_TLS_VERSION = 0,
+  SP_FIELD_TLS_CIPHER = 1,
+  SP_FIELD_TLS_SNI = 2,
+  SP_FIELD_TLS_CLIENT = 3,
 };
 
 // --- objects --------------------------------------------------------------------------------------------------------
@@ -224,6 +230,23 @@ static inline sp_last sp_last_of(sp_value v) {
   };
 }
 
+// How a session is encrypted.
+typedef struct {
+  sp_text version; // TLSv1.2 or TLSv1.3
+  sp_text cipher; // registered name of the cipher suite
+  sp_text sni; // name that the client asked for, in lower case
+  sp_text client; // subject of the client's certificate, if one of the listener's authorities issued it
+} sp_tls;
+
+static inline sp_tls sp_tls_of(sp_value v) {
+  return (sp_tls){
+      .version = sp_as_text(sp_get(v, SP("version"))),
+      .cipher = sp_as_text(sp_get(v, SP("cipher"))),
+      .sni = sp_as_text(sp_get(v, SP("sni"))),
+      .client = sp_as_text(sp_get(v, SP("client"))),
+  };
+}
+
 // session: the client and its connection; after 250 the same, stored, without facts.
 // Names the session in the log.
 static inline sp_text sp_session_id(sp_session o) { (void)o; return sp_as_text(sp_field(SP_OBJECT_SESSION, 0, SP_FIELD_SESSION_ID)); }
@@ -264,6 +287,12 @@ static inline sp_error sp_session_set_fact(sp_session o, sp_text name, sp_value 
 static inline sp_value sp_session_my(sp_session o) { (void)o; return sp_field(SP_OBJECT_SESSION, 0, SP_FIELD_SESSION_MY); }
 static inline sp_error sp_session_set_my(sp_session o, sp_text name, sp_value value) {
   (void)o; return sp_edit(SP_EDIT_FACT, SP_OBJECT_SESSION, 0, SP_OF_LIST(sp_of_text(sp_format(".%.*s", SP_ARG(name))), value));
+}
+// How the session is encrypted; nil in clear; false if there is none.
+static inline bool sp_session_tls(sp_session o, sp_tls *tls) {
+  (void)o; sp_value v = sp_field(SP_OBJECT_SESSION, 0, SP_FIELD_SESSION_TLS);
+  *tls = sp_tls_of(v);
+  return v.type != SP_NIL;
 }
 
 // login: credentials that a client gave.

@@ -99,9 +99,9 @@ const (
 // Numbers are the names of all there is; what is tested by package plugintest needs them.
 func Numbers() NumberTable {
 	return NumberTable{
-		Stages: stageNames[:], Edits: editNames[:], Verdicts: []string{"next", "accept", "reject", "defer", "close", "discard", "hold", "route", "each"}, Levels: []string{"debug", "info", "warn", "error"}, Objects: []string{"session", "login", "message", "rcpt", "delivery", "address", "plan", "last", "content", "tick", "part"},
+		Stages: stageNames[:], Edits: editNames[:], Verdicts: []string{"next", "accept", "reject", "defer", "close", "discard", "hold", "route", "each"}, Levels: []string{"debug", "info", "warn", "error"}, Objects: []string{"session", "login", "message", "rcpt", "delivery", "address", "plan", "last", "content", "tick", "part", "tls"},
 		Fields: map[string][]string{
-			"session":  {"id", "role", "listener", "origin", "ip", "port", "local_ip", "local_port", "helo", "esmtp", "user", "groups", "early", "errors", "history", "facts", "my"},
+			"session":  {"id", "role", "listener", "origin", "ip", "port", "local_ip", "local_port", "helo", "esmtp", "user", "groups", "early", "errors", "history", "facts", "my", "tls"},
 			"login":    {"session", "mechanism", "name", "kind", "password", "token", "certificate"},
 			"message":  {"id", "key", "session", "sender", "params", "size", "tenant", "rcpts", "facts", "my", "content", "body_start", "parts", "parts_cut"},
 			"rcpt":     {"message", "address", "original", "params", "class", "key", "facts", "my", "attempts", "first_try", "last"},
@@ -112,6 +112,7 @@ func Numbers() NumberTable {
 			"content":  {"size"},
 			"tick":     {"time"},
 			"part":     {"type", "charset", "filename", "size", "content"},
+			"tls":      {"version", "cipher", "sni", "client"},
 		},
 	}
 }
@@ -644,6 +645,16 @@ func (s Session) Facts() (v Facts) {
 // My: this plugin's own facts, by key.
 func (s Session) My() (v Facts) {
 	return Facts{objectSession, s.index, 16, true}
+}
+
+// TLS: how the session is encrypted; nil in clear.
+func (s Session) TLS() (v *TLS) {
+	f, ok := field(objectSession, s.index, 17)
+	if !ok {
+		return v
+	}
+	r := &f
+	return new(readTLS(r))
 }
 
 // Login is credentials that a client gave.
@@ -1215,6 +1226,32 @@ func (p Part) Size() (v int) {
 // Content: its bytes, decoded.
 func (p Part) Content() (v Content) {
 	return Content{p.index + 1}
+}
+
+// TLS is how a session is encrypted.
+type TLS struct {
+	Version string // TLSv1.2 or TLSv1.3
+	Cipher  string // registered name of the cipher suite
+	Sni     string // name that the client asked for, in lower case
+	Client  string // subject of the client's certificate, if one of the listener's authorities issued it
+}
+
+func readTLS(r *cbor.Reader) (v TLS) {
+	for range r.Map() {
+		switch string(r.Key()) {
+		case "version":
+			v.Version = r.Text()
+		case "cipher":
+			v.Cipher = r.Text()
+		case "sni":
+			v.Sni = r.Text()
+		case "client":
+			v.Client = r.Text()
+		default:
+			r.Value()
+		}
+	}
+	return v
 }
 
 // Log: Writes to the server's log. A line names the plugin, the session and the message by itself; the table's values

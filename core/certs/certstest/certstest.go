@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -48,6 +49,16 @@ func (ca *CA) Issue(t testing.TB, change func(*x509.Certificate), names ...strin
 		change(c)
 	}
 	leaf := sign(t, c, ca.Certificate, key, ca.key)
+	return tls.Certificate{Certificate: [][]byte{leaf.Raw, ca.Certificate.Raw}, PrivateKey: key, Leaf: leaf}
+}
+
+// IssueRSA is Issue with a key for old clients.
+func (ca *CA) IssueRSA(t testing.TB, name string) tls.Certificate {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}}, ca.Certificate, key, ca.key)
 	return tls.Certificate{Certificate: [][]byte{leaf.Raw, ca.Certificate.Raw}, PrivateKey: key, Leaf: leaf}
 }
 

@@ -256,6 +256,7 @@ function each(answer) end
 ---@field history {stage: string, plugin: string, verdict: string, code: integer, reason: string}[] verdicts other than next so far: list of {stage, plugin, verdict, code, reason}
 ---@field facts stagepost.facts facts by full name, as in session.facts["plugin.key"]
 ---@field my stagepost.facts this plugin's own facts, by key
+---@field tls? stagepost.tls how the session is encrypted; nil in clear
 
 ---credentials that a client gave
 ---@class (exact) stagepost.login
@@ -458,6 +459,13 @@ local part = {}
 ---Works at data, queue, route, deliver, delivered, deferred, bounced. Needs `read = "body"`.
 ---@return string
 function part:text() end
+
+---how a session is encrypted
+---@class (exact) stagepost.tls
+---@field version string TLSv1.2 or TLSv1.3
+---@field cipher string registered name of the cipher suite
+---@field sni? string name that the client asked for, in lower case
+---@field client? string subject of the client's certificate, if one of the listener's authorities issued it
 
 ---A mail address that a service read.
 ---@class (exact) stagepost.addr.address

@@ -87,6 +87,7 @@ pub(crate) mod object {
     pub const CONTENT: u32 = 8;
     pub const TICK: u32 = 9;
     pub const PART: u32 = 10;
+    pub const TLS: u32 = 11;
 }
 
 /// Numbers of the interface.
@@ -109,6 +110,7 @@ pub(crate) mod field {
     pub const SESSION_HISTORY: u32 = 14;
     pub const SESSION_FACTS: u32 = 15;
     pub const SESSION_MY: u32 = 16;
+    pub const SESSION_TLS: u32 = 17;
     pub const LOGIN_SESSION: u32 = 0;
     pub const LOGIN_MECHANISM: u32 = 1;
     pub const LOGIN_NAME: u32 = 2;
@@ -165,6 +167,10 @@ pub(crate) mod field {
     pub const PART_FILENAME: u32 = 2;
     pub const PART_SIZE: u32 = 3;
     pub const PART_CONTENT: u32 = 4;
+    pub const TLS_VERSION: u32 = 0;
+    pub const TLS_CIPHER: u32 = 1;
+    pub const TLS_SNI: u32 = 2;
+    pub const TLS_CLIENT: u32 = 3;
 }
 
 /// An address of the envelope.
@@ -247,6 +253,30 @@ impl Last {
             enhanced: v.take("enhanced").into_text(),
             host: v.take("host").into_text(),
             text: v.take("text").into_text().unwrap_or_default(),
+        }
+    }
+}
+
+/// How a session is encrypted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tls {
+    /// TLSv1.2 or TLSv1.3.
+    pub version: String,
+    /// Registered name of the cipher suite.
+    pub cipher: String,
+    /// Name that the client asked for, in lower case.
+    pub sni: Option<String>,
+    /// Subject of the client's certificate, if one of the listener's authorities issued it.
+    pub client: Option<String>,
+}
+
+impl Tls {
+    fn of(mut v: Value) -> Tls {
+        Tls {
+            version: v.take("version").into_text().unwrap_or_default(),
+            cipher: v.take("cipher").into_text().unwrap_or_default(),
+            sni: v.take("sni").into_text(),
+            client: v.take("client").into_text(),
         }
     }
 }
@@ -354,6 +384,14 @@ impl Session {
     /// Sets a fact of the plugin's own, by its key.
     pub fn set_my(&self, name: &str, value: impl Into<Value>) -> Result<()> {
         host::edit(edit::FACT, object::SESSION, self.index, Value::List(vec![format!(".{name}").into(), value.into()]))
+    }
+
+    /// How the session is encrypted; nil in clear.
+    pub fn tls(&self) -> Option<Tls> {
+        match host::field(object::SESSION, self.index, field::SESSION_TLS) {
+            Value::Nil => None,
+            v => Some(Tls::of(v)),
+        }
     }
 }
 

@@ -92,9 +92,15 @@ static sp_value plain_last(sp_last o) {
   return SP_OF_MAP({SP("code"), sp_of_int(o.code)}, {SP("enhanced"), sp_of_text(o.enhanced)}, {SP("host"), sp_of_text(o.host)}, {SP("text"), sp_of_text(o.text)});
 }
 
+static sp_value plain_tls(sp_tls o) {
+  return SP_OF_MAP({SP("version"), sp_of_text(o.version)}, {SP("cipher"), sp_of_text(o.cipher)}, {SP("sni"), sp_of_text(o.sni)}, {SP("client"), sp_of_text(o.client)});
+}
+
 static sp_value fields(object o) {
   if (is(o, "session")) {
-    return SP_OF_MAP({SP("id"), sp_of_text(sp_session_id((sp_session){0}))}, {SP("role"), sp_of_text(sp_session_role((sp_session){0}))}, {SP("listener"), sp_of_text(sp_session_listener((sp_session){0}))}, {SP("origin"), sp_of_text(sp_session_origin((sp_session){0}))}, {SP("ip"), sp_of_text(sp_session_ip((sp_session){0}))}, {SP("port"), sp_of_int(sp_session_port((sp_session){0}))}, {SP("local_ip"), sp_of_text(sp_session_local_ip((sp_session){0}))}, {SP("local_port"), sp_of_int(sp_session_local_port((sp_session){0}))}, {SP("helo"), sp_of_text(sp_session_helo((sp_session){0}))}, {SP("esmtp"), sp_of_bool(sp_session_esmtp((sp_session){0}))}, {SP("user"), sp_of_text(sp_session_user((sp_session){0}))}, {SP("groups"), sp_session_groups((sp_session){0})}, {SP("early"), sp_of_bool(sp_session_early((sp_session){0}))}, {SP("errors"), sp_of_int(sp_session_errors((sp_session){0}))}, {SP("history"), sp_session_history((sp_session){0})}, {SP("facts"), known(sp_session_facts((sp_session){0}), SP("p.known"))}, {SP("my"), known(sp_session_my((sp_session){0}), SP("known"))});
+    sp_tls tls;
+    bool has_tls = sp_session_tls((sp_session){0}, &tls);
+    return SP_OF_MAP({SP("id"), sp_of_text(sp_session_id((sp_session){0}))}, {SP("role"), sp_of_text(sp_session_role((sp_session){0}))}, {SP("listener"), sp_of_text(sp_session_listener((sp_session){0}))}, {SP("origin"), sp_of_text(sp_session_origin((sp_session){0}))}, {SP("ip"), sp_of_text(sp_session_ip((sp_session){0}))}, {SP("port"), sp_of_int(sp_session_port((sp_session){0}))}, {SP("local_ip"), sp_of_text(sp_session_local_ip((sp_session){0}))}, {SP("local_port"), sp_of_int(sp_session_local_port((sp_session){0}))}, {SP("helo"), sp_of_text(sp_session_helo((sp_session){0}))}, {SP("esmtp"), sp_of_bool(sp_session_esmtp((sp_session){0}))}, {SP("user"), sp_of_text(sp_session_user((sp_session){0}))}, {SP("groups"), sp_session_groups((sp_session){0})}, {SP("early"), sp_of_bool(sp_session_early((sp_session){0}))}, {SP("errors"), sp_of_int(sp_session_errors((sp_session){0}))}, {SP("history"), sp_session_history((sp_session){0})}, {SP("facts"), known(sp_session_facts((sp_session){0}), SP("p.known"))}, {SP("my"), known(sp_session_my((sp_session){0}), SP("known"))}, {SP("tls"), has_tls ? plain_tls(tls) : SP_NO_VALUE});
   }
   if (is(o, "login")) {
     return SP_OF_MAP({SP("session"), sp_of_text(SP("object"))}, {SP("mechanism"), sp_of_text(sp_login_mechanism((sp_login){0}))}, {SP("name"), sp_of_text(sp_login_name((sp_login){0}))}, {SP("kind"), sp_of_text(sp_login_kind((sp_login){0}))}, {SP("password"), sp_of_text(sp_login_password((sp_login){0}))}, {SP("token"), sp_of_text(sp_login_token((sp_login){0}))}, {SP("certificate"), sp_login_certificate((sp_login){0})});

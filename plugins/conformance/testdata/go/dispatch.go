@@ -81,6 +81,7 @@ func fields(o any) map[string]any {
 		put(m, "history", false, each(o.History(), plainSessionHistory))
 		put(m, "facts", false, known(o.Facts(), false))
 		put(m, "my", false, known(o.My(), true))
+		put(m, "tls", true, maybe(o.TLS(), plainTLS))
 	case stagepost.Login:
 		put(m, "session", false, "object")
 		put(m, "mechanism", false, o.Mechanism())
@@ -187,6 +188,15 @@ func plainLast(v stagepost.Last) any {
 	put(m, "enhanced", true, v.Enhanced)
 	put(m, "host", true, v.Host)
 	put(m, "text", false, v.Text)
+	return m
+}
+
+func plainTLS(v stagepost.TLS) any {
+	m := map[string]any{}
+	put(m, "version", false, v.Version)
+	put(m, "cipher", false, v.Cipher)
+	put(m, "sni", true, v.Sni)
+	put(m, "client", true, v.Client)
 	return m
 }
 

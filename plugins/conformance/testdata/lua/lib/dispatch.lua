@@ -66,6 +66,7 @@ return {
       { "history", "" },
       { "facts", "facts" },
       { "my", "my" },
+      { "tls", "tls" },
     },
     login = {
       { "session", "handle" },
@@ -142,6 +143,12 @@ return {
       { "filename", "" },
       { "size", "" },
       { "content", "handle" },
+    },
+    tls = {
+      { "version", "" },
+      { "cipher", "" },
+      { "sni", "" },
+      { "client", "" },
     },
   },
 }

@@ -98,6 +98,7 @@ pub fn fields(o: &Object) -> Value {
             ("history", o.history().into()),
             ("facts", known(o.facts(), "p.known")),
             ("my", known(o.my(), "known")),
+            ("tls", o.tls().map(plain_tls).into()),
         ]),
         Object::Login(o) => map(vec![
             ("session", "object".into()),
@@ -184,6 +185,15 @@ fn plain_last(o: Last) -> Value {
             ("enhanced", o.enhanced.into()),
             ("host", o.host.into()),
             ("text", o.text.into()),
+    ])
+}
+
+fn plain_tls(o: Tls) -> Value {
+    map(vec![
+            ("version", o.version.into()),
+            ("cipher", o.cipher.into()),
+            ("sni", o.sni.into()),
+            ("client", o.client.into()),
     ])
 }
 
