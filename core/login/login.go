@@ -173,9 +173,10 @@ func (l *Login) ask(c sasl.Credentials) (a sasl.Answer) {
 // maxFailures is how many log-ins of a session may fail.
 const maxFailures = 4
 
-// Fail counts a log-in of a session that was refused: the next answer is late the more there were, and too many end the session, with the reply that is returned.
+// Fail counts a log-in of a session that was refused: its answer is the later the more there were before, and too many end the session, with the
+// reply that is returned. What is added to the delay keeps the common time.
 func Fail(failures *int, delay *time.Duration) (end bool, reply smtp.Reply) {
-	*delay = max(*delay, time.Duration(*failures)*time.Second)
+	*delay += time.Duration(*failures) * time.Second
 	*failures++
 	return *failures >= maxFailures, replyTooMany
 }

@@ -77,7 +77,7 @@ func (s *session) logIn(step login.Step) intake.Answer {
 	ans := intake.Answer{Reply: step.Reply, Delay: step.Delay}
 	if step.Ended.End != nil {
 		ans = s.verdict(step.Ended)
-		ans.Delay = max(ans.Delay, step.Delay)
+		ans.Delay += step.Delay
 	}
 	if !step.Over {
 		return ans

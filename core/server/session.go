@@ -271,6 +271,9 @@ func (s *session) command() {
 	} else if ans.Reply.Code == 0 {
 		ans = v.run(s, cmd.Arg)
 	}
+	if cmd.Verb == "AUTH" { // its buffer is used again
+		clear(line)
+	}
 	if v.flags&clears != 0 && ans.Reply.Positive() {
 		s.drop()
 	}
@@ -315,7 +318,7 @@ func (s *session) answer(ans intake.Answer) {
 		s.info.Errors++
 		s.since.refused++
 		if n := min(s.since.refused-promptErrors, mostErrorSteps); n > 0 && !ans.Close {
-			ans.Delay = max(ans.Delay, time.Duration(n)*s.limits.ErrorDelay)
+			ans.Delay += time.Duration(n) * s.limits.ErrorDelay
 		}
 	}
 	if code >= 500 && code <= 504 || code == 555 {
