@@ -3,6 +3,8 @@ package hooks
 import (
 	"cmp"
 	"slices"
+
+	"github.com/stagepost/stagepost/core/message"
 )
 
 // Rcpts are the recipients that an each of this call is about, in order: the delivery's, or the message's.
@@ -23,6 +25,11 @@ func (m *MessageView) each(res *Result, verdicts []*Verdict, plugin string) {
 	for i, v := range verdicts[:min(len(verdicts), len(rcpts))] {
 		switch r := rcpts[i]; {
 		case v == nil:
+		case (v.Kind == Defer || v.Kind == Reject) && m.Ballot.Tell(r, v.Reply()):
+			m.Rcpts = slices.DeleteFunc(m.Rcpts, func(o *message.Rcpt) bool { return o == r })
+			if len(m.Rcpts) == 0 {
+				res.End, res.By = v, plugin
+			}
 		case v.Kind == Defer:
 			res.End, res.By = v, plugin
 			return

@@ -68,6 +68,11 @@ func (c *Config) check(d *decoder) {
 			addresses.add(l.Address, "listener", Index(i), "address")
 		}
 	}
+	for i, l := range c.Listeners {
+		if l.Role == "lmtp" && strings.HasSuffix(l.Address, ":25") {
+			d.fail([]string{"listener", Index(i), "role"}, "LMTP must not be spoken on port 25, where servers expect SMTP (RFC 2033 section 5); choose another port, such as 24")
+		}
+	}
 	if a := c.Admin.Address; !strings.HasSuffix(a, ":0") {
 		addresses.add(a, "admin", "address")
 	}

@@ -55,7 +55,7 @@ type Config struct {
 type Listener struct {
 	Name    string
 	Address string   // host:port as net.Listen takes it; an empty host is every address, port 0 a free port
-	Role    string   // "mx"
+	Role    string   // "mx", "submission" or "lmtp"
 	TLS     string   // "off", "starttls", "required" or "implicit"
 	Auth    []string // SASL mechanisms with which clients may log in
 	Without []string // SMTP extensions that are not offered, by keyword in lower case

@@ -207,8 +207,9 @@ func (l *Listener) fields() []field {
 		},
 		{
 			name: "role", required: true, example: `"mx"`,
-			doc: "What the sessions are for: \"mx\" takes mail from other servers.",
-			to:  oneOf(&l.Role, "mx"),
+			doc: "What the sessions are for: \"mx\" takes mail from other servers; \"submission\" from people and their programs, who have to log in (RFC 6409); " +
+				"\"lmtp\" from a server that wants one reply for each recipient (RFC 2033), never on port 25. The page `smtp` tells more.",
+			to: oneOf(&l.Role, "mx", "submission", "lmtp"),
 		},
 		{
 			name: "greeting_delay", value: `"0s"`,

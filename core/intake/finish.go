@@ -32,6 +32,14 @@ func (t *Transaction) Finish(ctx context.Context) Answer {
 		return t.Refuse(ctx, reply)
 	}
 
+	if t.lmtp() {
+		t.view.Ballot.Told = make(map[*message.Rcpt]smtp.Reply, len(t.told))
+		for _, r := range t.told {
+			if r != nil {
+				t.view.Ballot.Told[r] = smtp.Reply{}
+			}
+		}
+	}
 	given := slices.Clone(t.env.Rcpts)
 	res := t.run(ctx, hooks.Data)
 	if res.End != nil {
@@ -45,6 +53,11 @@ func (t *Transaction) Finish(ctx context.Context) Answer {
 		}
 	}
 
+	if t.env.Session.Role == message.RoleSubmission {
+		if reply := t.complete(); reply.Code != 0 {
+			return t.Refuse(ctx, reply)
+		}
+	}
 	res = t.run(ctx, hooks.Queue)
 	if res.End != nil {
 		return t.refuse(ctx, res.End, res.By)
@@ -89,6 +102,27 @@ func (t *Transaction) header() (refusal smtp.Reply) {
 	for i := 0; err == nil && i < len(t.view.Added); i++ {
 		err = h.Add(t.view.Added[i].Name, t.view.Added[i].Value)
 	}
+	return t.unfit(err)
+}
+
+// complete adds what a submitted message must have and lacks (RFC 6409 section 8), before it is signed.
+func (t *Transaction) complete() (refusal smtp.Reply) {
+	h, err := t.view.Header()
+	for _, f := range [...][2]string{
+		{"Message-ID", "<" + t.env.ID.String() + "@" + t.set.Hostname + ">"},
+		{"Date", t.in.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 -0700")},
+	} {
+		if err == nil && h.Count(f[0]) == 0 {
+			if err = h.Add(f[0], f[1]); err == nil {
+				t.Observe(observe.Step{Time: t.in.Now(), Stage: stageEnd, Generation: t.gen.Number, Verdict: "completed", Detail: f[0] + " was missing"})
+			}
+		}
+	}
+	return t.unfit(err)
+}
+
+// unfit is the reply when a header cannot be read, or cannot have what is added; none without an error.
+func (t *Transaction) unfit(err error) smtp.Reply {
 	if err == nil {
 		return smtp.Reply{}
 	}
@@ -118,7 +152,7 @@ func (t *Transaction) discarded(ctx context.Context) Answer {
 	}
 	t.Observe(observe.Step{Time: t.in.Now(), Stage: stageEnd, Generation: t.gen.Number, Verdict: "discarded", Detail: detail})
 	t.end(ctx, "discarded", replyDiscarded, t.by)
-	return Answer{Reply: replyDiscarded}
+	return t.answer(replyDiscarded)
 }
 
 // commit hands the message to the queue. The reply is for when that succeeded; without one it names the id.
@@ -137,7 +171,7 @@ func (t *Transaction) commit(ctx context.Context, reply smtp.Reply) Answer {
 		}
 		t.Observe(step)
 		t.end(ctx, "accepted", reply, t.by)
-		return Answer{Reply: reply}
+		return t.answer(reply)
 	}
 	step.Detail = err.Error()
 	if errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrBusy) {
@@ -145,7 +179,7 @@ func (t *Transaction) commit(ctx context.Context, reply smtp.Reply) Answer {
 		step.Verdict = word(reply)
 		t.Observe(step)
 		t.end(ctx, "rejected", reply, "")
-		return Answer{Reply: reply}
+		return t.answer(reply)
 	}
 	// The message may be on disk or not: any answer could be false, and the client tries again.
 	step.Verdict = "unknown"
@@ -170,7 +204,8 @@ func (t *Transaction) about() string {
 }
 
 // relay delivers before the reply, as a plan of the stage queue asks. Once one recipient has the message it is ours: the
-// others are queued, those that were refused too, so that the sender is told by the queue; held ones are not delivered.
+// others are queued, those that were refused too, so that the sender is told by the queue; held ones are not delivered. Those that
+// have a reply of their own (LMTP) are not queued.
 func (t *Transaction) relay(ctx context.Context, content message.Content, plan *message.Plan, held []*message.Rcpt) Answer {
 	t.env.Plan = plan
 	outcomes := t.in.Queue.Relay(ctx, t.gen, t.env, content, plan, t)
@@ -183,41 +218,43 @@ func (t *Transaction) relay(ctx context.Context, content message.Content, plan *
 		if i < len(outcomes) {
 			o = outcomes[i]
 		}
+		own := passOn(o.Reply, 250, "2.0.0", "delivered")
 		switch o.Result {
 		case message.Delivered, message.Discarded:
 			done++
-			delivered = o.Reply
+			delivered = own
+			t.view.Ballot.Tell(r, own)
 			continue
 		case message.Failed:
-			refused = o.Reply
+			own = passOn(o.Reply, 550, "5.0.0", "refused by the next hop")
+			refused = own
 		default:
-			deferred = o.Reply
-			if deferred.Code == 0 {
-				deferred.Code = 451
-			}
+			own = passOn(o.Reply, 451, "4.4.0", "the next hop cannot take it now")
+			deferred = own
 		}
-		open = append(open, r)
+		if !t.view.Ballot.Tell(r, own) {
+			open = append(open, r)
+		}
 	}
 	step := observe.Step{Time: t.in.Now(), Stage: stageEnd, Generation: t.gen.Number, Detail: strconv.Itoa(done) + " of " + strconv.Itoa(len(t.env.Rcpts)) + " recipients delivered before the reply"}
 	switch {
-	case len(open)+len(held) == 0:
-		reply := passOn(delivered, 250, "2.0.0", "delivered")
+	case done > 0 && len(open)+len(held) == 0:
 		step.Verdict = "delivered"
 		t.Observe(step)
-		t.end(ctx, "accepted", reply, t.by)
-		return Answer{Reply: reply}
-	case done > 0:
+		t.end(ctx, "accepted", delivered, t.by)
+		return t.answer(delivered)
+	case done > 0 || t.lmtp() && len(held) > 0:
 		t.env.Rcpts = append(open, held...)
-		return t.commit(ctx, passOn(delivered, 250, "2.0.0", "delivered"))
+		return t.commit(ctx, delivered)
 	}
-	reply := passOn(refused, 550, "5.0.0", "refused by the next hop")
+	reply := refused
 	if deferred.Code != 0 {
-		reply = passOn(deferred, 451, "4.4.0", "the next hop cannot take it now")
+		reply = deferred
 	}
 	step.Verdict = word(reply)
 	t.Observe(step)
 	t.end(ctx, "rejected", reply, t.by)
-	return Answer{Reply: reply}
+	return t.answer(reply)
 }
 
 // passOn is a remote's reply with the code that the client is to see; the rest is ours where the remote has nothing fitting.

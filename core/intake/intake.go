@@ -81,6 +81,7 @@ func New(o Options) *Intake {
 // Answer is what the origin says to whoever brings the message.
 type Answer struct {
 	Reply  smtp.Reply
+	Each   []smtp.Reply  // LMTP, after content: one for each RCPT that was answered 250, in order (RFC 2033 section 4.2); Reply stands for them elsewhere
 	Delay  time.Duration // before the reply
 	Close  bool          // end the connection after the reply
 	Silent bool          // end the connection without a reply: whether the message was kept is not known

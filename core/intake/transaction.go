@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,6 +36,7 @@ type Transaction struct {
 	discard  bool             // a plugin wants the message forgotten
 	by       string           // the plugin that decided last
 	refusal  smtp.Reply       // the last one that a recipient got
+	told     []*message.Rcpt  // LMTP: of each RCPT that was answered 250, its recipient; nil where nobody is kept
 	steps    *[]observe.Step  // of the session and of this transaction
 	left     int              // steps for which there was no room
 }
@@ -89,10 +91,11 @@ func (t *Transaction) take(res hooks.Result) {
 
 // Rcpt adds a recipient, with the parameters of RCPT.
 func (t *Transaction) Rcpt(ctx context.Context, to smtp.Address, params smtp.Params) Answer {
-	if t.has(to, false) {
+	if t.has(to, false) && (!t.lmtp() || len(t.told) < t.set.MaxRcpts) {
+		t.tell(t.told, func(r *message.Rcpt) *smtp.Address { return &r.Original }, to)
 		return Answer{Reply: replyRcpt}
 	}
-	if t.accepted >= t.set.MaxRcpts {
+	if max(t.accepted, len(t.told)) >= t.set.MaxRcpts {
 		return t.refuseRcpt(replyManyRcpts, to, "")
 	}
 	r := &message.Rcpt{Address: to, Original: to, Params: params}
@@ -111,6 +114,7 @@ func (t *Transaction) Rcpt(ctx context.Context, to smtp.Address, params smtp.Par
 	}
 	if res.Discard != nil { // wanted by nobody else, perhaps: 250 and nothing more
 		t.accepted++
+		t.tell(nil, nil, to)
 		return Answer{Reply: replyRcpt}
 	}
 	if r.Class == message.ClassNone {
@@ -128,7 +132,41 @@ func (t *Transaction) Rcpt(ctx context.Context, to smtp.Address, params smtp.Par
 		}
 		t.add(copied)
 	}
+	if len(more) > 0 { // what becomes of several is not one reply
+		t.tell(nil, nil, to)
+	} else {
+		t.tell(t.env.Rcpts, func(r *message.Rcpt) *smtp.Address { return &r.Address }, r.Address)
+	}
 	return Answer{Reply: replyRcpt}
+}
+
+func (t *Transaction) lmtp() bool { return t.env.Session.Role == message.RoleLMTP }
+
+// tell notes whose reply a RCPT will have that is answered 250: of that recipient among those with the address; of nobody's, that
+// of the whole.
+func (t *Transaction) tell(among []*message.Rcpt, of func(*message.Rcpt) *smtp.Address, a smtp.Address) {
+	if !t.lmtp() {
+		return
+	}
+	i := slices.IndexFunc(among, func(r *message.Rcpt) bool { return r != nil && of(r).Local == a.Local && of(r).Domain == a.Domain })
+	if i < 0 {
+		t.told = append(t.told, nil)
+		return
+	}
+	t.told = append(t.told, among[i])
+}
+
+// answer is the answer to a content.
+func (t *Transaction) answer(reply smtp.Reply) Answer {
+	ans := Answer{Reply: reply}
+	for _, r := range t.told {
+		own := t.view.Ballot.Told[r]
+		if own.Code == 0 {
+			own = reply
+		}
+		ans.Each = append(ans.Each, own)
+	}
+	return ans
 }
 
 // refuseRcpt is a refusal of the core's own.
@@ -220,14 +258,16 @@ func (t *Transaction) Refuse(ctx context.Context, reply smtp.Reply) Answer {
 	}
 	t.Observe(observe.Step{Time: t.in.Now(), Stage: hooks.Data.String(), Generation: t.gen.Number, Verdict: word(reply), Detail: detail})
 	t.end(ctx, "rejected", reply, "")
-	return Answer{Reply: reply}
+	return t.answer(reply)
 }
 
 // refuse ends a transaction by a plugin's verdict.
 func (t *Transaction) refuse(ctx context.Context, v *hooks.Verdict, by string) Answer {
 	reply := v.Reply()
 	t.end(ctx, "rejected", reply, by)
-	return Answer{Reply: reply, Delay: v.Delay, Close: v.Kind == hooks.Close}
+	ans := t.answer(reply)
+	ans.Delay, ans.Close = v.Delay, v.Kind == hooks.Close
+	return ans
 }
 
 // stageEnd is the stage of the core's own last step in a record.

@@ -1,6 +1,10 @@
 package message
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/stagepost/stagepost/core/smtp"
+)
 
 // Ballot is what plugins said of single recipients of a content. SMTP has one reply for all of them, so such verdicts cannot all be told.
 // What becomes of them follows from that:
@@ -10,9 +14,22 @@ import "slices"
 //     the client hears 250, so the refused one must not be lost without a word: it is queued and held.
 //   - One is held or discarded: others go on. Hold beats discard, and a refusal both, whoever said them; of two that hold, the first
 //     says why.
+//
+// In LMTP each has a reply of its own: one that is refused or deferred drops out, is told so, and nobody else is concerned.
 type Ballot struct {
+	Told map[*Rcpt]smtp.Reply // those of LMTP, each with its reply once there is one
+
 	refused []*Rcpt
 	dropped map[*Rcpt]bool
+}
+
+// Tell notes the reply of a recipient, if it has one of its own.
+func (b *Ballot) Tell(r *Rcpt, reply smtp.Reply) bool {
+	_, ok := b.Told[r]
+	if ok {
+		b.Told[r] = reply
+	}
+	return ok
 }
 
 // Refuse takes a recipient out of the envelope, and tells whether nobody is left.

@@ -41,10 +41,16 @@ func (s *session) bdat(arg string) intake.Answer {
 		return say(smtp.NewReply(250, "2.0.0", strconv.FormatInt(c.Size, 10)+" octets received"))
 	}
 	s.tx, s.chunks = nil, nil
+	ans := intake.Answer{}
 	if err != nil {
-		return s.notReceived(tx, err)
+		ans = s.notReceived(tx, err)
+	} else {
+		ans = s.finish(tx)
 	}
-	return s.finish(tx)
+	if !c.Last { // recipients have replies of their own only then (RFC 2033 section 4.3)
+		ans.Each = nil
+	}
+	return ans
 }
 
 // refuseChunk is the reply to a chunk that may not come now.
@@ -55,7 +61,7 @@ func (s *session) refuseChunk(c smtp.Chunk) smtp.Reply {
 	case !s.info.ESMTP || !s.offer(s.srv.Intake.Settings()).Has("CHUNKING"):
 		return replyNoChunks
 	case s.tx.Accepted() == 0:
-		return replyNoRcpt
+		return s.noRcpt()
 	case c.Size == 0 && !c.Last:
 		return replyNullChunk
 	case s.chunks == nil && c.Size > s.tx.MaxSize(), s.chunks != nil && c.Size > s.tx.MaxSize()-s.chunks.size:

@@ -40,7 +40,7 @@ func (a *arrival) deadline(now time.Time, piece, grace time.Duration) time.Time 
 func (s *session) data(string) intake.Answer {
 	switch {
 	case s.tx.Accepted() == 0:
-		return say(replyNoRcpt)
+		return say(s.noRcpt())
 	case s.binary:
 		return say(replyBinary)
 	}

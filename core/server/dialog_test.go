@@ -19,6 +19,7 @@ import (
 //	without dsn        an extension that the listener does not offer; before the dialog
 //	auth PLAIN LOGIN   the mechanisms that the listener offers; before the dialog. Nobody waits for an answer
 //	clear              also without TLS; before the dialog
+//	role lmtp          of the listener; before the dialog
 //	connect reject     the verdict at connect: reject, defer or close
 //	session tls        the session is encrypted from its start, or user: somebody is logged in
 //	C: a line that the client sends; lines that follow each other go in one write
@@ -87,6 +88,8 @@ func dialog(t *testing.T, r *rig, text string) {
 			r.at.Auth = strings.Fields(rest)
 		case "clear":
 			r.at.AuthInClear = true
+		case "role":
+			r.at.Role = message.Role(rest)
 		case "without":
 			r.at.Without = append(r.at.Without, rest)
 		case "set":

@@ -108,14 +108,17 @@ func (s *session) start() {
 	if s.at.TLS.When != InClear {
 		s.first = s.info.Facts.Clone()
 	}
-	hostname := s.srv.Intake.Settings().Hostname
+	speaks := " ESMTP"
+	if s.lmtp() {
+		speaks = " LMTP"
+	}
 	switch {
 	case res.End != nil:
 		s.answer(s.refused(res))
 	case s.info.Early: // it takes us for something else, or hopes that we read two sessions where there is one
 		s.answer(s.cut(replyEarly, cutEarly))
 	default:
-		s.write(smtp.NewReply(220, "", hostname+" ESMTP"))
+		s.write(smtp.NewReply(220, "", s.srv.Intake.Settings().Hostname+speaks))
 	}
 }
 
@@ -259,7 +262,7 @@ func (s *session) command() {
 	s.tally.command(cmd.Verb)
 	if err != nil {
 		ans = s.notRead(line, sayError(err).Reply)
-	} else if v = verbs[cmd.Verb]; v.flags&framed == 0 {
+	} else if v = s.verb(cmd.Verb); v.flags&framed == 0 {
 		ans.Reply = s.check(v, cmd.Arg)
 	}
 	if len(line)+len("\r\n") > smtp.DefaultMaxLine && cmd.Verb != "AUTH" {
@@ -342,7 +345,13 @@ func (s *session) answer(ans intake.Answer) {
 
 // give lets an answer go.
 func (s *session) give(ans intake.Answer) {
-	if !ans.Silent && ans.Reply.Code != 0 {
+	switch {
+	case ans.Silent || ans.Reply.Code == 0:
+	case len(ans.Each) > 0:
+		for _, r := range ans.Each {
+			s.write(r)
+		}
+	default:
 		s.write(ans.Reply)
 	}
 	s.over = s.over || ans.Close || ans.Silent

@@ -68,7 +68,7 @@ func NewTally(listener string, role message.Role) *Tally {
 }
 
 // commands are the verbs, in the order of how often they come.
-var commands = [...]string{"RCPT", "MAIL", "DATA", "BDAT", "EHLO", "QUIT", "RSET", "NOOP", "HELO", "VRFY", "EXPN", "HELP", "STARTTLS", "AUTH"}
+var commands = [...]string{"RCPT", "MAIL", "DATA", "BDAT", "EHLO", "QUIT", "RSET", "NOOP", "HELO", "LHLO", "VRFY", "EXPN", "HELP", "STARTTLS", "AUTH"}
 
 func (t *Tally) command(verb string) {
 	i := 0

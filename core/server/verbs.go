@@ -7,6 +7,7 @@ import (
 
 	"github.com/stagepost/stagepost/core/esmtp"
 	"github.com/stagepost/stagepost/core/intake"
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
 )
@@ -26,6 +27,9 @@ const (
 	headed                      // not once content has begun to come
 	framed                      // octets follow that the argument counts: its method asks check itself, and reads them in any case
 	inClear                     // answered in clear where TLS is demanded (RFC 3207 section 4)
+	needsUser                   // only after a log-in, where the role is submission (RFC 6409 section 4.3)
+	notLMTP                     // there is no such verb in LMTP,
+	onlyLMTP                    // or elsewhere
 )
 
 // verb is one row of the table.
@@ -37,9 +41,10 @@ type verb struct {
 // verbs are the commands there are. The table is never changed.
 var verbs = map[string]verb{
 	"AUTH": {(*session).auth, needsArg | last},
-	"HELO": {(*session).helo, anytime | last | clears | idles},
-	"EHLO": {(*session).ehlo, anytime | last | clears | idles | inClear},
-	"MAIL": {(*session).mail, needsArg},
+	"HELO": {(*session).helo, notLMTP | anytime | last | clears | idles},
+	"EHLO": {(*session).ehlo, notLMTP | anytime | last | clears | idles | inClear},
+	"LHLO": {(*session).ehlo, onlyLMTP | anytime | last | clears | idles | inClear},
+	"MAIL": {(*session).mail, needsArg | needsUser},
 	"RCPT": {(*session).rcpt, needsMail | needsArg | headed},
 	"DATA": {(*session).data, needsMail | noArg | last | headed},
 	"BDAT": {(*session).bdat, framed},
@@ -62,6 +67,8 @@ var verbs = map[string]verb{
 var (
 	replyUnknown    = smtp.NewReply(500, "5.5.1", "command not recognized")
 	replyNoHelo     = smtp.NewReply(503, "5.5.1", "say EHLO or HELO first")
+	replyNoLhlo     = smtp.NewReply(503, "5.5.1", "say LHLO first")
+	replyNoUser     = smtp.NewReply(530, "5.7.0", "log in first")
 	replyNoMail     = smtp.NewReply(503, "5.5.1", "bad sequence of commands, MAIL comes first")
 	replyBegun      = smtp.NewReply(503, "5.5.1", "bad sequence of commands, the content is coming by BDAT")
 	replyBinary     = smtp.NewReply(503, "5.5.1", "bad sequence of commands, BODY=BINARYMIME needs BDAT")
@@ -71,12 +78,12 @@ var (
 	replyArg        = smtp.NewReply(501, "5.5.4", "the command takes no argument")
 	replyNoArg      = smtp.NewReply(501, "5.5.4", "the command needs an argument")
 	replyPipelining = smtp.NewReply(554, "5.5.0", "commands were sent without waiting for the reply")
+	replyNoneLMTP   = smtp.NewReply(503, "5.5.1", "no valid recipients") // RFC 2033 section 4.2
 	replyNoRcpt     = smtp.NewReply(554, "5.5.1", "no valid recipients")
 	replyOK         = smtp.NewReply(250, "2.0.0", "ok")
 	replyBye        = smtp.NewReply(221, "2.0.0", "bye")
 	replyVrfy       = smtp.NewReply(252, "2.0.0", "cannot verify, send mail and see")
 	replyExpn       = smtp.NewReply(502, "5.5.1", "there are no lists to expand here")
-	replyHelp       = smtp.NewReply(214, "2.0.0", "HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY AUTH QUIT", "see RFC 5321")
 	replyGo         = smtp.NewReply(354, "", "send the message, end with <CR><LF>.<CR><LF>")
 )
 
@@ -89,6 +96,28 @@ func sayError(err error) intake.Answer {
 	return say(reply)
 }
 
+func (s *session) lmtp() bool { return s.info.Role == message.RoleLMTP }
+
+// verb finds a verb among those of the session's role.
+func (s *session) verb(name string) verb {
+	v, foreign := verbs[name], onlyLMTP
+	if s.lmtp() {
+		foreign = notLMTP
+	}
+	if v.flags&foreign != 0 {
+		return verb{}
+	}
+	return v
+}
+
+// noRcpt is the reply where content would come for nobody.
+func (s *session) noRcpt() smtp.Reply {
+	if s.lmtp() {
+		return replyNoneLMTP
+	}
+	return replyNoRcpt
+}
+
 // check tells whether the table allows the command now.
 func (s *session) check(v verb, arg string) (refusal smtp.Reply) {
 	switch {
@@ -99,7 +128,12 @@ func (s *session) check(v verb, arg string) (refusal smtp.Reply) {
 	case s.at.TLS.When == Demanded && s.info.TLS == nil && v.flags&inClear == 0:
 		return replyNoTLS
 	case s.info.Helo == "" && v.flags&anytime == 0:
+		if s.lmtp() {
+			return replyNoLhlo
+		}
 		return replyNoHelo
+	case s.info.Role == message.RoleSubmission && s.info.User == "" && v.flags&needsUser != 0:
+		return replyNoUser
 	case s.tx == nil && v.flags&needsMail != 0:
 		return replyNoMail
 	case s.chunks != nil && v.flags&headed != 0:
@@ -180,7 +214,21 @@ func (s *session) rset(string) intake.Answer { return say(replyOK) }
 func (s *session) noop(string) intake.Answer { return say(replyOK) }
 func (s *session) vrfy(string) intake.Answer { return say(replyVrfy) }
 func (s *session) expn(string) intake.Answer { return say(replyExpn) }
-func (s *session) help(string) intake.Answer { return say(replyHelp) }
+
+// help lists the verbs of the role.
+func (s *session) help(string) intake.Answer {
+	names, see := "HELO EHLO", "see RFC 5321"
+	if s.lmtp() {
+		names, see = "LHLO", "see RFC 2033"
+	}
+	if s.at.TLS.When != InClear {
+		names += " STARTTLS"
+	}
+	if len(s.at.Auth) > 0 {
+		names += " AUTH"
+	}
+	return say(smtp.NewReply(214, "2.0.0", names+" MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT", see))
+}
 
 func (s *session) quit(string) intake.Answer {
 	s.left = true

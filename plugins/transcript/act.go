@@ -119,7 +119,11 @@ func (s *send) do(r *run) error {
 	if r.helped {
 		lines = append(lines, "RSET") // the message before may have been refused half-way
 	} else {
-		lines = append(lines, "EHLO "+r.world.client.helo)
+		hello := "EHLO "
+		if r.world.client.role == message.RoleLMTP {
+			hello = "LHLO "
+		}
+		lines = append(lines, hello+r.world.client.helo)
 	}
 	r.helped = true
 	lines = append(lines, "MAIL FROM:<"+s.from.Text+">")

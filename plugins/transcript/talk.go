@@ -65,8 +65,8 @@ func talkLines() []Line {
 		}},
 		{"closed", "closed", "The server closes the connection.", alone(&closed{})},
 		{"disconnect", "disconnect", "The client goes away.", alone(&leave{})},
-		{"send", "send FROM to RCPT ...", "The client sends a message: EHLO if it did not greet yet, MAIL, RCPT, DATA, and as content the lines C: that follow. " +
-			"It stops at the first refusal; the reply that decided is left for S:. <> is the null sender.", func(p *parser, rest string) action { return parseSend(p, "", rest) }},
+		{"send", "send FROM to RCPT ...", "The client sends a message: EHLO (LHLO with role=lmtp) if it did not greet yet, MAIL, RCPT, DATA, and as content the lines C: that follow. " +
+			"It stops at the first refusal; the reply that decided, of LMTP those of all recipients, is left for S:. <> is the null sender.", func(p *parser, rest string) action { return parseSend(p, "", rest) }},
 		{"submit", "submit ROLE FROM to RCPT ...", "A message that no client brings: ROLE is sendmail, api or internal. Otherwise as `send`.", func(p *parser, rest string) action {
 			role, rest, _ := strings.Cut(rest, " ")
 			if !p.oneOf("role", role, []string{"sendmail", "api", "internal"}) {
