@@ -42,6 +42,7 @@ func pages() []page {
 		{"saving", "when a saved file takes effect, what counts, and what a mistake does", file("saving")},
 		{"config", "every key of stagepost.toml", config.Manual},
 		{"smtp", "what clients are offered, and what the queue makes of it", file("smtp")},
+		{"auth", "how clients log in: mechanisms, what plugins decide, what slows down guessing", file("auth")},
 		{"users", "letting people log in: their file, other places that know them, their addresses", file("users")},
 		{"limits", "every bound on what clients can do: default, key, reply, metric; load balancers", file("limits")},
 		{"tls", "how sessions are encrypted: certificates, several names, clients' certificates, what is refused", file("tls")},
