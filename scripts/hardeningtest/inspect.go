@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ func (s *server) inspect(only *regexp.Regexp) (results []*result) {
 		look          func() error
 	}{
 		{"1.13", "I1 each line of the log is one event", s.log},
+		{"1.5", "A1 no password is in the log", s.secrets},
 		{"1.13", "I4 labels of metrics do not come from clients", s.metrics},
 		{"1.3", "P10 no descriptor is left of all sessions", s.leftDescriptors},
 		{"1.9", "R4 without descriptors accepting is put off", s.withoutDescriptors},
@@ -66,6 +68,22 @@ func (s *server) log() error {
 	}
 	if events == 0 {
 		return fmt.Errorf("the log is empty")
+	}
+	return nil
+}
+
+// secrets: what clients log in with, and tried to, is nowhere in the log, as it is or in base64.
+func (s *server) secrets() error {
+	lines, err := s.console.all()
+	if err != nil {
+		return err
+	}
+	for _, line := range lines {
+		for _, secret := range []string{s.target.password, "word-of-", base64.StdEncoding.EncodeToString([]byte("\x00user\x00word"))[:10], s.hash} {
+			if strings.Contains(line, secret) {
+				return fmt.Errorf("a line holds %q: %s", secret, short(line))
+			}
+		}
 	}
 	return nil
 }

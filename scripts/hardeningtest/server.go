@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
 // patience is how long a server may take to start and to stop.
@@ -26,7 +29,8 @@ type server struct {
 	console      *console
 	cmd          *exec.Cmd
 	ended        chan struct{}
-	descriptors  int // that it had when nobody had spoken to it
+	hash         string // of the user's password
+	descriptors  int    // that it had when nobody had spoken to it
 }
 
 // configuration takes mail for the domain from strangers, and passes all of it to the sink. One client opens as many sessions here as
@@ -39,6 +43,20 @@ data = "data"
 name = "mx"
 address = "127.0.0.1:0"
 role = "mx"
+tls = "starttls"
+
+[[listener]]
+name = "tls"
+address = "127.0.0.1:0"
+role = "mx"
+tls = "implicit"
+
+[[listener]]
+name = "submission"
+address = "127.0.0.1:0"
+role = "mx"
+tls = "starttls"
+auth = ["PLAIN", "LOGIN"]
 
 [[listener]]
 name = "proxy"
@@ -46,8 +64,12 @@ address = "127.0.0.1:0"
 role = "mx"
 proxy_protocol = ["127.0.0.0/8"]
 
+[tls]
+certificate = "tls.pem"
+key = "tls.pem"
+
 [admin]
-address = %q
+address = %[1]q
 
 [resolver]
 servers = ["127.0.0.1:9"]
@@ -58,17 +80,21 @@ message_size = "1MB"
 error_delay = "0s"
 
 [plugins]
-enable = ["domains", "headers", "route"]
+enable = ["auth", "sender-login", "domains", "relay", "headers", "route"]
 
 [plugin.domains]
-domains = [%q]
+domains = [%[2]q]
+
+[plugin.auth]
+decoy = %[5]q
+users = { %[4]q = %[5]q }
 
 [plugin.headers.refuse]
 X-Hardening = "^reject$"
 
 [plugin.route]
-default = %q
-`, s.admin, s.target.domain, s.target.sink.address())
+default = %[3]q
+`, s.admin, s.target.domain, s.target.sink.address(), s.target.user, s.hash)
 }
 
 // startStagepost starts one in a temporary folder.
@@ -99,17 +125,30 @@ func startStagepost(program string) (*target, error) {
 		s.kill()
 		return s.start()
 	}
-	if s.admin, err = freeAddress(); err == nil {
-		err = os.WriteFile(filepath.Join(dir, "stagepost.toml"), []byte(s.configuration()), 0o600)
-	}
-	if err == nil {
-		err = s.start()
-	}
-	if err != nil {
+	if err := errors.Join(s.write(), s.start()); err != nil {
 		t.close()
 		return nil, err
 	}
 	return t, nil
+}
+
+// write makes the folder of the server.
+func (s *server) write() (err error) {
+	if s.admin, err = freeAddress(); err != nil {
+		return err
+	}
+	s.target.user, s.target.password = "joe@"+s.target.domain, rand.Text()
+	hash, err := bcrypt.GenerateFromPassword([]byte(s.target.password), 5)
+	if err != nil {
+		return err
+	}
+	s.hash = string(hash)
+	certificate, err := selfSigned("mail.test")
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile(filepath.Join(s.dir, "tls.pem"), certificate, 0o600),
+		os.WriteFile(filepath.Join(s.dir, "stagepost.toml"), []byte(s.configuration()), 0o600))
 }
 
 func freeAddress() (string, error) {
