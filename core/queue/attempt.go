@@ -96,7 +96,7 @@ func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.E
 			obs.Observe(s)
 		}
 	}
-	q.tellAtOnce(ctx, env, content, out)
+	q.tellAtOnce(ctx, env, content, plan, out)
 	return out
 }
 

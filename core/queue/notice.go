@@ -182,12 +182,12 @@ func debts(env *message.Envelope, state *store.State, kind dsn.Kind) *message.No
 
 // tellAtOnce tells the sender of what was delivered before the reply. Nothing is stored that could owe it later, so it is tried
 // once.
-func (q *Queue) tellAtOnce(ctx context.Context, env *message.Envelope, content message.Content, out []message.Outcome) {
+func (q *Queue) tellAtOnce(ctx context.Context, env *message.Envelope, content message.Content, plan *message.Plan, out []message.Outcome) {
 	set, state, now := q.Settings(), store.Begin(env), time.Now()
 	terms := set.terms(env)
 	for i := range out {
 		if st := &state.Rcpts[i]; out[i].Result == message.Delivered {
-			st.Result, st.Last, st.Tried = message.Delivered, out[i].Last(), now
+			st.Result, st.Last, st.Tried, st.Lane = message.Delivered, out[i].Last(), now, plan.Lane()
 			st.Owed = q.notices.submit != nil && terms.owed(i, st, &out[i], false, false)
 		}
 	}

@@ -34,7 +34,9 @@ func (q *Queue) finish(gen *hooks.Generation, j *job, outcomes []message.Outcome
 		}
 		st := &m.state.Rcpts[i]
 		q.settle(st, &outcomes[k], j.lane, now, set, &terms)
-		st.Owed = terms.owed(i, st, &outcomes[k], late, told[k])
+		if st.Owed = terms.owed(i, st, &outcomes[k], late, told[k]); st.Owed {
+			st.Lane = j.lane // the notice tells by which way it went
+		}
 		ch.Rcpts = append(ch.Rcpts, store.RcptChange{Index: uint16(i), RcptState: *st})
 		if st.Result == message.Deferred {
 			ch.Add = due(ch.Add, m, st, i)

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"strings"
 	"time"
 
 	"github.com/stagepost/stagepost/core/dsn"
@@ -90,8 +91,8 @@ func noticeKind(r *message.Rcpt, st *store.RcptState) dsn.Kind {
 		return dsn.Failed
 	case st.Result != message.Delivered:
 		return dsn.Delayed
-	case r.Class == message.ClassLocal:
-		return dsn.Delivered
+	case strings.HasPrefix(st.Lane, message.ViaLMTP+":"), r.Class == message.ClassLocal && strings.HasPrefix(st.Lane, "plugin:"):
+		return dsn.Delivered // by what has mailboxes; SMTP hands on
 	}
 	return dsn.Relayed
 }

@@ -54,6 +54,8 @@ func TestTerms(t *testing.T) {
 		{name: "relayed", rcpt: " NOTIFY=SUCCESS", sent: []string{"0s"}, notices: [][]string{{"Action: relayed", "Status: 2.0.0", "-Original-Recipient", "-\r\nbody"}}},
 		{name: "delivered", rcpt: " NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x+2By@z", to: "u@good.example!", sent: []string{"0s"},
 			notices: [][]string{{"Action: delivered", "Original-Recipient: rfc822; x+y@z"}}},
+		{name: "by a plugin", rcpt: " NOTIFY=SUCCESS", to: "u@box.example!", notices: [][]string{{"Action: delivered"}}},
+		{name: "to another server of ours", rcpt: " NOTIFY=SUCCESS", to: "u@inner.example!", sent: []string{"0s"}, notices: [][]string{{"Action: relayed"}}},
 		{name: "the next hop tells", rcpt: " NOTIFY=SUCCESS", to: "u@dsn.example", sent: []string{"0s"}},
 		{name: "never", rcpt: " NOTIFY=NEVER", to: "u@bad.example", sent: []string{"0s"}},
 		{name: "not of failures", rcpt: " NOTIFY=SUCCESS,DELAY", to: "u@bad.example", sent: []string{"0s"}},
@@ -92,11 +94,17 @@ func TestTerms(t *testing.T) {
 				b.remote.answer["slow.example"] = []message.Outcome{later}
 				b.remote.answer["dsn.example"] = []message.Outcome{passedOn}
 				b.hooks = []*hooks.Hook{hook("box", hooks.Route, func(c *hooks.Call) (*hooks.Verdict, error) {
-					if c.Rcpt.Class == message.ClassLocal {
-						return &hooks.Verdict{Kind: hooks.RouteTo, Plan: &message.Plan{Hosts: []string{"box.example"}}}, nil
+					plan := &message.Plan{Hosts: []string{"box.example"}}
+					switch {
+					case c.Rcpt.Class != message.ClassLocal:
+						return nil, nil
+					case c.Rcpt.Address.Domain == "box.example":
+						plan = &message.Plan{Via: "box"}
+					case c.Rcpt.Address.Domain != "inner.example":
+						plan.Via = message.ViaLMTP
 					}
-					return nil, nil
-				})}
+					return &hooks.Verdict{Kind: hooks.RouteTo, Plan: plan}, nil
+				}), hook("box", hooks.Deliver, func(c *hooks.Call) (*hooks.Verdict, error) { return &hooks.Verdict{Kind: hooks.Accept}, nil })}
 				if c.set != nil {
 					c.set(&b.set)
 				}

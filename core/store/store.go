@@ -143,9 +143,9 @@ type RcptState struct {
 	First    time.Time      // of the first attempt
 	Tried    time.Time      // of the latest
 	Next     time.Time      // when Deferred: due at, in Lane
-	Lane     Lane
+	Lane     Lane           // when Deferred or Owed: that of the latest attempt
 	Last     message.Last
-	Owed     bool // the sender is still to be told: of the failure, or, while Deferred, of the delay
+	Owed     bool // the sender is still to be told: of the failure or the delivery, or, while Deferred, of the delay
 	Warned   bool // the sender was told of the delay
 }
 
