@@ -53,7 +53,6 @@ type act struct {
 	clears  bool
 	idles   bool
 	leaves  bool
-	chunk   bool // is followed by octets
 	early   bool // may come before HELO
 	framed  bool // octets follow that are no command
 	do      func(m *model) int
@@ -61,7 +60,6 @@ type act struct {
 
 // answer is what a reply does to the counts of the session.
 func (m *model) answer(code int) int {
-	m.over = m.over || code == 421
 	if code >= 400 {
 		m.refused++
 	}
@@ -101,6 +99,9 @@ func (m *model) step(a *act, more bool) int {
 	}
 	if a.idles {
 		m.idle++
+	}
+	if code == 421 {
+		m.over = true
 	}
 	return m.answer(code)
 }
