@@ -148,8 +148,8 @@ func bindError(what string, err error, mine bool) error {
 // status lists the listeners.
 func (b *bindings) status(smtp *server.Server) []admin.Listener {
 	open := map[string]int{}
-	for _, t := range smtp.Tallies() {
-		open[t.Listener] += int(t.Open.Load())
+	for _, t := range smtp.Board.Listeners() {
+		open[t.Name] += int(t.Open.Load())
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

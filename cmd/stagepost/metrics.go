@@ -4,14 +4,13 @@ import (
 	"github.com/stagepost/stagepost/core/breaker"
 	"github.com/stagepost/stagepost/core/deliver"
 	"github.com/stagepost/stagepost/core/gate"
-	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/login"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/observe/metrics"
 	"github.com/stagepost/stagepost/core/queue"
 	"github.com/stagepost/stagepost/core/sasl"
-	"github.com/stagepost/stagepost/core/server"
+	"github.com/stagepost/stagepost/core/tally"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/generation"
 )
@@ -36,11 +35,11 @@ func roleLabel() metrics.Label {
 
 func (d *daemon) sessionMetrics() []metrics.Family {
 	listener := metrics.Label{Name: "listener", Of: "names of listeners"}
-	none := server.NewTally("", "")
-	each := func(read func(*server.Tally, *metrics.Samples, ...string)) func(*metrics.Samples) {
+	none := tally.NewBoard(sasl.Mechanisms(), login.Results()).New("", "")
+	each := func(read func(*tally.Listener, *metrics.Samples, ...string)) func(*metrics.Samples) {
 		return func(s *metrics.Samples) {
-			for _, t := range d.smtp.Tallies() {
-				read(t, s, t.Listener, string(t.Role))
+			for _, t := range d.smtp.Board.Listeners() {
+				read(t, s, t.Name, string(t.Role))
 			}
 		}
 	}
@@ -49,17 +48,17 @@ func (d *daemon) sessionMetrics() []metrics.Family {
 	}
 	return append([]metrics.Family{
 		{Name: "stagepost_sessions_open", Kind: metrics.Gauge, Help: "Sessions that are open now.", Labels: labels(),
-			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Add(float64(t.Open.Load()), l...) })},
+			Read: each(func(t *tally.Listener, s *metrics.Samples, l ...string) { s.Add(float64(t.Open.Load()), l...) })},
 		{Name: "stagepost_sessions_limit", Kind: metrics.Gauge, Help: "Sessions that may be open at once, over all listeners.",
 			Read: func(s *metrics.Samples) { s.Add(float64(d.plugins.Config().Limits.Sessions)) }},
 		{Name: "stagepost_sessions_total", Kind: metrics.Counter, Help: "Sessions that were begun.", Labels: labels(),
-			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Add(float64(t.Sessions.Load()), l...) })},
+			Read: each(func(t *tally.Listener, s *metrics.Samples, l ...string) { s.Add(float64(t.Sessions.Load()), l...) })},
 		{Name: "stagepost_sessions_refused_total", Kind: metrics.Counter, Labels: labels(words("reason", none.Refused)),
 			Help: "Connections that got no session, by the limit that was met, and sessions that a plugin refused at their connect.",
-			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Counters(t.Refused, l...) })},
+			Read: each(func(t *tally.Listener, s *metrics.Samples, l ...string) { s.Counters(t.Refused, l...) })},
 		{Name: "stagepost_sessions_cut_total", Kind: metrics.Counter, Labels: labels(words("reason", none.Cut)),
 			Help: "Sessions that the core ended: at a shutdown, after a timeout, for content that came too slowly, after the longest time, after too many errors or idle commands, for speaking before the greeting, or for commands out of step.",
-			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Counters(t.Cut, l...) })},
+			Read: each(func(t *tally.Listener, s *metrics.Samples, l ...string) { s.Counters(t.Cut, l...) })},
 		{Name: "stagepost_sessions_stressed", Kind: metrics.Gauge, Help: "1 while clients are given less time, because four fifths of the sessions are in use or a watermark is reached.",
 			Read: func(s *metrics.Samples) { s.Flag(d.gate.Stressed()) }},
 		{Name: "stagepost_watermark_reached", Kind: metrics.Gauge, Labels: []metrics.Label{{Name: "what", Values: []string{"memory", "descriptors", "disk"}}},
@@ -76,28 +75,28 @@ func (d *daemon) sessionMetrics() []metrics.Family {
 		{Name: "stagepost_memory_limit_bytes", Kind: metrics.Gauge, Help: "Memory that may be used; new connections are refused above 85 % of it. 0: not known.",
 			Read: func(s *metrics.Samples) { s.Add(float64(d.gate.Reading().MemoryLimit)) }},
 		{Name: "stagepost_commands_total", Kind: metrics.Counter, Help: "Commands that were received.", Labels: labels(words("verb", none.Commands)),
-			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Counters(t.Commands, l...) })},
+			Read: each(func(t *tally.Listener, s *metrics.Samples, l ...string) { s.Counters(t.Commands, l...) })},
 		{Name: "stagepost_replies_total", Kind: metrics.Counter, Help: "Replies that were sent.", Labels: labels(words("class", none.Replies)),
-			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Counters(t.Replies, l...) })},
+			Read: each(func(t *tally.Listener, s *metrics.Samples, l ...string) { s.Counters(t.Replies, l...) })},
 		{Name: "stagepost_replies_delayed_total", Kind: metrics.Counter, Help: "Replies that were late on purpose: after many errors, or because a plugin said so.", Labels: labels(),
-			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Add(float64(t.Delayed.Load()), l...) })},
+			Read: each(func(t *tally.Listener, s *metrics.Samples, l ...string) { s.Add(float64(t.Delayed.Load()), l...) })},
 		{Name: "stagepost_received_bytes_total", Kind: metrics.Counter, Help: "Bytes that clients sent, commands and content.", Labels: labels(),
-			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Add(float64(t.Bytes.Load()), l...) })},
+			Read: each(func(t *tally.Listener, s *metrics.Samples, l ...string) { s.Add(float64(t.Bytes.Load()), l...) })},
 		{Name: "stagepost_logins_total", Kind: metrics.Counter, Labels: labels(metrics.Label{Name: "mechanism", Values: sasl.Mechanisms()}, metrics.Label{Name: "result", Values: login.Results()}),
 			Help: "Log-ins by what became of them: `deferred` are those of which no plugin could tell, `throttled` those that nobody was asked about because too many had failed before, `broken` those that the client gave up or got wrong.",
-			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) {
+			Read: each(func(t *tally.Listener, s *metrics.Samples, l ...string) {
 				for i, c := range t.Logins {
 					s.Counters(c, append(l[:2:2], sasl.Mechanisms()[i])...)
 				}
 			})},
 		{Name: "stagepost_reply_to_dot_seconds", Kind: metrics.Histogram, Help: "How long clients waited for the reply to the final dot: plugins at data and queue, and the commit.",
-			Read: func(s *metrics.Samples) { s.Histogram(d.smtp.Answered()) }},
+			Read: func(s *metrics.Samples) { s.Histogram(d.smtp.Board.Answered) }},
 	}, d.tlsMetrics(each, labels)...)
 }
 
 func (d *daemon) mailMetrics() []metrics.Family {
-	none := intake.NewCounts()
-	each := func(read func(*intake.Counts, *metrics.Samples, string)) func(*metrics.Samples) {
+	none := tally.NewRole()
+	each := func(read func(*tally.Role, *metrics.Samples, string)) func(*metrics.Samples) {
 		return func(s *metrics.Samples) {
 			for _, role := range message.Roles() {
 				read(d.intake.Counts(role), s, string(role))
@@ -107,11 +106,11 @@ func (d *daemon) mailMetrics() []metrics.Family {
 	return []metrics.Family{
 		{Name: "stagepost_messages_received_total", Kind: metrics.Counter, Labels: []metrics.Label{roleLabel(), words("outcome", none.Messages)},
 			Help: "Messages by what became of them on their way in; `deferred` ones may come again, `dropped` ones were given up by the client, and of `unknown` ones the client was told nothing.",
-			Read: each(func(c *intake.Counts, s *metrics.Samples, role string) { s.Counters(c.Messages, role) })},
+			Read: each(func(c *tally.Role, s *metrics.Samples, role string) { s.Counters(c.Messages, role) })},
 		{Name: "stagepost_recipients_received_total", Kind: metrics.Counter, Help: "Recipients that were given with RCPT.", Labels: []metrics.Label{roleLabel(), words("outcome", none.Rcpts)},
-			Read: each(func(c *intake.Counts, s *metrics.Samples, role string) { s.Counters(c.Rcpts, role) })},
+			Read: each(func(c *tally.Role, s *metrics.Samples, role string) { s.Counters(c.Rcpts, role) })},
 		{Name: "stagepost_message_size_bytes", Kind: metrics.Histogram, Help: "Sizes of messages that were accepted.", Labels: []metrics.Label{roleLabel()},
-			Read: each(func(c *intake.Counts, s *metrics.Samples, role string) { s.Histogram(c.Sizes, role) })},
+			Read: each(func(c *tally.Role, s *metrics.Samples, role string) { s.Histogram(c.Sizes, role) })},
 		{Name: "stagepost_transaction_seconds", Kind: metrics.Histogram, Help: "How long transactions took, from MAIL to their end.",
 			Read: func(s *metrics.Samples) { s.Histogram(d.intake.Seconds()) }},
 	}

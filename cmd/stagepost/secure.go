@@ -10,6 +10,7 @@ import (
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe/metrics"
 	"github.com/stagepost/stagepost/core/server"
+	"github.com/stagepost/stagepost/core/tally"
 )
 
 // encryption is how a listener encrypts, with the certificates that set gives. Servers that bring mail seldom come back soon, so nothing is
@@ -53,14 +54,14 @@ func showCertificates(out output, list []admin.Certificate, now time.Time) {
 }
 
 // tlsMetrics are of handshakes, by listener, and of certificates.
-func (d *daemon) tlsMetrics(each func(func(*server.Tally, *metrics.Samples, ...string)) func(*metrics.Samples), labels func(...metrics.Label) []metrics.Label) []metrics.Family {
+func (d *daemon) tlsMetrics(each func(func(*tally.Listener, *metrics.Samples, ...string)) func(*metrics.Samples), labels func(...metrics.Label) []metrics.Label) []metrics.Family {
 	none := certs.NewCounts()
 	return []metrics.Family{
 		{Name: "stagepost_tls_handshakes_total", Kind: metrics.Counter, Help: "TLS handshakes with clients that were made.", Labels: labels(words("version", none.Made)),
-			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Counters(t.TLS.Made, l...) })},
+			Read: each(func(t *tally.Listener, s *metrics.Samples, l ...string) { s.Counters(t.TLS.Made, l...) })},
 		{Name: "stagepost_tls_handshakes_failed_total", Kind: metrics.Counter, Labels: labels(words("reason", none.Failed)),
 			Help: "TLS handshakes with clients that failed: there was no TLS; no version, cipher or protocol (ALPN) in common; the client's certificate will not do; the client refused ours; a timeout; the client went away.",
-			Read: each(func(t *server.Tally, s *metrics.Samples, l ...string) { s.Counters(t.TLS.Failed, l...) })},
+			Read: each(func(t *tally.Listener, s *metrics.Samples, l ...string) { s.Counters(t.TLS.Failed, l...) })},
 		{Name: "stagepost_certificate_expires_timestamp_seconds", Kind: metrics.Gauge, Help: "When a certificate in force expires.",
 			Labels: []metrics.Label{{Name: "file", Of: "files of `[tls]`"}},
 			Read: func(s *metrics.Samples) {

@@ -81,7 +81,7 @@ func (d *daemon) traffic() admin.Traffic {
 			to[name] += c.Get(i)
 		}
 	}
-	for _, l := range d.smtp.Tallies() {
+	for _, l := range d.smtp.Board.Listeners() {
 		t.Sessions += l.Sessions.Load()
 		t.Refused += l.Refused.Sum()
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/core/store"
+	"github.com/stagepost/stagepost/core/tally"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -61,7 +62,7 @@ type Options struct {
 type Intake struct {
 	Options
 	steps   sync.Pool // of *[]observe.Step, empty
-	counts  map[message.Role]*Counts
+	counts  map[message.Role]*tally.Role
 	seconds *observe.Histogram
 }
 
@@ -70,13 +71,19 @@ func New(o Options) *Intake {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	in := &Intake{Options: o, counts: make(map[message.Role]*Counts), seconds: newSeconds()}
+	in := &Intake{Options: o, counts: make(map[message.Role]*tally.Role), seconds: tally.NewSeconds()}
 	for _, role := range message.Roles() {
-		in.counts[role] = NewCounts()
+		in.counts[role] = tally.NewRole()
 	}
 	in.steps.New = func() any { s := make([]observe.Step, 0, 16); return &s }
 	return in
 }
+
+// Counts are what was counted for a role; nil for one that there is not.
+func (in *Intake) Counts(role message.Role) *tally.Role { return in.counts[role] }
+
+// Seconds is how long transactions took, from MAIL to their end.
+func (in *Intake) Seconds() *observe.Histogram { return in.seconds }
 
 // Answer is what the origin says to whoever brings the message.
 type Answer struct {
@@ -161,7 +168,7 @@ func (in *Intake) Begin(ctx context.Context, from *hooks.Call, steps []observe.S
 
 // turnAway refuses what has no id yet and so no record: the log is all there is.
 func (in *Intake) turnAway(ctx context.Context, s *message.Session, sender smtp.Address, reply smtp.Reply) (*Transaction, Answer) {
-	in.counts[s.Role].rejected(reply)
+	in.counts[s.Role].Rejected(reply)
 	in.Log.LogAttrs(ctx, slog.LevelInfo, "rejected", slog.String("session", s.ID), slog.String("from", sender.Text),
 		slog.String("ip", s.IP.String()), slog.String("reply", reply.Error()))
 	return nil, Answer{Reply: reply}

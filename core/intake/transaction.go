@@ -281,7 +281,12 @@ func (t *Transaction) end(ctx context.Context, outcome string, reply smtp.Reply,
 		body.Abort()
 	}
 	t.gen.Release()
-	t.count(outcome, reply)
+	t.in.seconds.Took(time.Since(t.began))
+	if c := t.in.counts[t.env.Session.Role]; c != nil {
+		c.Rcpts.AddN(0, t.accepted)
+		c.Rcpts.AddN(1, t.refused)
+		c.Ended(outcome, reply, t.env.Hold != "", t.env.Size)
+	}
 	if t.left > 0 {
 		*t.steps = append(*t.steps, observe.Step{Time: t.in.Now(), Stage: stageEnd, Verdict: outcome, Detail: strconv.Itoa(t.left) + " steps were left out"})
 	}

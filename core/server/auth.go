@@ -12,6 +12,7 @@ import (
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/sasl"
 	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/tally"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -67,7 +68,7 @@ func (s *session) auth(arg string) intake.Answer {
 // response takes a line of the client while it logs in. Nothing may follow it before it is answered.
 func (s *session) response(line []byte) intake.Answer {
 	if s.reader.Buffered() > 0 {
-		return s.cut(replyPipelining, cutProtocol)
+		return s.cut(replyPipelining, tally.CutProtocol)
 	}
 	return s.logIn(s.login.Line(line))
 }
@@ -90,7 +91,7 @@ func (s *session) logIn(step login.Step) intake.Answer {
 	if step.Result == login.Refused {
 		if end, reply := login.Fail(&s.failures, &ans.Delay); end && !ans.Close {
 			delay := ans.Delay
-			ans = s.cut(reply, cutErrors)
+			ans = s.cut(reply, tally.CutErrors)
 			ans.Delay = delay
 		}
 	}

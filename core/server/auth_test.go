@@ -274,7 +274,7 @@ func TestSecretsStay(t *testing.T) {
 	}
 	for i, want := range map[string]uint64{sasl.Plain: 2, sasl.XOAuth2: 1, sasl.Login: 1} {
 		for n, m := range sasl.Mechanisms() {
-			if got := r.srv.Tallies()[0].Logins[n].Sum(); m == i && got != want {
+			if got := r.srv.Board.Listeners()[0].Logins[n].Sum(); m == i && got != want {
 				t.Errorf("%d log-ins by %s are counted, want %d", got, m, want)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/stagepost/stagepost/core/idle"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/tally"
 )
 
 // chunks are what is known of a content of which the first BDAT has come.
@@ -29,7 +30,7 @@ var (
 func (s *session) bdat(arg string) intake.Answer {
 	c, err := smtp.ParseChunk(arg)
 	if err != nil { // nobody knows how many octets follow
-		return s.cut(sayError(err).Reply, cutProtocol)
+		return s.cut(sayError(err).Reply, tally.CutProtocol)
 	}
 	tx := s.tx
 	if refusal := s.refuseChunk(c); refusal.Code != 0 {

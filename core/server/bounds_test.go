@@ -120,7 +120,7 @@ func TestGreetingDelay(t *testing.T) {
 			}
 			c.conn.Close()
 			r.settle(t)
-			if got := counted(r.srv.Tallies()[0].Cut); strings.HasPrefix(name, "speaks") != (got == "1 early") {
+			if got := counted(r.srv.Board.Listeners()[0].Cut); strings.HasPrefix(name, "speaks") != (got == "1 early") {
 				t.Errorf("cut: %s", got)
 			}
 		})
@@ -198,7 +198,7 @@ func TestStress(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, byName()...)
 				r.limits.Sessions = 10
-				tally := NewTally("mx", "mx")
+				tally := r.srv.Board.New("mx", "mx")
 				enter := func() *client {
 					ours, theirs := net.Pipe()
 					r.srv.admit(gate.Arrived(theirs), &r.at, tally)
@@ -257,7 +257,7 @@ func TestWatermarks(t *testing.T) {
 	greeted(t, addr).conn.Close()
 	begun.conn.Close()
 	r.settle(t)
-	if got := counted(r.srv.Tallies()[0].Refused); got != "1 memory, 1 descriptors" {
+	if got := counted(r.srv.Board.Listeners()[0].Refused); got != "1 memory, 1 descriptors" {
 		t.Errorf("refused: %s", got)
 	}
 }
@@ -301,7 +301,7 @@ func TestProxy(t *testing.T) {
 		c.conn.Close()
 	}
 	r.settle(t)
-	if got := counted(r.srv.Tallies()[0].Refused); got != "1 per_ip, 1 header" {
+	if got := counted(r.srv.Board.Listeners()[0].Refused); got != "1 per_ip, 1 header" {
 		t.Errorf("refused: %s", got)
 	}
 	if n := r.srv.Gate.Open(); n != 0 {

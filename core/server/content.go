@@ -58,7 +58,7 @@ func (s *session) finish(tx *intake.Transaction) intake.Answer {
 	s.content = nil
 	began := time.Now()
 	ans := tx.Finish(s.srv.ctx)
-	s.srv.answered.Took(time.Since(began))
+	s.srv.Board.Answered.Took(time.Since(began))
 	if ans.Reply.Code/100 == 2 {
 		s.since = counts{}
 	}

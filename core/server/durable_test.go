@@ -271,7 +271,7 @@ func (r *durableRig) promised(id string) {
 func (r *durableRig) deliver(session, messages, size int) error {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
-	r.srv.admit(gate.Arrived(witness{theirs, r.promised}), &mx, NewTally(mx.Name, mx.Role))
+	r.srv.admit(gate.Arrived(witness{theirs, r.promised}), &mx, r.srv.Board.New(mx.Name, mx.Role))
 	ours.SetDeadline(time.Now().Add(20 * time.Second))
 	in := bufio.NewReader(ours)
 	ask := func(text, want string) error {

@@ -173,7 +173,7 @@ func (r *rig) settle(t testing.TB) {
 // pipe is a session over net.Pipe; it returns the client's end.
 func (r *rig) pipe() net.Conn {
 	client, server := net.Pipe()
-	r.srv.admit(gate.Arrived(server), &r.at, NewTally(mx.Name, mx.Role))
+	r.srv.admit(gate.Arrived(server), &r.at, r.srv.Board.New(mx.Name, mx.Role))
 	return client
 }
 

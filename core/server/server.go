@@ -31,8 +31,9 @@ import (
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/login"
 	"github.com/stagepost/stagepost/core/message"
-	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/sasl"
 	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/tally"
 	"github.com/stagepost/stagepost/core/workers"
 	"github.com/stagepost/stagepost/hooks"
 )
@@ -104,10 +105,9 @@ type Server struct {
 	mu        sync.Mutex
 	sessions  map[*session]struct{}
 	listeners map[net.Listener]struct{}
-	tallies   []*Tally
 	empty     chan struct{} // closed when draining and the last session ended
 
-	answered *observe.Histogram
+	Board *tally.Board
 }
 
 // maxSpares is how many workers that have nothing to do are kept.
@@ -134,7 +134,7 @@ func New(o Options) *Server {
 		sessions:  make(map[*session]struct{}),
 		listeners: make(map[net.Listener]struct{}),
 		empty:     make(chan struct{}),
-		answered:  newAnswered(),
+		Board:     tally.NewBoard(sasl.Mechanisms(), login.Results()),
 	}
 }
 
@@ -146,21 +146,21 @@ func (srv *Server) Serve(ctx context.Context, ln net.Listener, l *Listener) erro
 		return ln.Close()
 	}
 	srv.listeners[ln] = struct{}{}
-	tally := srv.tally(l)
 	srv.mu.Unlock()
+	counts := srv.Board.Serve(l.Name, l.Role)
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer func() {
 		stop()
 		ln.Close()
 		srv.mu.Lock()
 		delete(srv.listeners, ln)
-		tally.serving--
 		srv.mu.Unlock()
+		srv.Board.Closed(counts)
 	}()
 	err := srv.Gate.Accept(ctx, &gate.Door{
 		Listener: ln, Name: l.Name, Proxies: l.Proxies, Log: srv.Log, Quit: srv.drain,
-		Admit: func(a gate.Arrival) { srv.admit(a, l, tally) },
-		Lost:  func(why gate.Reason) { tally.Refused.Add(int(why) - 1) },
+		Admit: func(a gate.Arrival) { srv.admit(a, l, counts) },
+		Lost:  func(why gate.Reason) { counts.Refused.Add(int(why) - 1) },
 	})
 	if ctx.Err() != nil || srv.draining.Load() {
 		return nil
@@ -177,7 +177,7 @@ var refusals = map[gate.Reason]smtp.Reply{
 }
 
 // admit starts a session, or turns the connection away.
-func (srv *Server) admit(a gate.Arrival, l *Listener, t *Tally) {
+func (srv *Server) admit(a gate.Arrival, l *Listener, t *tally.Listener) {
 	limits := srv.Limits().withDefaults()
 	ip := a.From.Addr()
 	why := srv.Gate.Enter(ip, gate.Limits{Sessions: limits.Sessions, PerClient: limits.SessionsPerIP})
@@ -195,7 +195,7 @@ func (srv *Server) admit(a gate.Arrival, l *Listener, t *Tally) {
 		}
 		srv.mu.Unlock()
 		srv.Gate.Leave(ip)
-		refusal, why = replyDraining, refusedDraining+1
+		refusal, why = replyDraining, tally.RefusedDraining+1
 	}
 	t.Refused.Add(int(why) - 1)
 	if srv.Gate.Tell() {

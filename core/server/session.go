@@ -17,6 +17,7 @@ import (
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/tally"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -37,7 +38,7 @@ type session struct {
 	binary bool    // tx began with BODY=BINARYMIME
 	chunks *chunks // of tx; nil: no BDAT has come
 	at     *Listener
-	tally  *Tally
+	tally  *tally.Listener
 	client *x509.Certificate // verified in the handshake; nil: none
 	first  message.Facts     // those of connect, if the session may come to be encrypted
 
@@ -88,7 +89,7 @@ var (
 	replyEarly    = smtp.NewReply(554, "5.5.0", "you spoke before the greeting")
 )
 
-func newSession(srv *Server, a gate.Arrival, l *Listener, t *Tally, limits Limits) *session {
+func newSession(srv *Server, a gate.Arrival, l *Listener, t *tally.Listener, limits Limits) *session {
 	s := &session{srv: srv, conn: a.Conn, stream: a.Conn, at: l, tally: t, limits: limits, peer: a.From.Addr(), source: idle.New(a.Conn, &srv.buffers)}
 	s.reader = smtp.NewReader(s)
 	s.until = time.Now().Add(limits.Session)
@@ -116,7 +117,7 @@ func (s *session) start() {
 	case res.End != nil:
 		s.answer(s.refused(res))
 	case s.info.Early: // it takes us for something else, or hopes that we read two sessions where there is one
-		s.answer(s.cut(replyEarly, cutEarly))
+		s.answer(s.cut(replyEarly, tally.CutEarly))
 	default:
 		s.write(smtp.NewReply(220, "", s.srv.Intake.Settings().Hostname+speaks))
 	}
@@ -143,7 +144,7 @@ func (s *session) speaks(buf []byte, n int) {
 // 3.1), after a deferral or close the connection ends. 554 and 421 are the only codes there are for that.
 func (s *session) refused(res hooks.Result) intake.Answer {
 	ans := s.verdict(res)
-	s.tally.Refused.Add(refusedByPlugin)
+	s.tally.Refused.Add(tally.RefusedByPlugin)
 	switch {
 	case ans.Reply.Temporary():
 		ans.Reply.Code = 421
@@ -249,7 +250,7 @@ func (s *session) command() {
 		return
 	}
 	if s.srv.draining.Load() {
-		s.answer(s.cut(replyDraining, cutDraining))
+		s.answer(s.cut(replyDraining, tally.CutDraining))
 		return
 	}
 	if s.login != nil {
@@ -259,7 +260,7 @@ func (s *session) command() {
 	var v verb
 	var ans intake.Answer
 	cmd, err := smtp.ParseCommand(line)
-	s.tally.command(cmd.Verb)
+	s.tally.Command(cmd.Verb)
 	if err != nil {
 		ans = s.notRead(line, sayError(err).Reply)
 	} else if v = s.verb(cmd.Verb); v.flags&framed == 0 {
@@ -270,7 +271,7 @@ func (s *session) command() {
 	}
 	// A client that was not told of PIPELINING cannot know how we would read what follows (RFC 2920).
 	if s.reader.Buffered() > 0 && v.flags&leaving == 0 && (v.flags&last != 0 || !s.info.ESMTP) {
-		ans = s.cut(replyPipelining, cutProtocol)
+		ans = s.cut(replyPipelining, tally.CutProtocol)
 	} else if ans.Reply.Code == 0 {
 		ans = v.run(s, cmd.Arg)
 	}
@@ -306,7 +307,7 @@ func (s *session) unread(line []byte, err error) intake.Answer {
 // notRead is the answer to a line that is no command. After BDAT nobody knows how many octets follow.
 func (s *session) notRead(line []byte, reply smtp.Reply) intake.Answer {
 	if len(line) > 3 && bytes.EqualFold(line[:4], []byte("BDAT")) {
-		return s.cut(reply, cutProtocol)
+		return s.cut(reply, tally.CutProtocol)
 	}
 	return say(reply)
 }
@@ -330,9 +331,9 @@ func (s *session) answer(ans intake.Answer) {
 	switch {
 	case ans.Close:
 	case s.since.junk >= s.limits.Junk, s.since.refused >= s.limits.Refused:
-		ans = s.cut(replyJunk, cutErrors)
+		ans = s.cut(replyJunk, tally.CutErrors)
 	case s.since.idle >= s.limits.Idle:
-		ans = s.cut(replyIdle, cutIdle)
+		ans = s.cut(replyIdle, tally.CutIdle)
 	}
 	if ans.Delay <= 0 {
 		s.give(ans)
@@ -364,15 +365,15 @@ func (s *session) lost(err error) intake.Answer {
 	case !errors.Is(err, os.ErrDeadlineExceeded):
 		return intake.Answer{Close: true}
 	case s.srv.draining.Load():
-		return s.cut(replyDraining, cutDraining)
+		return s.cut(replyDraining, tally.CutDraining)
 	}
 	if !time.Now().Before(s.until) {
-		return s.cut(replyLong, cutLong)
+		return s.cut(replyLong, tally.CutLong)
 	}
 	if s.content != nil && s.content.slow {
-		return s.cut(replyTimeout, cutRate)
+		return s.cut(replyTimeout, tally.CutRate)
 	}
-	return s.cut(replyTimeout, cutTimeout)
+	return s.cut(replyTimeout, tally.CutTimeout)
 }
 
 // drop gives up the transaction, if there is one.
@@ -385,7 +386,7 @@ func (s *session) drop() {
 
 // write appends a reply to those that wait for the next flush.
 func (s *session) write(r smtp.Reply) {
-	s.tally.reply(r)
+	s.tally.Reply(r)
 	if s.out == nil {
 		s.out = s.srv.buffers.Get(idle.Line)[:0]
 	}

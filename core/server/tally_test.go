@@ -31,7 +31,7 @@ func TestTally(t *testing.T) {
 	second := greeted(t, at)
 	third := dial(t, at)
 	third.want("421 4.7.0")
-	if n := r.srv.Tallies()[0].Open.Load(); n != 2 {
+	if n := r.srv.Board.Listeners()[0].Open.Load(); n != 2 {
 		t.Errorf("%d sessions are open", n)
 	}
 	second.send("HACK\r\nNOPE\r\n")
@@ -42,13 +42,13 @@ func TestTally(t *testing.T) {
 	first.send("QUIT\r\n")
 	first.want("221 ")
 	r.settle(t)
-	tally := r.srv.Tallies()[0]
+	tally := r.srv.Board.Listeners()[0]
 	for what, got := range map[string][2]string{
 		"sessions": {fmt.Sprint(tally.Sessions.Load(), " ", tally.Open.Load()), "2 0"},
 		"refused":  {counted(tally.Refused), "1 per_ip"},
 		"cut":      {counted(tally.Cut), "1 errors"},
 		"commands": {counted(tally.Commands), "1 RCPT, 1 MAIL, 1 DATA, 2 EHLO, 1 QUIT, 2 unknown"},
-		"answered": {fmt.Sprint(r.srv.Answered().Show().Count), "1"},
+		"answered": {fmt.Sprint(r.srv.Board.Answered.Show().Count), "1"},
 	} {
 		if got[0] != got[1] {
 			t.Errorf("%s: %s, want %s", what, got[0], got[1])
@@ -84,8 +84,8 @@ func TestTalliesOfListeners(t *testing.T) {
 		r.settle(t)
 	}
 	tallies := func() (all string) {
-		for _, l := range r.srv.Tallies() {
-			all += fmt.Sprintf("%s: %d, refused %s; ", l.Listener, l.Sessions.Load(), counted(l.Refused))
+		for _, l := range r.srv.Board.Listeners() {
+			all += fmt.Sprintf("%s: %d, refused %s; ", l.Name, l.Sessions.Load(), counted(l.Refused))
 		}
 		return all
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/stagepost/stagepost/core/idle"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/tally"
 )
 
 // Encryption is when sessions of a listener are encrypted.
@@ -87,4 +88,4 @@ func (s *session) secure() {
 func (s *session) certificate() *x509.Certificate { return s.client }
 
 // foreign ends the session of a client that speaks HTTP: a browser, perhaps, that somebody made to speak to us (ALPACA).
-func (s *session) foreign(string) intake.Answer { return s.cut(replyForeign, cutProtocol) }
+func (s *session) foreign(string) intake.Answer { return s.cut(replyForeign, tally.CutProtocol) }

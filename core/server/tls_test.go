@@ -330,7 +330,7 @@ func TestRefusedHandshakes(t *testing.T) {
 	gone.conn.(*net.TCPConn).CloseWrite()
 	io.Copy(io.Discard, gone.conn)
 	s.settle(t)
-	tally := s.srv.Tallies()[0].TLS
+	tally := s.srv.Board.Listeners()[0].TLS
 	got := map[string]uint64{}
 	for i, name := range tally.Failed.Names() {
 		got[name] = tally.Failed.Get(i)

@@ -22,7 +22,7 @@ func TestSlowHandshake(t *testing.T) {
 				s := newShelter(t)
 				conn, server := net.Pipe()
 				start := time.Now()
-				s.srv.admit(gate.Arrived(server), s.listener(FromTheOutset, certs.Options{}), NewTally("mx", message.RoleMX))
+				s.srv.admit(gate.Arrived(server), s.listener(FromTheOutset, certs.Options{}), s.srv.Board.New("mx", message.RoleMX))
 				if write {
 					go func() {
 						for _, b := range []byte("\x16\x03\x01\x01\x00\x01\x00\x00\xfc\x03\x03") {
