@@ -31,6 +31,8 @@ type Call struct {
 	Observer Observer
 	// Asked remembers, from stage to stage of a session, whose facts were asked for.
 	Asked []asked
+	// Late: rejects and defers do not end the stage; they are told later, see Result.Late.
+	Late bool
 
 	hook     *Hook
 	probe    bool // whether the hook is well again

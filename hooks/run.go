@@ -32,7 +32,17 @@ type Result struct {
 	Plan      *message.Plan
 	Failed    bool   // a handler failed and its on_error was the answer
 	DecidedBy string // the plugin of the first Accept, Discard, Hold or Plan
+	Late      []Late // where the call asks for that
 }
+
+// Late is a reject or defer that is told later than it was given.
+type Late struct {
+	*Verdict
+	Hook *Hook
+}
+
+// Holds tells whether the hook would be asked in the session as it is now.
+func (l Late) Holds(s *message.Session) bool { return l.Hook.When.holds(s) }
 
 // asked remembers a plugin whose facts others read.
 type asked struct {
@@ -72,6 +82,9 @@ func (g *Generation) Run(c *Call) Result {
 			start = g.step(c, h, &res, v, err, start)
 		default:
 			continue
+		}
+		if res.End != nil && c.Late && res.End.Kind != Close {
+			res.Late, res.End, res.By = append(res.Late, Late{res.End, h}), nil, ""
 		}
 		if res.End != nil {
 			break

@@ -65,6 +65,7 @@ type Listener struct {
 
 	AuthWithoutTLS bool
 	GreetingDelay  time.Duration
+	RejectAt       string         // "stage" or "rcpt"
 	ProxyProtocol  []netip.Prefix // of peers that have to send a PROXY header
 }
 

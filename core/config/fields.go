@@ -233,6 +233,12 @@ func (l *Listener) fields() []field {
 			to:  one(&l.AuthWithoutTLS, "true or false", boolean),
 		},
 		{
+			name: "reject_at", value: `"stage"`,
+			doc: "When a client hears that a plugin refuses it: \"stage\" at once; \"rcpt\" at each recipient, if it came from the stages connect, helo or mail and the plugin would still be asked then. " +
+				"So a log-in lifts what plugins for strangers (`when = { user = false }`) said, and the record names the recipients that were refused. Closing is not delayed.",
+			to: oneOf(&l.RejectAt, "stage", "rcpt"),
+		},
+		{
 			name: "without", example: `["dsn", "chunking"]`, absent: "all are offered",
 			doc: "SMTP extensions that are not offered here, by their keywords. The page `smtp` says what each is for.",
 			to:  list(&l.Without, len(extensions()), "a list with "+wordsKind(extensions()...), words(extensions()...)),

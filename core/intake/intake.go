@@ -158,7 +158,9 @@ func (in *Intake) Begin(ctx context.Context, from *hooks.Call, steps []observe.S
 	t.call = hooks.Call{Session: from.Session, Asked: from.Asked, Message: &t.view, Observer: t}
 	*t.steps = append(*t.steps, steps[:min(len(steps), maxSteps)]...)
 
+	t.call.Late = from.Late
 	res := t.run(ctx, hooks.Mail)
+	t.call.Late, t.late = false, res.Late
 	if res.End != nil {
 		return nil, t.refuse(ctx, res.End, res.By)
 	}

@@ -38,6 +38,7 @@ type Transaction struct {
 	refusal  smtp.Reply       // the last one that a recipient got
 	told     []*message.Rcpt  // LMTP: of each RCPT that was answered 250, its recipient; nil where nobody is kept
 	steps    *[]observe.Step  // of the session and of this transaction
+	late     []hooks.Late     // what was said before RCPT and is told there
 	left     int              // steps for which there was no room
 }
 
@@ -89,6 +90,9 @@ func (t *Transaction) take(res hooks.Result) {
 	}
 }
 
+// Late adds what was said at the stages of the session, to be told at each Rcpt as long as it holds.
+func (t *Transaction) Late(before ...hooks.Late) { t.late = append(before, t.late...) }
+
 // Rcpt adds a recipient, with the parameters of RCPT.
 func (t *Transaction) Rcpt(ctx context.Context, to smtp.Address, params smtp.Params) Answer {
 	if t.has(to, false) && (!t.lmtp() || len(t.told) < t.set.MaxRcpts) {
@@ -97,6 +101,13 @@ func (t *Transaction) Rcpt(ctx context.Context, to smtp.Address, params smtp.Par
 	}
 	if max(t.accepted, len(t.told)) >= t.set.MaxRcpts {
 		return t.refuseRcpt(replyManyRcpts, to, "")
+	}
+	for _, l := range t.late {
+		if l.Holds(t.env.Session) {
+			ans := t.refuseRcpt(l.Reply(), to, "<"+to.Text+">: "+l.Hook.Plugin+" said so at "+l.Hook.Stage.String())
+			t.by, ans.Delay = l.Hook.Plugin, l.Delay
+			return ans
+		}
 	}
 	r := &message.Rcpt{Address: to, Original: to, Params: params}
 	t.rcpt = hooks.RcptView{Rcpt: r, Message: &t.view, Index: len(t.env.Rcpts)}

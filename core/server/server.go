@@ -84,6 +84,7 @@ type Listener struct {
 	Role          message.Role
 	GreetingDelay time.Duration  // a client that speaks in this time is refused
 	Proxies       []netip.Prefix // see gate.Door
+	RejectAtRcpt  bool           // rejects and defers of connect, helo and mail are told at RCPT, those that hold then
 	TLS           TLS
 	Auth          []string // mechanisms with which clients may log in, of sasl.Mechanisms
 	AuthInClear   bool     // without TLS, too

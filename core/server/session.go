@@ -31,8 +31,9 @@ type session struct {
 	limits Limits
 	peer   netip.Addr // as the gate counts it
 	info   message.Session
-	asked  *hooks.Call    // holds whose facts the session's stages asked for; nil: nobody's
-	steps  []observe.Step // of the session's stages
+	asked  *hooks.Call     // holds whose facts the session's stages asked for; nil: nobody's
+	steps  []observe.Step  // of the session's stages
+	late   [2][]hooks.Late // what connect and helo said, where the listener tells that at RCPT
 	tx     *intake.Transaction
 	utf8   bool    // tx began with SMTPUTF8
 	binary bool    // tx began with BODY=BINARYMIME
@@ -167,6 +168,9 @@ func (s *session) ask(stage hooks.Stage, l *hooks.LoginView) (res hooks.Result, 
 	c := hooks.Call{Stage: stage, Session: &s.info, Login: l, Parent: s.srv.ctx, Observer: s}
 	if s.asked != nil {
 		c.Asked = s.asked.Asked
+	}
+	if c.Late = s.at.RejectAtRcpt && stage <= hooks.Helo; c.Late {
+		defer func() { s.late[stage-hooks.Connect] = res.Late }()
 	}
 	res = gen.Run(&c)
 	if len(c.Asked) > 0 && len(c.Asked) < maxAsked {

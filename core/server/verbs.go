@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -184,13 +185,15 @@ func (s *session) mail(arg string) intake.Answer {
 	if err := s.offer(s.srv.Intake.Settings()).Mail(params); err != nil {
 		return sayError(err)
 	}
-	from := hooks.Call{Session: &s.info}
+	from := hooks.Call{Session: &s.info, Late: s.at.RejectAtRcpt}
 	if s.asked != nil {
 		from.Asked = s.asked.Asked
 	}
 	s.began = true
 	tx, ans := s.srv.Intake.Begin(s.srv.ctx, &from, s.steps, sender, params)
-	s.tx = tx
+	if s.tx = tx; tx != nil {
+		tx.Late(slices.Concat(s.late[:]...)...)
+	}
 	_, s.utf8 = params.Get("SMTPUTF8")
 	body, _ := params.Get("BODY")
 	s.binary = strings.EqualFold(body, string(esmtp.BodyBinary))
