@@ -56,7 +56,7 @@ func newDoor(t *testing.T, settings string, connect func(ctx context.Context, wh
 // login says what came of credentials: "user GROUPS", "no", or the reply; "failed" where a plugin failed, which its on_error hides.
 func (d *door) login(kind, name, secret string) string {
 	d.t.Helper()
-	session := &message.Session{ID: "s1", Role: message.RoleSubmission, Listener: "mx", IP: netip.MustParseAddr("192.0.2.1"), LocalIP: netip.MustParseAddr("192.0.2.2")}
+	session := &message.Session{ID: "s1", Role: message.RoleSubmission, Listener: "mx", IP: netip.MustParseAddr("192.0.2.1"), LocalIP: netip.MustParseAddr("192.0.2.2"), TLS: &message.TLS{}}
 	call := &hooks.Call{Stage: hooks.Auth, Session: session, Login: &hooks.LoginView{Session: session, Mechanism: "PLAIN", Name: name, Kind: kind, Secret: secret}, Observer: noObserver{}}
 	res := d.gen.Run(call)
 	switch {
@@ -249,7 +249,7 @@ func TestAuthDovecotOdd(t *testing.T) {
 				}
 				continue
 			}
-			want := "AUTH\t1\tPLAIN\tservice=smtp\tnologin\tsecured\tlip=192.0.2.2\trip=192.0.2.1\tresp=" +
+			want := "AUTH\t1\tPLAIN\tservice=smtp\tnologin\tlip=192.0.2.2\trip=192.0.2.1\tsecured\tresp=" +
 				base64.StdEncoding.EncodeToString([]byte("\x00"+pair[0]+"\x00"+pair[1])) + "\n"
 			if len(heard) != 3 || heard[0] != "VERSION\t1\t1\n" || heard[2] != want {
 				t.Errorf("%.20q: Dovecot heard %q, want %q", pair, heard, want)

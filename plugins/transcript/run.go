@@ -16,6 +16,7 @@ import (
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/sasl"
 	"github.com/stagepost/stagepost/core/server"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/core/store"
@@ -442,10 +443,13 @@ func (r *run) dial(c *connect) error {
 	r.mu.Unlock()
 	r.wire = newWire(net.TCPAddr{IP: net.IP(c.ip.AsSlice()), Port: 40000, Zone: c.ip.Zone()})
 	ln := newOnce(r.wire)
-	r.group.Go(func() { r.server.Serve(r.ctx, ln, &server.Listener{Name: c.listener, Role: c.role}) })
+	r.group.Go(func() { r.server.Serve(r.ctx, ln, &server.Listener{Name: c.listener, Role: c.role, Auth: mechanisms, AuthInClear: true}) })
 	_, err := r.settle()
 	return err
 }
+
+// mechanisms are those that a transcript can be written for: they have nothing random. They are offered without TLS.
+var mechanisms = []string{sasl.Plain, sasl.Login, sasl.OAuthBearer, sasl.XOAuth2}
 
 // mismatch is a line that did not come true: the one that is carried out, or another.
 type mismatch struct {

@@ -65,14 +65,15 @@ local function greet(dovecot, session)
   error("Dovecot does not come to the end of its greeting", 0)
 end
 
--- The user's name, or nil if Dovecot refuses him. Whether passwords may come in clear was decided before: it is "secured".
+-- The user's name, or nil if Dovecot refuses him.
 local function ask(l)
   local s = l.session
   local dovecot = net.open("unix:" .. config.socket)
   greet(dovecot, s)
-  local request = { "AUTH", "1", "PLAIN", "service=" .. config.service, "nologin", "secured" }
+  local request = { "AUTH", "1", "PLAIN", "service=" .. config.service, "nologin" }
   if s.local_ip then request[#request + 1] = "lip=" .. s.local_ip end
   if s.ip then request[#request + 1] = "rip=" .. s.ip end
+  if s.tls then request[#request + 1] = "secured" end
   request[#request + 1] = "resp=" .. base64("\0" .. l.name .. "\0" .. (l.password or ""))
   dovecot:send(table.concat(request, "\t") .. "\n")
   for _ = 1, 100 do

@@ -1,6 +1,6 @@
 -- Logs in at another mail server with what the client gave (RFC 4954), and takes its word. Nothing is kept.
 
-if not re.match([[^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$]], config.server) then
+if config.server and not re.match([[^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$]], config.server) then
   error('[plugin.auth-proxy] server: write host and port, as "mail.example.org:465"', 0)
 end
 
@@ -81,7 +81,7 @@ local function ask(l)
 end
 
 function on.auth(l)
-  if l.kind ~= "password" then return end
+  if l.kind ~= "password" or not config.server then return end
   -- PLAIN (RFC 4616 section 2) has NUL between its parts; such a name or password would be another one there
   if string.find(l.name .. (l.password or ""), "%z") or #l.name > 1024 or #(l.password or "") > 1024 then return end
   local ok, right = pcall(ask, l)
