@@ -76,6 +76,7 @@ func (s *secure) Read(size int) ([]byte, int, error) {
 		if buf, n, err := s.take(size); buf != nil || err != nil {
 			return buf, n, err
 		}
+		shed(s.conn)
 		buf, n, err := s.wire.source.Read(size)
 		if err != nil {
 			return nil, 0, err
