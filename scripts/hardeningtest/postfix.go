@@ -66,6 +66,7 @@ smtp_tls_security_level = none
 smtputf8_enable = yes
 smtpd_tls_security_level = may
 smtpd_tls_chain_files = %[1]s/tls.pem
+smtpd_tls_protocols = >=TLSv1.2
 smtpd_tls_loglevel = 0
 `
 

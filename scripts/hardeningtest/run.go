@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -287,7 +288,9 @@ func (r *runner) judge(res *result) error {
 			wants, withBody = append(wants, s.text.fill(values)...), true
 		case recipient:
 			for _, a := range came {
-				if want := string(s.text.fill(values)); !slices.Contains(a.recipients, want) {
+				want := string(s.text.fill(values))
+				same := func(got string) bool { return got == want || !r.strict && unquoted(got) == unquoted(want) }
+				if !slices.ContainsFunc(a.recipients, same) {
 					return fmt.Errorf("the next hop is told RCPT TO:<%s>, want <%s>", short(fmt.Sprint(a.recipients)), short(want))
 				}
 			}
@@ -321,6 +324,22 @@ func (a arrived) String() string {
 		return fmt.Sprintf("at most %d", a.most)
 	}
 	return fmt.Sprint(a.least)
+}
+
+// unquoted is an address with its local part as it is meant: RFC 5321 lets servers quote it in another way.
+func unquoted(address string) string {
+	at := strings.LastIndexByte(address, '@')
+	if at < 2 || address[0] != '"' || address[at-1] != '"' {
+		return address
+	}
+	var local []byte
+	for inner := address[1 : at-1]; inner != ""; inner = inner[1:] {
+		if inner[0] == '\\' && len(inner) > 1 {
+			inner = inner[1:]
+		}
+		local = append(local, inner[0])
+	}
+	return string(local) + address[at:]
 }
 
 // unprintable finds the first octet that must not stand in text of 7 bits; -1 if there is none.

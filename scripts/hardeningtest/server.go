@@ -54,7 +54,7 @@ tls = "implicit"
 [[listener]]
 name = "submission"
 address = "127.0.0.1:0"
-role = "mx"
+role = "submission"
 tls = "starttls"
 auth = ["PLAIN", "LOGIN"]
 
