@@ -113,6 +113,7 @@ func TestVerdictCheck(t *testing.T) {
 		{Rcpt, &Verdict{Kind: Accept, Class: Local}, "accept local"},
 		{Rcpt, &Verdict{Kind: Accept}, `names a class, "local" or "relay"`},
 		{Auth, &Verdict{Kind: Accept}, "names a user"},
+		{Auth, &Verdict{Kind: Accept, User: "u\r\nv"}, "control characters"},
 		{Mail, &Verdict{Kind: Accept}, "mail takes reject, defer, close, discard"},
 		{Delivered, &Verdict{Kind: Reject}, "delivered takes no verdict"},
 		{Rcpt, &Verdict{Kind: Reject}, "reject 550 5.7.1"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/stagepost/stagepost/core/message"
@@ -156,12 +157,16 @@ func (v *Verdict) Check(s Stage) error {
 	return nil
 }
 
+const maxUser = 1000 // bytes
+
 func (v *Verdict) checkAccept(s Stage) error {
 	switch {
 	case s == Rcpt && v.Class != Local && v.Class != Relay:
 		return fmt.Errorf(`accept at rcpt names a class, "local" or "relay", not %q`, string(v.Class))
 	case s == Auth && v.User == "":
 		return fmt.Errorf("accept at auth names a user")
+	case len(v.User) > maxUser || !utf8.ValidString(v.User) || strings.ContainsFunc(v.User, unicode.IsControl):
+		return fmt.Errorf("accept: the user %.60q has control characters, or more than %d bytes", v.User, maxUser)
 	case v.Scram != "":
 		if _, err := password.ParseKeys(v.Scram); err != nil {
 			return fmt.Errorf("accept: scram: %w", err)
