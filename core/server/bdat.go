@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/stagepost/stagepost/core/esmtp"
 	"github.com/stagepost/stagepost/core/idle"
 	"github.com/stagepost/stagepost/core/intake"
 	"github.com/stagepost/stagepost/core/smtp"
@@ -15,7 +16,7 @@ import (
 type chunks struct {
 	arrival arrival
 	size    int64
-	lines   smtp.LineCheck
+	lines   esmtp.LineCheck
 }
 
 var (
@@ -28,7 +29,7 @@ var (
 // answer that is not positive ends the transaction. The last line of what is not BINARYMIME gets a CRLF if it has none: without
 // one it could not go on by DATA.
 func (s *session) bdat(arg string) intake.Answer {
-	c, err := smtp.ParseChunk(arg)
+	c, err := esmtp.ParseChunk(arg)
 	if err != nil { // nobody knows how many octets follow
 		return s.cut(sayError(err).Reply, tally.CutProtocol)
 	}
@@ -55,7 +56,7 @@ func (s *session) bdat(arg string) intake.Answer {
 }
 
 // refuseChunk is the reply to a chunk that may not come now.
-func (s *session) refuseChunk(c smtp.Chunk) smtp.Reply {
+func (s *session) refuseChunk(c esmtp.Chunk) smtp.Reply {
 	refusal := s.check(verb{run: (*session).bdat, flags: needsMail}, "")
 	switch {
 	case refusal.Code != 0:
@@ -72,7 +73,7 @@ func (s *session) refuseChunk(c smtp.Chunk) smtp.Reply {
 }
 
 // take hands the octets of a chunk to the transaction.
-func (s *session) take(c smtp.Chunk) error {
+func (s *session) take(c esmtp.Chunk) error {
 	if s.chunks == nil {
 		s.chunks = &chunks{arrival: arrival{since: time.Now()}}
 	}

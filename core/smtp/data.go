@@ -166,7 +166,7 @@ func (d *DataReader) judge(b []byte, bad int, kind FaultKind) (clean []byte) {
 			clean = clean[:d.max-start]
 			d.fault = &Fault{Kind: TooBig, Offset: d.max, Reply: NewReply(552, "5.3.4", "message exceeds the size limit")}
 		} else if bad >= 0 {
-			d.fault = strayFault(kind, start+int64(bad))
+			d.fault = StrayFault(kind, start+int64(bad))
 		}
 	}
 	if d.fault != nil && d.size-d.fault.Offset > d.maxDiscard {
@@ -177,7 +177,8 @@ func (d *DataReader) judge(b []byte, bad int, kind FaultKind) (clean []byte) {
 	return clean
 }
 
-func strayFault(kind FaultKind, at int64) *Fault {
+// StrayFault is the Fault of a content that holds such an octet at that offset.
+func StrayFault(kind FaultKind, at int64) *Fault {
 	return &Fault{Kind: kind, Offset: at, Reply: NewReply(550, "5.5.2",
 		"message holds a "+kind.String()+" at octet "+strconv.FormatInt(at, 10)+", lines must end with CRLF")}
 }

@@ -120,6 +120,14 @@ func (r *Reader) fill() error {
 	return io.ErrNoProgress
 }
 
+// Octets returns up to max of the octets that are buffered, whatever they are, as used; valid until the buffer is filled again.
+func (r *Reader) Octets(max int64) []byte {
+	b := r.buf[r.r:r.w]
+	b = b[:min(int64(len(b)), max)]
+	r.r += len(b)
+	return b
+}
+
 // ReadLine returns the next line without its CRLF; it is valid until the next call. Errors are a *Fault for a line that
 // must not be executed, io.EOF at the end between two lines, io.ErrUnexpectedEOF within one, and what the connection
 // returns. With a Fault comes the line that it is about, unless that was too long.

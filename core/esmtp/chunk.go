@@ -1,9 +1,10 @@
-package smtp
+package esmtp
 
 import (
-	"math"
-	"strconv"
+	"bytes"
 	"strings"
+
+	"github.com/stagepost/stagepost/core/smtp"
 )
 
 // Chunk is the argument of BDAT (RFC 3030 section 2).
@@ -15,25 +16,12 @@ type Chunk struct {
 // ParseChunk parses the argument of BDAT. After an error, which is a Reply, nobody knows where the next command begins: the
 // connection must be closed.
 func ParseChunk(arg string) (Chunk, error) {
-	size, marker, marked := strings.Cut(arg, " ")
-	if !isDigits(size) || len(size) > 20 || marked && !strings.EqualFold(marker, "LAST") {
-		return Chunk{}, NewReply(501, "5.5.4", "syntax error, want BDAT size [LAST]; closing connection")
+	octets, marker, marked := strings.Cut(arg, " ")
+	n, err := size(octets)
+	if err != nil || marked && !strings.EqualFold(marker, "LAST") {
+		return Chunk{}, bad("syntax error, want BDAT size [LAST]; closing connection")
 	}
-	n, err := strconv.ParseUint(size, 10, 63)
-	if err != nil {
-		n = math.MaxInt64
-	}
-	return Chunk{int64(n), marked}, nil
-}
-
-// Octets returns up to max of the octets that are buffered, whatever they are, as used; valid until the buffer is filled again.
-func (r *Reader) Octets(max int64) []byte {
-	b := r.buf[r.r:r.w]
-	if int64(len(b)) > max {
-		b = b[:max]
-	}
-	r.r += len(b)
-	return b
+	return Chunk{n, marked}, nil
 }
 
 // LineCheck finds the first stray CR, LF or NUL of a content that comes in pieces: BDAT counts octets, so such a one cannot
@@ -45,40 +33,46 @@ type LineCheck struct {
 }
 
 // Take looks at the next piece. After a fault it is not to be used again.
-func (c *LineCheck) Take(b []byte) *Fault {
+func (c *LineCheck) Take(b []byte) *smtp.Fault {
 	if len(b) == 0 {
 		return nil
 	}
 	i := 0
 	if c.cr {
 		if b[0] != '\n' {
-			return strayFault(BareCR, c.size-1)
+			return smtp.StrayFault(smtp.BareCR, c.size-1)
 		}
 		i = 1
 	}
+	nul := bytes.IndexByte(b, 0)
+	before := b
+	if nul >= 0 {
+		before = b[:nul]
+	}
 	c.cr, c.open = false, b[len(b)-1] != '\n'
-	for i < len(b) {
-		n, _, dirty := scan(b[i:])
-		switch {
-		case dirty:
-			bad, kind := findStray(b[i : i+n])
-			return strayFault(kind, c.size+int64(i+bad))
-		case n > 0:
-		case i+1 < len(b):
-			return strayFault(BareCR, c.size+int64(i))
-		default:
-			c.cr, n = true, 1
+	for i < len(before) {
+		line, _, ends := bytes.Cut(before[i:], []byte{'\n'})
+		switch cr := bytes.IndexByte(line, '\r'); {
+		case cr >= 0 && cr < len(line)-1, cr >= 0 && !ends && nul >= 0:
+			return smtp.StrayFault(smtp.BareCR, c.size+int64(i+cr))
+		case cr < 0 && ends:
+			return smtp.StrayFault(smtp.BareLF, c.size+int64(i+len(line)))
+		case cr >= 0 && !ends:
+			c.cr = true
 		}
-		i += n
+		i += len(line) + 1
+	}
+	if nul >= 0 {
+		return smtp.StrayFault(smtp.NUL, c.size+int64(nul))
 	}
 	c.size += int64(len(b))
 	return nil
 }
 
 // End looks at the end of the content. open says that its last line has no CRLF.
-func (c *LineCheck) End() (open bool, fault *Fault) {
+func (c *LineCheck) End() (open bool, fault *smtp.Fault) {
 	if c.cr {
-		fault = strayFault(BareCR, c.size-1)
+		fault = smtp.StrayFault(smtp.BareCR, c.size-1)
 	}
 	return c.open, fault
 }

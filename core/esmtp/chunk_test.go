@@ -1,11 +1,19 @@
-package smtp
+package esmtp
 
 import (
 	"errors"
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/stagepost/stagepost/core/smtp"
 )
+
+// ends are the forms of an end of data that some server takes for one.
+var ends = []string{"\n.\n", "\n.\r\n", "\r.\r", "\r.\r\n", "\r\n.\n", "\r\n.\r", "\n.\r", "\r.\n", "\r\n\x00.\r\n", "\r\n.\x00\r\n", "\r\x00\n.\r\n", "\r\n.\r\x00\n",
+	"\r\n.\r\r\n", "\r\r\n.\r\r\n", "\r\n..\r\n", "\r\n.x\r\n", "\r\n.\r\n"}
+
+const smuggled = "MAIL FROM:<evil@v.test>\r\nDATA\r\nx\r\n.\r\n"
 
 func TestParseChunk(t *testing.T) {
 	for arg, want := range map[string]Chunk{
@@ -18,7 +26,7 @@ func TestParseChunk(t *testing.T) {
 	}
 	for _, arg := range []string{"", "-1", "+1", "1e3", "0x10", "5 LAST x", "5 x", "5  LAST", "LAST", "5LAST", " 5", "5 ", "000000000000000000001", "5,5", "٥"} {
 		_, err := ParseChunk(arg)
-		var reply Reply
+		var reply smtp.Reply
 		if !errors.As(err, &reply) || reply.Code != 501 {
 			t.Errorf("%q: got %v", arg, err)
 		}
@@ -26,15 +34,15 @@ func TestParseChunk(t *testing.T) {
 }
 
 // judge is what must come of a content that is all there.
-func judge(content string) (open bool, kind FaultKind, at int) {
+func judge(content string) (open bool, kind smtp.FaultKind, at int) {
 	for i := range len(content) {
 		switch c := content[i]; {
 		case c == 0:
-			return false, NUL, i
+			return false, smtp.NUL, i
 		case c == '\n' && (i == 0 || content[i-1] != '\r'):
-			return false, BareLF, i
+			return false, smtp.BareLF, i
 		case c == '\r' && (i+1 == len(content) || content[i+1] != '\n'):
-			return false, BareCR, i
+			return false, smtp.BareCR, i
 		}
 	}
 	return content != "" && !strings.HasSuffix(content, "\n"), 0, 0
@@ -44,7 +52,7 @@ func judge(content string) (open bool, kind FaultKind, at int) {
 func checkLines(t *testing.T, content string, cuts []byte) {
 	t.Helper()
 	wantOpen, wantKind, wantAt := judge(content)
-	c, fault, open := LineCheck{}, (*Fault)(nil), false
+	c, fault, open := LineCheck{}, (*smtp.Fault)(nil), false
 	for rest := content; fault == nil && rest != ""; {
 		n := len(rest)
 		if len(cuts) > 0 {
@@ -66,8 +74,8 @@ func checkLines(t *testing.T, content string, cuts []byte) {
 
 func TestLineCheck(t *testing.T) {
 	contents := []string{"", "\r\n", "\r\n.\r\n", ".\r\n", ".", "a", "a\r\n\r\n", "a\r\n\r\nb", "\n", "\r", "a\r", "\x00", "a\r\n\x00"}
-	for _, e := range endings {
-		contents = append(contents, "text"+e.x+smuggled, e.x)
+	for _, e := range ends {
+		contents = append(contents, "text"+e+smuggled, e)
 	}
 	for _, content := range contents {
 		checkLines(t, content, nil)
@@ -79,8 +87,8 @@ func TestLineCheck(t *testing.T) {
 }
 
 func FuzzLineCheck(f *testing.F) {
-	for _, e := range endings {
-		f.Add([]byte("a: 1\r\n\r\ntext"+e.x+smuggled), []byte{1, 13, 0, 2})
+	for _, e := range ends {
+		f.Add([]byte("a: 1\r\n\r\ntext"+e+smuggled), []byte{1, 13, 0, 2})
 	}
 	f.Fuzz(func(t *testing.T, content, cuts []byte) { checkLines(t, string(content), cuts) })
 }
@@ -91,7 +99,7 @@ func FuzzParseChunk(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, arg string) {
 		c, err := ParseChunk(arg)
-		var reply Reply
+		var reply smtp.Reply
 		if err != nil && (!errors.As(err, &reply) || reply.Check() != nil) || err == nil && (c.Size < 0 || c.Last != strings.HasSuffix(strings.ToUpper(arg), "LAST")) {
 			t.Errorf("%q: %+v, %v", arg, c, err)
 		}
