@@ -28,12 +28,6 @@ const (
 	Header             // a proxy sent no PROXY header, or a wrong one
 )
 
-// Limits are of sessions open at once.
-type Limits struct {
-	Sessions  int // in all
-	PerClient int // of an IPv4 address, or a /64 of IPv6, which hosts commonly have to themselves
-}
-
 // Reading is what the process uses and may use. A limit of 0 is none.
 type Reading struct {
 	Memory, MemoryLimit int64 // bytes
@@ -109,7 +103,7 @@ func (g *Gate) Enter(ip netip.Addr, l Limits) Reason {
 	switch {
 	case g.open.Load() >= int64(l.Sessions):
 		return Full
-	case client.IsValid() && g.clients[client] >= l.PerClient:
+	case client.IsValid() && g.clients[client] >= l.SessionsPerIP:
 		return PerClient
 	case reached != Admitted:
 		return reached

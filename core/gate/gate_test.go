@@ -39,7 +39,7 @@ func TestClients(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig()
-			l := Limits{Sessions: 100, PerClient: 2}
+			l := Limits{Sessions: 100, SessionsPerIP: 2}
 			for range 2 {
 				if why := r.Enter(netip.MustParseAddr(c.a), l); why != Admitted {
 					t.Fatal(why)
@@ -60,11 +60,11 @@ func TestClients(t *testing.T) {
 	}
 	r := newRig()
 	for range 5 {
-		if why := r.Enter(netip.Addr{}, Limits{Sessions: 5, PerClient: 1}); why != Admitted {
+		if why := r.Enter(netip.Addr{}, Limits{Sessions: 5, SessionsPerIP: 1}); why != Admitted {
 			t.Fatalf("no address: %d", why)
 		}
 	}
-	if why := r.Enter(four, Limits{Sessions: 5, PerClient: 1}); why != Full {
+	if why := r.Enter(four, Limits{Sessions: 5, SessionsPerIP: 1}); why != Full {
 		t.Errorf("%d where all are taken", why)
 	}
 }
@@ -77,7 +77,7 @@ func TestLeave(t *testing.T) {
 		all.Go(func() {
 			for j := range 1000 {
 				ip := netip.AddrFrom4([4]byte{10, byte(i % 3), byte(j >> 8), byte(j)})
-				if r.Enter(ip, Limits{Sessions: 1000, PerClient: 10}) == Admitted {
+				if r.Enter(ip, Limits{Sessions: 1000, SessionsPerIP: 10}) == Admitted {
 					r.Leave(ip)
 				}
 			}
@@ -115,7 +115,7 @@ func TestWatermarks(t *testing.T) {
 // A reading is taken once a second, and what was let in since counts.
 func TestReadings(t *testing.T) {
 	r := newRig()
-	ip, l := netip.MustParseAddr("192.0.2.1"), Limits{Sessions: 1000, PerClient: 1000}
+	ip, l := netip.MustParseAddr("192.0.2.1"), Limits{Sessions: 1000, SessionsPerIP: 1000}
 	r.next = Reading{Files: 38, FileLimit: 64}
 	for i := range 10 {
 		if why := r.Enter(ip, l); why != Admitted {
@@ -145,7 +145,7 @@ func TestReadings(t *testing.T) {
 
 func TestStress(t *testing.T) {
 	r := newRig()
-	ip, l := netip.MustParseAddr("192.0.2.1"), Limits{Sessions: 10, PerClient: 10}
+	ip, l := netip.MustParseAddr("192.0.2.1"), Limits{Sessions: 10, SessionsPerIP: 10}
 	var got string
 	for range 10 {
 		r.Enter(ip, l)

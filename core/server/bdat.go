@@ -118,7 +118,7 @@ func (s *session) skip(n int64, refusal smtp.Reply) error {
 func (s *session) octets(n int64, a *arrival, piece func([]byte)) error {
 	a.got += int64(s.reader.Buffered())
 	s.content = a
-	if now := time.Now(); !a.deadline(now, time.Second, s.patience(minRateFor)).After(now) { // small chunks that come with their command are never waited for
+	if now := time.Now(); !a.deadline(now, time.Second, s.srv.Gate.Patience(minRateFor)).After(now) { // small chunks that come with their command are never waited for
 		return os.ErrDeadlineExceeded
 	}
 	for n > 0 {

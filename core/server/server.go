@@ -16,7 +16,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -38,34 +37,8 @@ import (
 	"github.com/stagepost/stagepost/hooks"
 )
 
-// Limits bound sessions; a zero field is its default. A session keeps those of its begin.
-type Limits struct {
-	Sessions      int           // at once; default 10,000
-	SessionsPerIP int           // at once, IPv6 by /64; default 100
-	Command       time.Duration // for a whole command to arrive; default 5 minutes (RFC 5321 section 4.5.3.2.7)
-	Data          time.Duration // for the next piece of content; default 3 minutes, and all of it at minRate
-	Write         time.Duration // for the client to take our replies; default 1 minute
-	Junk          int           // commands unknown, malformed or out of order, between two messages; default 20
-	Idle          int           // commands that lead nowhere (NOOP, RSET, VRFY ...), between two messages; default 100
-	Refused       int           // commands refused for any reason, recipients too, between two messages; default 1,000
-	Session       time.Duration // for all of it; default 2 hours
-	ErrorDelay    time.Duration // by which replies to refused commands are late, the more so the more there were; below 0: none; default 200 ms
-}
-
-func (l Limits) withDefaults() Limits {
-	return Limits{
-		Sessions:      cmp.Or(l.Sessions, 10_000),
-		SessionsPerIP: cmp.Or(l.SessionsPerIP, 100),
-		Command:       cmp.Or(l.Command, 5*time.Minute),
-		Data:          cmp.Or(l.Data, 3*time.Minute),
-		Write:         cmp.Or(l.Write, time.Minute),
-		Junk:          cmp.Or(l.Junk, 20),
-		Idle:          cmp.Or(l.Idle, 100),
-		Refused:       cmp.Or(l.Refused, 1000),
-		Session:       cmp.Or(l.Session, 2*time.Hour),
-		ErrorDelay:    cmp.Or(l.ErrorDelay, 200*time.Millisecond),
-	}
-}
+// Limits bound sessions.
+type Limits = gate.Limits
 
 // Options are what a Server is made of. All but Gate and After are needed.
 type Options struct {
@@ -179,9 +152,9 @@ var refusals = map[gate.Reason]smtp.Reply{
 
 // admit starts a session, or turns the connection away.
 func (srv *Server) admit(a gate.Arrival, l *Listener, t *tally.Listener) {
-	limits := srv.Limits().withDefaults()
+	limits := srv.Limits().WithDefaults()
 	ip := a.From.Addr()
-	why := srv.Gate.Enter(ip, gate.Limits{Sessions: limits.Sessions, PerClient: limits.SessionsPerIP})
+	why := srv.Gate.Enter(ip, limits)
 	refusal := refusals[why]
 	if why == gate.Admitted {
 		s := newSession(srv, a, l, t, limits)

@@ -68,7 +68,7 @@ func (s *session) secure() {
 	s.flush()
 	s.rest()
 	conn, source := idle.TLS(s.conn, s.source, &s.srv.buffers, s.at.TLS.Side.Config())
-	err := s.conn.SetDeadline(time.Now().Add(s.patience(handshakeTime)))
+	err := s.conn.SetDeadline(time.Now().Add(s.srv.Gate.Patience(handshakeTime)))
 	if s.broken || s.srv.draining.Load() { // in this order, see arm
 		err = net.ErrClosed
 	}

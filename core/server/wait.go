@@ -9,9 +9,6 @@ import (
 	"github.com/stagepost/stagepost/core/idle"
 )
 
-// hurried is what clients have for a command or a piece of content under stress.
-const hurried = 10 * time.Second
-
 // doze waits for a client that is quiet, or makes one wait. It does so on a goroutine of its own, which needs no more than the
 // smallest stack: that, and not the worker's, is what an idle session holds.
 func (s *session) doze() {
@@ -64,9 +61,9 @@ func (s *session) arm(quiet time.Duration) error {
 	now := time.Now()
 	switch {
 	case s.content != nil:
-		s.deadline, quiet = s.content.deadline(now, s.patience(s.limits.Data), s.patience(minRateFor)), 0
+		s.deadline, quiet = s.content.deadline(now, s.srv.Gate.Patience(s.limits.Data), s.srv.Gate.Patience(minRateFor)), 0
 	case !s.armed:
-		s.deadline, s.armed = now.Add(s.patience(s.limits.Command)), true
+		s.deadline, s.armed = now.Add(s.srv.Gate.Patience(s.limits.Command)), true
 	case !s.short:
 		return nil
 	}
@@ -84,14 +81,6 @@ func (s *session) arm(quiet time.Duration) error {
 		return os.ErrDeadlineExceeded
 	}
 	return nil
-}
-
-// patience is less under stress.
-func (s *session) patience(d time.Duration) time.Duration {
-	if d > hurried && s.srv.Gate.Stressed() {
-		return hurried
-	}
-	return d
 }
 
 // again tells whether a read was only woken by Shutdown, which lets content go on.
