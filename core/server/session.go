@@ -40,7 +40,7 @@ type session struct {
 	chunks *chunks // of tx; nil: no BDAT has come
 	at     *Listener
 	tally  *tally.Listener
-	client *x509.Certificate // verified in the handshake; nil: none
+	client *x509.Certificate // verified in the handshake, for log-ins by it; nil: none
 	first  message.Facts     // those of connect, if the session may come to be encrypted
 
 	in       []byte         // lent to the reader

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"crypto/x509"
 	"log/slog"
 	"net"
 	"time"
@@ -83,9 +82,6 @@ func (s *session) secure() {
 	}
 	s.stream, s.source = conn, source
 }
-
-// certificate is what the client showed if it was verified, for a log-in by it; else nil.
-func (s *session) certificate() *x509.Certificate { return s.client }
 
 // foreign ends the session of a client that speaks HTTP: a browser, perhaps, that somebody made to speak to us (ALPACA).
 func (s *session) foreign(string) intake.Answer { return s.cut(replyForeign, tally.CutProtocol) }
