@@ -27,6 +27,7 @@ func (s *server) inspect(only *regexp.Regexp) (results []*result) {
 		{"1.9", "R4 without descriptors accepting is put off", s.withoutDescriptors},
 		{"1.9", "R5 no content is left of what was given up", s.leftContent},
 		{"1.9", "R9 the log is bounded", s.logSize},
+		{"1.9", "R7 memory is bounded, whatever was sent", s.memory},
 		{"1.3", "P11 it stops when it is told to", s.stop},
 	} {
 		if !only.MatchString(check.section + " " + check.name) {
@@ -150,6 +151,28 @@ func (s *server) leftContent() error {
 			return fmt.Errorf("%d files of contents are left, such as %s", len(files), files[0].Name())
 		}
 	}
+}
+
+// maxMemory is what a server with its plugins may have used at its peak: clients sent it gigabytes.
+const maxMemory = 300 << 10 // kB
+
+func (s *server) memory() error {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // no Linux
+	}
+	if err != nil {
+		return err
+	}
+	_, peak, _ := strings.Cut(string(text), "VmHWM:")
+	var size int
+	if _, err := fmt.Sscan(peak, &size); err != nil {
+		return err
+	}
+	if size > maxMemory {
+		return fmt.Errorf("%d kB at the peak, want at most %d", size, maxMemory)
+	}
+	return nil
 }
 
 // linesEach is how many lines of the log one session may cost, however it goes on.

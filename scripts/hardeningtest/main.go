@@ -73,6 +73,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -82,6 +83,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -137,6 +139,9 @@ func run(ctx context.Context, o options, args []string, out io.Writer) (ok bool,
 		return false, fmt.Errorf("-only: %w", err)
 	}
 	sections = append(sections, generated(o.family)...)
+	slices.SortStableFunc(sections, func(a, b *section) int {
+		return cmp.Or(cmp.Compare(len(a.number), len(b.number)), cmp.Compare(a.number, b.number))
+	})
 	t, err := o.target(args)
 	if err != nil {
 		return false, err
