@@ -93,11 +93,11 @@ var files embed.FS
 
 // options are the flags.
 type options struct {
-	program, only, user, domain  string
-	tls, submission, sink        string
-	postfix, json, slow, verbose bool
-	stagepost                    bool
-	parallel, family             int
+	program, only, user, domain string
+	tls, submission, sink       string
+	postfix, json, slow         bool
+	stagepost                   bool
+	parallel, family            int
 }
 
 func main() {

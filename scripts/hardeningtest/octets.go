@@ -30,7 +30,7 @@ func octetsEverywhere() *section {
 			if at.before != "" {
 				text += "C: " + at.before + "\nS: 250\n"
 			}
-			accepted := "250|5xx"
+			accepted := "250|5xx|221!|421!" // Postfix says 221 to what looks like HTTP or a header
 			if c < ' ' && c != '\t' || c == 0x7f || c >= 0x80 {
 				accepted += " stagepost: 5xx"
 			}

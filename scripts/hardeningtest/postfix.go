@@ -107,7 +107,7 @@ func startPostfix() (*target, error) {
 		}
 	}
 	if os.Getuid() != 0 {
-		return nil, errors.New("Postfix needs to be started by root")
+		return nil, errors.New("a Postfix needs to be started by root")
 	}
 	version, err := exec.Command(filepath.Join(filepath.Dir(program), "postconf"), "-d", "-h", "mail_version").Output()
 	if err != nil {
@@ -189,11 +189,11 @@ func (p *postfix) start() error {
 	for until := time.Now().Add(patience); !p.target.greets(); time.Sleep(50 * time.Millisecond) {
 		select {
 		case <-p.ended:
-			return fmt.Errorf("Postfix ended: %s; it said:\n%s", p.running.ProcessState, p.said.tail())
+			return fmt.Errorf("the Postfix ended: %s; it said:\n%s", p.running.ProcessState, p.said.tail())
 		default:
 		}
 		if time.Now().After(until) {
-			return fmt.Errorf("Postfix does not greet after %s; it said:\n%s", patience, p.said.tail())
+			return fmt.Errorf("the Postfix does not greet after %s; it said:\n%s", patience, p.said.tail())
 		}
 	}
 	return nil
