@@ -96,7 +96,7 @@ func known(others []config.Listener, l config.Listener) bool {
 // serving is what the server is told of a listener.
 func serving(l *config.Listener, set func() *certs.Set) *server.Listener {
 	return &server.Listener{Name: l.Name, Role: message.Role(l.Role), TLS: encryption(l, set), Without: l.Without, Auth: l.Auth, AuthInClear: l.AuthWithoutTLS,
-		GreetingDelay: l.GreetingDelay, Proxies: l.ProxyProtocol, RejectAtRcpt: l.RejectAt == "rcpt"}
+		GreetingDelay: l.GreetingDelay, Proxies: l.ProxyProtocol, XClient: l.XClient, RejectAtRcpt: l.RejectAt == "rcpt"}
 }
 
 // listen binds an address. Where a listener has it that is not in next, so that only the name or role changes, the socket is

@@ -66,6 +66,7 @@ type Listener struct {
 	AuthWithoutTLS bool
 	GreetingDelay  time.Duration
 	RejectAt       string         // "stage" or "rcpt"
+	XClient        []netip.Prefix // of peers whose XCLIENT is believed
 	ProxyProtocol  []netip.Prefix // of peers that have to send a PROXY header
 }
 

@@ -233,6 +233,11 @@ func (l *Listener) fields() []field {
 			to:  one(&l.AuthWithoutTLS, "true or false", boolean),
 		},
 		{
+			name: "xclient", example: `["127.0.0.1"]`, absent: "no client is believed",
+			doc: "Proxies that may say by XCLIENT, as Postfix has it, for which client they speak: from these addresses it is offered and believed, from others answered 550.",
+			to:  list(&l.XClient, 100, "a list of IP addresses and networks", network),
+		},
+		{
 			name: "reject_at", value: `"stage"`,
 			doc: "When a client hears that a plugin refuses it: \"stage\" at once; \"rcpt\" at each recipient, if it came from the stages connect, helo or mail and the plugin would still be asked then. " +
 				"So a log-in lifts what plugins for strangers (`when = { user = false }`) said, and the record names the recipients that were refused. Closing is not delayed.",

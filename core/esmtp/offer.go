@@ -17,6 +17,7 @@ type Offer struct {
 	LoggedIn   bool
 	Mechanisms []string // for AUTH now; none: AUTH is not offered
 	Chunking   bool     // BDAT is answered
+	XClient    bool     // the client is a proxy that may say who its own is
 	MaxSize    int64    // of a message
 	MaxRcpts   int      // of a message
 	MaxMails   int      // of a session; 0: not bounded
@@ -51,6 +52,7 @@ var table = []extension{
 	{keyword: "LIMITS", args: limits, switchable: true},                                                                       // RFC 9422
 	{keyword: "STARTTLS", when: func(o *Offer) bool { return o.StartTLS && !o.TLS }},                                          // RFC 3207
 	{keyword: "AUTH", args: mechanisms, when: func(o *Offer) bool { return len(o.Mechanisms) > 0 && !o.LoggedIn }},            // RFC 4954
+	{keyword: "XCLIENT", args: func(*Offer) string { return xclientNames }, when: func(o *Offer) bool { return o.XClient }},   // of Postfix
 	{keyword: "HELP"},
 }
 

@@ -159,12 +159,11 @@ func (t *Transaction) tell(among []*message.Rcpt, of func(*message.Rcpt) *smtp.A
 	if !t.lmtp() {
 		return
 	}
-	i := slices.IndexFunc(among, func(r *message.Rcpt) bool { return r != nil && of(r).Local == a.Local && of(r).Domain == a.Domain })
-	if i < 0 {
-		t.told = append(t.told, nil)
-		return
+	var whose *message.Rcpt
+	if i := slices.IndexFunc(among, func(r *message.Rcpt) bool { return r != nil && of(r).Local == a.Local && of(r).Domain == a.Domain }); i >= 0 {
+		whose = among[i]
 	}
-	t.told = append(t.told, among[i])
+	t.told = append(t.told, whose)
 }
 
 // answer is the answer to a content.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"os"
 	"strconv"
 	"time"
@@ -43,12 +44,7 @@ func (s *session) bdat(arg string) intake.Answer {
 		return say(smtp.NewReply(250, "2.0.0", strconv.FormatInt(c.Size, 10)+" octets received"))
 	}
 	s.tx, s.chunks = nil, nil
-	ans := intake.Answer{}
-	if err != nil {
-		ans = s.notReceived(tx, err)
-	} else {
-		ans = s.finish(tx)
-	}
+	ans := s.ended(tx, err)
 	if !c.Last { // recipients have replies of their own only then (RFC 2033 section 4.3)
 		ans.Each = nil
 	}
@@ -108,10 +104,7 @@ func (s *session) skip(n int64, refusal smtp.Reply) error {
 		return fault
 	}
 	s.since.skipped += n
-	if err := s.octets(n, &arrival{since: time.Now()}, func([]byte) {}); err != nil {
-		return err
-	}
-	return fault
+	return cmp.Or(s.octets(n, &arrival{since: time.Now()}, func([]byte) {}), error(fault))
 }
 
 // octets reads just n octets, in pieces.

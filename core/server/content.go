@@ -47,39 +47,33 @@ func (s *session) data(string) intake.Answer {
 	tx := s.tx
 	s.tx = nil
 	s.write(replyGo)
-	if err := s.receive(tx); err != nil {
-		return s.notReceived(tx, err)
-	}
-	return s.finish(tx)
+	return s.ended(tx, s.receive(tx))
 }
 
-// finish ends a transaction whose content is there.
-func (s *session) finish(tx *intake.Transaction) intake.Answer {
-	s.content = nil
-	began := time.Now()
-	ans := tx.Finish(s.srv.ctx)
-	s.srv.Board.Answered.Took(time.Since(began))
-	if ans.Reply.Code/100 == 2 {
-		s.since = counts{}
-	}
-	return ans
-}
-
-// notReceived ends a transaction, if there is one, whose content did not come as it should.
-func (s *session) notReceived(tx *intake.Transaction, err error) intake.Answer {
-	var fault *smtp.Fault
-	if !errors.As(err, &fault) {
+// ended ends a transaction, if there is one, whose content came, or did not come as it should.
+func (s *session) ended(tx *intake.Transaction, err error) intake.Answer {
+	fault := &smtp.Fault{}
+	if err != nil && !errors.As(err, &fault) {
 		if tx != nil {
 			tx.Drop()
 		}
 		return s.lost(err)
 	}
 	s.content = nil
-	ans := say(fault.Reply)
-	if tx != nil {
-		ans = tx.Refuse(s.srv.ctx, fault.Reply)
+	if tx == nil {
+		return intake.Answer{Reply: fault.Reply, Close: fault.Fatal}
 	}
-	ans.Close = fault.Fatal
+	if err != nil {
+		ans := tx.Refuse(s.srv.ctx, fault.Reply)
+		ans.Close = fault.Fatal
+		return ans
+	}
+	began := time.Now()
+	ans := tx.Finish(s.srv.ctx)
+	s.srv.Board.Answered.Took(time.Since(began))
+	if ans.Reply.Code/100 == 2 {
+		s.since = counts{}
+	}
 	return ans
 }
 

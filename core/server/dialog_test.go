@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -20,6 +21,7 @@ import (
 //	auth PLAIN LOGIN   the mechanisms that the listener offers; before the dialog. Nobody waits for an answer
 //	clear              also without TLS; before the dialog
 //	role lmtp          of the listener; before the dialog
+//	xclient            is believed; before the dialog
 //	connect reject     the verdict at connect: reject, defer or close
 //	session tls        the session is encrypted from its start, or user: somebody is logged in
 //	C: a line that the client sends; lines that follow each other go in one write
@@ -88,6 +90,8 @@ func dialog(t *testing.T, r *rig, text string) {
 			r.at.Auth = strings.Fields(rest)
 		case "clear":
 			r.at.AuthInClear = true
+		case "xclient":
+			r.at.XClient = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		case "role":
 			r.at.Role = message.Role(rest)
 		case "without":

@@ -57,6 +57,7 @@ type Listener struct {
 	Role          message.Role
 	GreetingDelay time.Duration  // a client that speaks in this time is refused
 	Proxies       []netip.Prefix // see gate.Door
+	XClient       []netip.Prefix // from there XCLIENT is believed
 	RejectAtRcpt  bool           // rejects and defers of connect, helo and mail are told at RCPT, those that hold then
 	TLS           TLS
 	Auth          []string // mechanisms with which clients may log in, of sasl.Mechanisms

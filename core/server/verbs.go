@@ -41,20 +41,21 @@ type verb struct {
 
 // verbs are the commands there are. The table is never changed.
 var verbs = map[string]verb{
-	"AUTH": {(*session).auth, needsArg | last},
-	"HELO": {(*session).helo, notLMTP | anytime | last | clears | idles},
-	"EHLO": {(*session).ehlo, notLMTP | anytime | last | clears | idles | inClear},
-	"LHLO": {(*session).ehlo, onlyLMTP | anytime | last | clears | idles | inClear},
-	"MAIL": {(*session).mail, needsArg | needsUser},
-	"RCPT": {(*session).rcpt, needsMail | needsArg | headed},
-	"DATA": {(*session).data, needsMail | noArg | last | headed},
-	"BDAT": {(*session).bdat, framed},
-	"RSET": {(*session).rset, anytime | noArg | clears | idles},
-	"NOOP": {(*session).noop, anytime | last | idles | inClear},
-	"VRFY": {(*session).vrfy, anytime | needsArg | last | idles},
-	"EXPN": {(*session).expn, anytime | last | idles},
-	"HELP": {(*session).help, anytime | last | idles},
-	"QUIT": {(*session).quit, anytime | noArg | leaving | inClear},
+	"AUTH":    {(*session).auth, needsArg | last},
+	"HELO":    {(*session).helo, notLMTP | anytime | last | clears | idles},
+	"EHLO":    {(*session).ehlo, notLMTP | anytime | last | clears | idles | inClear},
+	"LHLO":    {(*session).ehlo, onlyLMTP | anytime | last | clears | idles | inClear},
+	"XCLIENT": {(*session).xclient, anytime | needsArg | last | idles},
+	"MAIL":    {(*session).mail, needsArg | needsUser},
+	"RCPT":    {(*session).rcpt, needsMail | needsArg | headed},
+	"DATA":    {(*session).data, needsMail | noArg | last | headed},
+	"BDAT":    {(*session).bdat, framed},
+	"RSET":    {(*session).rset, anytime | noArg | clears | idles},
+	"NOOP":    {(*session).noop, anytime | last | idles | inClear},
+	"VRFY":    {(*session).vrfy, anytime | needsArg | last | idles},
+	"EXPN":    {(*session).expn, anytime | last | idles},
+	"HELP":    {(*session).help, anytime | last | idles},
+	"QUIT":    {(*session).quit, anytime | noArg | leaving | inClear},
 
 	"STARTTLS": {(*session).startTLS, noArg | last | inClear},
 
@@ -171,7 +172,7 @@ func (s *session) greet(arg string, esmtp bool) intake.Answer {
 
 // offer is what the client may ask for now.
 func (s *session) offer(set intake.Settings) *esmtp.Offer {
-	return &esmtp.Offer{Without: s.at.Without, StartTLS: s.at.TLS.When != InClear, TLS: s.info.TLS != nil, LoggedIn: s.info.User != "", Mechanisms: s.mechanisms(), MaxSize: set.MaxSize, MaxRcpts: set.MaxRcpts, Chunking: true, Now: time.Now()}
+	return &esmtp.Offer{Without: s.at.Without, StartTLS: s.at.TLS.When != InClear, TLS: s.info.TLS != nil, LoggedIn: s.info.User != "", Mechanisms: s.mechanisms(), MaxSize: set.MaxSize, MaxRcpts: set.MaxRcpts, Chunking: true, XClient: s.believed(), Now: time.Now()}
 }
 
 func (s *session) mail(arg string) intake.Answer {

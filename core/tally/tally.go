@@ -53,7 +53,7 @@ const (
 )
 
 // commands are the verbs, in the order of how often they come.
-var commands = [...]string{"RCPT", "MAIL", "DATA", "BDAT", "EHLO", "QUIT", "RSET", "NOOP", "HELO", "LHLO", "VRFY", "EXPN", "HELP", "STARTTLS", "AUTH"}
+var commands = [...]string{"RCPT", "MAIL", "DATA", "BDAT", "EHLO", "QUIT", "RSET", "NOOP", "HELO", "LHLO", "VRFY", "EXPN", "HELP", "STARTTLS", "AUTH", "XCLIENT"}
 
 // Command counts a verb, in upper case.
 func (l *Listener) Command(verb string) {
