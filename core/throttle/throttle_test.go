@@ -98,7 +98,7 @@ func TestAtOnce(t *testing.T) {
 
 // TestKnown: others cannot lock out an account from where it is used, and it locks out nobody else there.
 func TestKnown(t *testing.T) {
-	f, c := newFailures()
+	f, _ := newFailures()
 	home := ip(1)
 	try, _ := f.Try("joe", home)
 	try.OK()
@@ -117,7 +117,7 @@ func TestKnown(t *testing.T) {
 	if _, wait := f.Try("ann", home); wait == 0 {
 		t.Error("the network does not have to wait")
 	}
-	f, c = newFailures()
+	f, c := newFailures()
 	try, _ = f.Try("joe", home)
 	try.OK()
 	if n := fail(f, 100, "joe", home); n != freeAccount {
