@@ -129,7 +129,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if d.wasm, err = wasm.NewEngine(wasm.EngineOptions{Cache: filepath.Join(cfg.Data, wasmCache), Log: d.log}); err != nil {
 		return fail(exitCantCreate, "the folder for compiled plugins cannot be used: %w", err)
 	}
-	host := service.NewHost(service.Options{Resolver: d.dns, KV: d.kv, Secrets: service.SecretFolder{Folder: d.secretFolder}, Own: d.bound.own, Dial: d.dial, Log: d.log})
+	host := service.NewHost(service.Options{Resolver: d.dns, KV: d.kv, Secrets: service.SecretFolder{Folder: d.secretFolder}, Own: d.bound.own, Control: filepath.Join(cfg.Data, admin.SocketName), Dial: d.dial, Log: d.log})
 	if d.plugins, err = generation.New(generation.Options{File: d.file, Host: host, Wasm: d.wasm, Log: d.log, Console: d.console, Prepare: d.prepare}); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -172,6 +173,9 @@ func (c *Context) aim(n *Conn, where string) error {
 			if h.Connect != nil {
 				return h.Connect(call.Context(), where)
 			}
+			if sameFile(path, h.Control) {
+				return nil, fmt.Errorf("%s: it is this server's own control socket, which is open to no plugin", where)
+			}
 			conn, err := h.Dial(call.Context(), "unix", path)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", where, plainNet(err))
@@ -215,6 +219,16 @@ func (c *Context) aim(n *Conn, where string) error {
 		return secure, nil
 	}
 	return nil
+}
+
+// sameFile tells whether two paths lead to one file.
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
 
 // life is when the session of the call ends; nil where nobody knows.

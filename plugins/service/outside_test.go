@@ -339,6 +339,11 @@ func TestRedirects(t *testing.T) {
 // TestAddresses (S12): the address that was judged is the one that is connected to, whatever the DNS says a moment later, and private
 // addresses and the server's own are reached only where they are granted.
 func TestAddresses(t *testing.T) {
+	control := filepath.Join(t.TempDir(), "control.sock")
+	other := control + "-also"
+	if err := errors.Join(os.WriteFile(control, nil, 0o600), os.Symlink(control, other)); err != nil {
+		t.Fatal(err)
+	}
 	zone := map[string][]string{
 		"public.example": {"A 192.0.2.1"}, "inside.example": {"A 10.0.0.1", "A 192.0.2.2"}, "loop.example": {"AAAA ::1"}, "meta.example": {"A 169.254.169.254"},
 		"mapped.example": {"AAAA ::ffff:127.0.0.1"}, "nat.example": {"AAAA 64:ff9b::a00:1"}, "self.example": {"A 192.0.2.200"}, "none.example": {"TXT x"}, "dead.example": {"!servfail"},
@@ -398,12 +403,14 @@ func TestAddresses(t *testing.T) {
 		{"unix:/run/x", []string{"unix:*"}, nil, "/run/x", "refused"},
 		{"unix:/run/x", []string{"unix:*"}, []string{"unix:/run/x"}, "/run/x", "refused"},
 		{"unix:/run/x", []string{"unix:*"}, []string{"unix:/run/y"}, "", "the operator's grant leaves it out"},
+		{"unix:" + control, []string{"unix:*"}, nil, "", "own control socket"},
+		{"unix:" + other, []string{"unix:*", "unix:" + control}, nil, "", "own control socket"},
 		{"unix:x", []string{"unix:*"}, nil, "", "is not a socket of this machine"},
 		{"unix:*", []string{"unix:*"}, nil, "", "is not a socket of this machine"},
 	} {
 		var dialed []string
 		r := resolvetest.New(t, zone)
-		o := newOutside(t, Options{Own: func(a netip.AddrPort) bool { return a == netip.MustParseAddrPort("192.0.2.200:25") }, Resolver: r,
+		o := newOutside(t, Options{Control: control, Own: func(a netip.AddrPort) bool { return a == netip.MustParseAddrPort("192.0.2.200:25") }, Resolver: r,
 			Dial: func(_ context.Context, _, addr string) (net.Conn, error) {
 				dialed = append(dialed, addr)
 				return nil, refused

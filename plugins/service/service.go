@@ -150,6 +150,7 @@ type Options struct {
 	Secrets  Secrets
 	Roots    *x509.CertPool            // for http and net; nil: the system's
 	Own      func(netip.AddrPort) bool // whether this server listens there; nil: nowhere
+	Control  string                    // path of the server's control socket, which is opened for no plugin; "": there is none
 
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error) // to an address that was judged; nil: a net.Dialer
 
