@@ -14,7 +14,7 @@ func features() []string {
 }
 
 // listeners are where a case may connect to.
-func listeners() []string { return []string{"mx", "tls", "submission", "proxy"} }
+func listeners() []string { return []string{"mx", "tls", "submission", "proxy", "xclient"} }
 
 // parser reads one file of cases.
 type parser struct {

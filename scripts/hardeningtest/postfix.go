@@ -75,6 +75,8 @@ const postfixMaster = `%[1]s inet n - n - - smtpd
   -o smtpd_tls_wrappermode=yes
 %[3]s inet n - n - - smtpd
   -o smtpd_upstream_proxy_protocol=haproxy
+%[4]s inet n - n - - smtpd
+  -o smtpd_authorized_xclient_hosts=127.0.0.1
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -136,7 +138,7 @@ func startPostfix() (*target, error) {
 }
 
 func (p *postfix) write() error {
-	for _, listener := range []string{"mx", "tls", "proxy"} {
+	for _, listener := range []string{"mx", "tls", "proxy", "xclient"} {
 		address, err := freeAddress()
 		if err != nil {
 			return err
@@ -168,7 +170,7 @@ func (p *postfix) write() error {
 		os.Chown(filepath.Join(p.dir, "data"), uid, 0),
 		os.WriteFile(filepath.Join(p.dir, "tls.pem"), certificate, 0o600),
 		os.WriteFile(filepath.Join(conf, "main.cf"), fmt.Appendf(nil, postfixMain, p.dir, p.target.domain, "["+host+"]:"+port), 0o644),
-		os.WriteFile(filepath.Join(conf, "master.cf"), fmt.Appendf(nil, postfixMaster, p.target.addresses["mx"], p.target.addresses["tls"], p.target.addresses["proxy"]), 0o644))
+		os.WriteFile(filepath.Join(conf, "master.cf"), fmt.Appendf(nil, postfixMaster, p.target.addresses["mx"], p.target.addresses["tls"], p.target.addresses["proxy"], p.target.addresses["xclient"]), 0o644))
 }
 
 func (p *postfix) start() error {

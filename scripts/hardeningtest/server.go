@@ -64,6 +64,12 @@ address = "127.0.0.1:0"
 role = "mx"
 proxy_protocol = ["127.0.0.0/8"]
 
+[[listener]]
+name = "xclient"
+address = "127.0.0.1:0"
+role = "mx"
+xclient = ["127.0.0.1"]
+
 [tls]
 certificate = "tls.pem"
 key = "tls.pem"

@@ -64,6 +64,7 @@ func (t *target) explore() error {
 	t.has["user"] = t.user != ""
 	t.has["tlsport"] = t.addresses["tls"] != ""
 	t.has["submission"] = t.addresses["submission"] != ""
+	t.has["xclient"] = t.addresses["xclient"] != ""
 	t.has["proxy"] = t.addresses["proxy"] != ""
 	lines, err := t.offered("mx")
 	if err != nil {
@@ -76,7 +77,7 @@ func (t *target) explore() error {
 		}
 		t.has["auth"] = slices.Contains(more, "AUTH")
 	}
-	for feature, keyword := range map[string]string{"tls": "STARTTLS", "chunking": "CHUNKING", "binarymime": "BINARYMIME", "smtputf8": "SMTPUTF8", "dsn": "DSN", "xclient": "XCLIENT"} {
+	for feature, keyword := range map[string]string{"tls": "STARTTLS", "chunking": "CHUNKING", "binarymime": "BINARYMIME", "smtputf8": "SMTPUTF8", "dsn": "DSN"} {
 		t.has[feature] = slices.Contains(lines, keyword)
 	}
 	return nil
