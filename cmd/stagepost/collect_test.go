@@ -51,3 +51,28 @@ func TestCollectSeldom(t *testing.T) {
 		t.Errorf("after the end it is %d", percent())
 	}
 }
+
+// A busy server is left alone; a quiet one collects once, and again only when there is new garbage.
+func TestQuiet(t *testing.T) {
+	const mb = 1 << 20
+	var q quiet
+	for i, c := range []struct {
+		allocated, cycles uint64
+		want              bool
+	}{
+		{100 * mb, 3, false}, // the first look
+		{120 * mb, 3, false}, // busy
+		{140 * mb, 3, false},
+		{140*mb + 1000, 3, true},
+		{140*mb + 2000, 4, false}, // collected
+		{140*mb + 3000, 4, false},
+		{142 * mb, 4, false},
+		{142*mb + 10, 4, false}, // too little
+		{145 * mb, 4, false},
+		{145 * mb, 4, true},
+	} {
+		if got := q.look(c.allocated, c.cycles); got != c.want {
+			t.Errorf("look %d: %v", i, got)
+		}
+	}
+}
