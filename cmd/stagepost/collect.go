@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -10,14 +11,15 @@ import (
 
 // The garbage collector makes others wait while it runs, most of all where plugins make much garbage, and how often it runs depends
 // on what is alive: a small server would collect every few megabytes. Ours waits until there is collectAfter of garbage, or as
-// much as is alive where that is more. Once the server is quiet nobody minds: then what is garbage goes, and stacks that grew become
-// small again, which is what thousands of idle sessions would hold. An operator who sets GOGC has it as set.
+// much as is alive where that is more. Once a server with many idle sessions is quiet nobody minds: then what is garbage goes, and
+// their stacks that grew become small again. An operator who sets GOGC has it as set.
 const (
 	collectAfter = 128 << 20 // bytes
 	mostPercent  = 1000
 	collectLook  = 500 * time.Millisecond
 	quietBelow   = 256 << 10 // bytes allocated from one look to the next
-	quietWorth   = 4 << 20   // bytes allocated since the last collection
+	quietWorth   = 1 << 20   // bytes allocated since the last collection
+	quietMany    = 1000      // goroutines, one for each idle session
 )
 
 // memoryShare is what the heap and all else of Go may grow to of the memory that the process can have, in percent, before the
@@ -42,7 +44,7 @@ func collectSeldom(ctx context.Context) {
 	defer func() { debug.SetGCPercent(100) }()
 	for tick := time.NewTicker(collectLook); ; {
 		metrics.Read(heap)
-		if q.look(heap[1].Value.Uint64(), heap[2].Value.Uint64()) {
+		if q.look(heap[1].Value.Uint64(), heap[2].Value.Uint64()) && runtime.NumGoroutine() >= quietMany {
 			debug.FreeOSMemory()
 		}
 		if want := percentFor(heap[0].Value.Uint64()); want*10 < now*9 || want*9 > now*10 { // to change it stops the process for a moment
@@ -65,16 +67,16 @@ func percentFor(alive uint64) int {
 
 // quiet tells when a server that is quiet has garbage worth a collection.
 type quiet struct {
-	allocated, since uint64 // in bytes: at the last look, and when it was first seen that there had been a collection
+	allocated, since uint64 // in bytes: at the last look, and at the last one before a collection
 	cycles           uint64
 }
 
 // look takes what was allocated in all, and how many collections there were.
 func (q *quiet) look(allocated, cycles uint64) bool {
 	grown := allocated - q.allocated
-	q.allocated = allocated
-	if cycles != q.cycles {
-		q.cycles, q.since = cycles, allocated
+	if cycles != q.cycles { // some time after the last look
+		q.cycles, q.since = cycles, q.allocated
 	}
+	q.allocated = allocated
 	return grown < quietBelow && allocated-q.since >= quietWorth
 }

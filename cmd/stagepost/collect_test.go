@@ -66,10 +66,10 @@ func TestQuiet(t *testing.T) {
 		{140*mb + 1000, 3, true},
 		{140*mb + 2000, 4, false}, // collected
 		{140*mb + 3000, 4, false},
-		{142 * mb, 4, false},
-		{142*mb + 10, 4, false}, // too little
-		{145 * mb, 4, false},
-		{145 * mb, 4, true},
+		{140*mb + quietWorth/2, 5, false},
+		{140*mb + quietWorth/2 + 10, 5, false}, // too little
+		{145 * mb, 5, false},
+		{145 * mb, 5, true},
 	} {
 		if got := q.look(c.allocated, c.cycles); got != c.want {
 			t.Errorf("look %d: %v", i, got)

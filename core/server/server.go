@@ -71,6 +71,7 @@ type Server struct {
 	ctx      context.Context // of what sessions do; ends when Shutdown cuts them
 	cancel   context.CancelFunc
 	ids      *message.IDs
+	limits   atomic.Pointer[Limits]
 	buffers  idle.Buffers
 	draining atomic.Bool
 	drain    chan struct{} // closed when draining begins
@@ -153,9 +154,9 @@ var refusals = map[gate.Reason]smtp.Reply{
 
 // admit starts a session, or turns the connection away.
 func (srv *Server) admit(a gate.Arrival, l *Listener, t *tally.Listener) {
-	limits := srv.Limits().WithDefaults()
+	limits := srv.limited()
 	ip := a.From.Addr()
-	why := srv.Gate.Enter(ip, limits)
+	why := srv.Gate.Enter(ip, *limits)
 	refusal := refusals[why]
 	if why == gate.Admitted {
 		s := newSession(srv, a, l, t, limits)
@@ -179,6 +180,16 @@ func (srv *Server) admit(a gate.Arrival, l *Listener, t *tally.Listener) {
 	a.SetWriteDeadline(time.Now().Add(time.Second)) // it fits a new connection's send buffer
 	a.Write(refusal.Append(nil))
 	a.Close()
+}
+
+// limited is the limits of a session that begins. Sessions with the same limits share them: there may be many.
+func (srv *Server) limited() *Limits {
+	now, last := srv.Limits().WithDefaults(), srv.limits.Load()
+	if last == nil || *last != now {
+		last = &now
+		srv.limits.Store(last)
+	}
+	return last
 }
 
 // forget is the end of a session.

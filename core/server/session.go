@@ -28,7 +28,7 @@ type session struct {
 	stream net.Conn // conn, or TLS on it: what is read and written
 	source idle.Source
 	reader *smtp.Reader
-	limits Limits
+	limits *Limits    // shared
 	peer   netip.Addr // as the gate counts it
 	info   message.Session
 	asked  *hooks.Call     // holds whose facts the session's stages asked for; nil: nobody's
@@ -41,7 +41,7 @@ type session struct {
 	at     *Listener
 	tally  *tally.Listener
 	client *x509.Certificate // verified in the handshake, for log-ins by it; nil: none
-	first  message.Facts     // those of connect, if the session may come to be encrypted
+	first  *message.Facts    // those of connect, if the session may come to be encrypted
 
 	in       []byte         // lent to the reader
 	out      []byte         // replies not yet written
@@ -90,7 +90,7 @@ var (
 	replyEarly    = smtp.NewReply(554, "5.5.0", "you spoke before the greeting")
 )
 
-func newSession(srv *Server, a gate.Arrival, l *Listener, t *tally.Listener, limits Limits) *session {
+func newSession(srv *Server, a gate.Arrival, l *Listener, t *tally.Listener, limits *Limits) *session {
 	s := &session{srv: srv, conn: a.Conn, stream: a.Conn, at: l, tally: t, limits: limits, peer: a.From.Addr(), source: idle.New(a.Conn, &srv.buffers)}
 	s.reader = smtp.NewReader(s)
 	s.until = time.Now().Add(limits.Session)
@@ -108,7 +108,8 @@ func (s *session) start() {
 		s.early()
 	}
 	if s.at.TLS.When != InClear {
-		s.first = s.info.Facts.Clone()
+		facts := s.info.Facts.Clone()
+		s.first = &facts
 	}
 	speaks := " ESMTP"
 	if s.lmtp() {

@@ -10,26 +10,37 @@ import (
 )
 
 // doze waits for a client that is quiet, or makes one wait. It does so on a goroutine of its own, which needs no more than the
-// smallest stack: that, and not the worker's, is what an idle session holds.
+// smallest stack: that, and not the worker's, is what an idle session holds. So its own frame must stay small.
 func (s *session) doze() {
-	switch {
-	case !s.greeted:
-		s.waited = true
-		s.hold()
-	case s.held != nil:
-		select {
-		case <-s.srv.After(s.held.Delay):
-		case <-s.srv.drain:
-		}
-		s.give(*s.held)
-		s.held = nil
-	default:
+	if s.greeted && s.held == nil {
 		size, _ := s.room()
 		if err := s.await(size, 0); err != nil {
-			s.answer(s.lost(err))
+			s.giveUp(err)
 		}
+	} else {
+		s.delay()
 	}
 	s.srv.workers.Go(s.serve)
+}
+
+//go:noinline
+func (s *session) giveUp(err error) { s.answer(s.lost(err)) }
+
+// delay makes the client wait for its greeting or a reply.
+//
+//go:noinline
+func (s *session) delay() {
+	if !s.greeted {
+		s.waited = true
+		s.hold()
+		return
+	}
+	select {
+	case <-s.srv.After(s.held.Delay):
+	case <-s.srv.drain:
+	}
+	s.give(*s.held)
+	s.held = nil
 }
 
 // hold waits with the greeting. It ends when the client speaks or goes away.
@@ -58,21 +69,9 @@ func (s *session) arm(quiet time.Duration) error {
 	if s.broken {
 		return net.ErrClosed
 	}
-	now := time.Now()
-	switch {
-	case s.content != nil:
-		s.deadline, quiet = s.content.deadline(now, s.srv.Gate.Patience(s.limits.Data), s.srv.Gate.Patience(minRateFor)), 0
-	case !s.armed:
-		s.deadline, s.armed = now.Add(s.srv.Gate.Patience(s.limits.Command)), true
-	case !s.short:
+	at := s.due(quiet)
+	if at.IsZero() {
 		return nil
-	}
-	if s.until.Before(s.deadline) {
-		s.deadline = s.until
-	}
-	at := s.deadline
-	if s.short = quiet > 0 && now.Add(quiet).Before(at); s.short {
-		at = now.Add(quiet)
 	}
 	if err := s.conn.SetReadDeadline(at); err != nil {
 		return err
@@ -81,6 +80,28 @@ func (s *session) arm(quiet time.Duration) error {
 		return os.ErrDeadlineExceeded
 	}
 	return nil
+}
+
+// due is the deadline to set; zero: the one that is set stays.
+//
+//go:noinline
+func (s *session) due(quiet time.Duration) time.Time {
+	now := time.Now()
+	switch {
+	case s.content != nil:
+		s.deadline, quiet = s.content.deadline(now, s.srv.Gate.Patience(s.limits.Data), s.srv.Gate.Patience(minRateFor)), 0
+	case !s.armed:
+		s.deadline, s.armed = now.Add(s.srv.Gate.Patience(s.limits.Command)), true
+	case !s.short:
+		return time.Time{}
+	}
+	if s.until.Before(s.deadline) {
+		s.deadline = s.until
+	}
+	if s.short = quiet > 0 && now.Add(quiet).Before(s.deadline); s.short {
+		return now.Add(quiet)
+	}
+	return s.deadline
 }
 
 // again tells whether a read was only woken by Shutdown, which lets content go on.
