@@ -11,42 +11,130 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/stagepost/stagepost/core/certs/certstest"
 )
 
 // relayServer is another mail server, which passes all mail on to ours.
 type relayServer struct {
-	name  string
-	start func(t *testing.T, dir, next string) (address string)
+	name    string
+	start   func(t *testing.T, dir, next string) (address string)
+	content string // the verb by which it sends content
 }
 
-// TestRelayedIn has a Postfix and an Exim pass mail to us, which they do with the extensions that we offer.
+func relayServers() []relayServer {
+	return []relayServer{
+		{"postfix", func(t *testing.T, dir, next string) string { return startPostfix(t, dir, next) }, "DATA"},
+		{"exim", startExim, "BDAT"},
+	}
+}
+
+// TestRelayedIn has a Postfix and an Exim pass mail to us, which they do with the extensions that we offer, in clear and by STARTTLS.
 func TestRelayedIn(t *testing.T) {
-	for _, other := range []relayServer{{"postfix", startPostfix}, {"exim", startExim}} {
-		t.Run(other.name, func(t *testing.T) {
-			sink := newSink(t)
-			sv := newSite(t, relayConfig(sink.address)).start()
-			address := other.start(t, t.TempDir(), sv.address("mx"))
-			var ids []string
-			for i := range 20 {
-				id := fmt.Sprintf("<%s-%d@client.example>", other.name, i)
-				ids = append(ids, id)
-				c := dial(t, address)
-				c.want(t, "EHLO client.example", "250")
-				c.want(t, "MAIL FROM:<a@client.example>", "250")
-				c.want(t, "RCPT TO:<u@example.net>", "250")
-				c.want(t, "DATA", "354")
-				text := "From: a@client.example\r\nMessage-ID: " + id + "\r\n\r\na line\r\n..a dot\r\n" + strings.Repeat("0123456789abcde\r\n", i*200)
-				c.want(t, text+"last\r\n.", "250")
-				c.want(t, "QUIT", "221")
+	for _, other := range relayServers() {
+		t.Run(other.name, func(t *testing.T) { relayIn(t, other, "", " with ESMTP id ") })
+		t.Run(other.name+", STARTTLS", func(t *testing.T) { relayIn(t, other, "tls = \"required\"\n", " with ESMTPS id ") })
+	}
+}
+
+// relayIn has the server pass mail to a listener with more lines in its configuration; with is what our Received field says.
+func relayIn(t *testing.T, other relayServer, listener, with string) {
+	sink := newSink(t)
+	config := strings.Replace(relayConfig(sink.address), "role = \"mx\"\n", "role = \"mx\"\n"+listener, 1)
+	s := newSite(t, config+"\n[tls]\ncertificate = \"mx.pem\"\nkey = \"mx.key\"\n")
+	certstest.Write(t, s.dir, "mx", certstest.New(t, "an authority").Issue(t, nil, "mx.example.org"))
+	sv := s.start()
+	address := other.start(t, t.TempDir(), sv.address("mx"))
+	var ids []string
+	for i := range 20 {
+		id := fmt.Sprintf("<%s-%d@client.example>", other.name, i)
+		ids = append(ids, id)
+		c := dial(t, address)
+		c.want(t, "EHLO client.example", "250")
+		c.want(t, "MAIL FROM:<a@client.example>", "250")
+		c.want(t, "RCPT TO:<u@example.net>", "250")
+		c.want(t, "DATA", "354")
+		text := "From: a@client.example\r\nMessage-ID: " + id + "\r\n\r\na line\r\n..a dot\r\n" + strings.Repeat("0123456789abcde\r\n", i*200)
+		c.want(t, text+"last\r\n.", "250")
+		c.want(t, "QUIT", "221")
+	}
+	for i, id := range ids {
+		sink.wants(t, id, "\r\n\r\na line\r\n.a dot\r\n"+strings.Repeat("0123456789abcde\r\n", i*200)+"last\r\n")
+		if text := sink.text(id); !strings.Contains(text, with) {
+			t.Errorf("%s came without%q:\n%.400s", id, with, text)
+		}
+	}
+	sink.exactly(ids)
+	counted := map[string]bool{}
+	for line := range strings.Lines(sv.metrics()) {
+		for verb, want := range map[string]bool{"DATA": other.content == "DATA", "BDAT": other.content == "BDAT"} {
+			if strings.HasPrefix(line, "stagepost_commands_total{") && strings.Contains(line, `verb="`+verb+`"`) {
+				counted[verb] = true
+				if got := !strings.HasSuffix(line, " 0\n"); got != want {
+					t.Errorf("content should come by %s only: %s", other.content, line)
+				}
 			}
-			for i, id := range ids {
-				sink.wants(t, id, "\r\n\r\na line\r\n.a dot\r\n"+strings.Repeat("0123456789abcde\r\n", i*200)+"last\r\n")
+		}
+	}
+	if !counted[other.content] {
+		t.Errorf("the metrics do not tell how often %s came", other.content)
+	}
+	sv.empty()
+	sv.stop()
+}
+
+// TestRelayedByLMTP has a Postfix deliver to us by LMTP: of a message each recipient has its own reply, and the Postfix knows what became of each.
+func TestRelayedByLMTP(t *testing.T) {
+	sink := newSink(t)
+	s := newSite(t, strings.NewReplacer("role = \"mx\"", "role = \"lmtp\"", "enable = [", "enable = [\"mailboxes\", ").Replace(relayConfig(sink.address)))
+	s.write("plugins/mailboxes.lua", `plugin { id = "mailboxes", version = "1.0.0" }
+function on.rcpt(r)
+  if r.address.text == "nobody@example.net" then return reject "there is no such mailbox" end
+end
+function on.data(m)
+  return each(function(r)
+    if r.address.text == "full@example.net" then return reject "that mailbox is full" end
+    if r.address.text == "busy@example.net" then return defer "that mailbox is busy" end
+  end)
+end
+`)
+	sv := s.start()
+	dir := t.TempDir()
+	c := dial(t, startPostfix(t, dir, sv.address("mx"), "relayhost =", "default_transport = lmtp:inet:"+sv.address("mx")))
+	c.want(t, "EHLO client.example", "250")
+	c.want(t, "MAIL FROM:<>", "250")
+	for _, name := range []string{"ann", "nobody", "full", "busy", "joe"} {
+		c.want(t, "RCPT TO:<"+name+"@example.net>", "250")
+	}
+	c.want(t, "DATA", "354")
+	c.want(t, "From: a@client.example\r\nMessage-ID: <lmtp@client.example>\r\n\r\ntext\r\n.", "250")
+	for name, want := range map[string]string{
+		"ann":    "status=sent (250 2.0.0 ",
+		"joe":    "status=sent (250 2.0.0 ",
+		"nobody": "said: 550 5.7.1 there is no such mailbox (in reply to RCPT TO command)",
+		"full":   "said: 550 5.7.1 that mailbox is full (in reply to end of DATA command)",
+		"busy":   "said: 451 4.7.1 that mailbox is busy (in reply to end of DATA command)",
+	} {
+		eventually(t, "in Postfix's log, for "+name+": "+want, func() (bool, any) {
+			log, _ := os.ReadFile(filepath.Join(dir, "log"))
+			for line := range strings.Lines(string(log)) {
+				if strings.Contains(line, "to=<"+name+"@example.net>") && strings.Contains(line, want) {
+					return true, nil
+				}
 			}
-			sink.exactly(ids)
-			sv.empty()
-			sv.stop()
+			return false, string(log)
 		})
 	}
+	sink.wants(t, "<lmtp@client.example>", "\r\n\r\ntext\r\n")
+	if text := sink.text("<lmtp@client.example>"); !strings.Contains(text, " with LMTP id ") {
+		t.Errorf("it arrived as\n%s", text)
+	}
+	if got, want := fmt.Sprint(sink.recipients("<lmtp@client.example>")), "[ann@example.net joe@example.net]"; got != want {
+		t.Errorf("it came for %s, want %s", got, want)
+	}
+	sv.empty()
+	sink.exactly([]string{"<lmtp@client.example>"})
+	sv.stop()
 }
 
 // asRoot leaves the test out for others: these servers need it to drop it.
@@ -100,7 +188,8 @@ func runDaemon(t *testing.T, cmd *exec.Cmd) {
 	})
 }
 
-func startPostfix(t *testing.T, dir, next string) string {
+// startPostfix takes more lines for main.cf, which count more than those here.
+func startPostfix(t *testing.T, dir, next string, more ...string) string {
 	program := postfix(t, "postfix")
 	asRoot(t, "postfix")
 	host, nextPort, _ := net.SplitHostPort(next)
@@ -138,7 +227,8 @@ maillog_file = %[1]s/log
 relayhost = [%[2]s]:%[3]s
 smtp_tls_security_level = may
 smtpd_recipient_restrictions = permit_mynetworks, reject
-`, dir, host, nextPort))
+%[4]s
+`, dir, host, nextPort, strings.Join(more, "\n")))
 	writeFile(t, filepath.Join(dir, "conf", "master.cf"), address+` inet n - n - - smtpd
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -149,6 +239,7 @@ defer unix - - n - 0 bounce
 trace unix - - n - 0 bounce
 smtp unix - - n - - smtp
 relay unix - - n - - smtp
+lmtp unix - - n - - lmtp
 error unix - - n - - error
 retry unix - - n - - error
 anvil unix - - n - 1 anvil

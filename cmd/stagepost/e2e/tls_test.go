@@ -38,7 +38,7 @@ key = "lists.key"
 
 // TestOpenSSL speaks TLS to the real server as OpenSSL does, and as clients do that are built on it or on GnuTLS.
 func TestOpenSSL(t *testing.T) {
-	openssl := find(t, "openssl")
+	find(t, "openssl")
 	sink := newSink(t)
 	s := newSite(t, relayConfig(sink.address)+tlsConfig)
 	ca := certstest.New(t, "test CA")
@@ -48,28 +48,6 @@ func TestOpenSSL(t *testing.T) {
 	clientCert, clientKey := certstest.Write(t, s.dir, "client", ca.Issue(t, nil, "client.example"))
 	sv := s.start()
 	smtps, strict := sv.address("smtps"), sv.address("strict")
-	// talk says each line once a line of the output begins with what is before it, and gives the whole output.
-	talk := func(t *testing.T, steps [][2]string, args ...string) string {
-		cmd := exec.Command(openssl, append([]string{"s_client", "-CAfile", s.path("ca.pem"), "-crlf"}, args...)...)
-		out := &console{}
-		cmd.Stdout, cmd.Stderr = out, out
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
-		defer timer.Stop()
-		for _, step := range steps {
-			out.expect(t, 0, step[0])
-			io.WriteString(in, step[1]+"\n")
-		}
-		cmd.Wait() // refused handshakes end with a code
-		out.end()
-		return out.tail(1000)
-	}
 	greeted, quit := [2]string{"220 mx", "EHLO c"}, [2]string{"250 HELP", "quit"} // s_client takes a line that begins with Q for itself
 	for _, c := range []struct {
 		name  string
@@ -87,7 +65,7 @@ func TestOpenSSL(t *testing.T) {
 		{"HTTP", []string{"-connect", smtps}, [][2]string{{"220 mx", "GET / HTTP/1.0"}}, []string{"554 5.5.0 this is SMTP, not HTTP"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			all := strings.ReplaceAll(talk(t, c.steps, c.args...), "\r", "")
+			all := strings.ReplaceAll(talkTLS(t, s, c.steps, c.args...), "\r", "")
 			all = strings.NewReplacer("CN=", "CN = ").Replace(all) // as some versions write it
 			for _, want := range c.want {
 				if !strings.Contains(all, want) {
@@ -111,6 +89,30 @@ func TestOpenSSL(t *testing.T) {
 			}
 		})
 	}
+}
+
+// talkTLS has OpenSSL say each line once a line of its output begins with what is before it, and gives the whole output.
+func talkTLS(t *testing.T, s *site, steps [][2]string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(find(t, "openssl"), append([]string{"s_client", "-CAfile", s.path("ca.pem"), "-crlf"}, args...)...)
+	out := &console{}
+	cmd.Stdout, cmd.Stderr = out, out
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	defer timer.Stop()
+	for _, step := range steps {
+		out.expect(t, 0, step[0])
+		io.WriteString(in, step[1]+"\n")
+	}
+	cmd.Wait() // refused handshakes end with a code
+	out.end()
+	return out.tail(1000)
 }
 
 // letterFile is a message with this Message-ID.
