@@ -43,7 +43,7 @@ func (s *session) bdat(arg string) intake.Answer {
 	if err == nil && !c.Last && tx.Err() == nil {
 		return say(smtp.NewReply(250, "2.0.0", strconv.FormatInt(c.Size, 10)+" octets received"))
 	}
-	s.tx, s.chunks = nil, nil
+	s.tx = nil
 	ans := s.ended(tx, err)
 	if !c.Last { // recipients have replies of their own only then (RFC 2033 section 4.3)
 		ans.Each = nil
@@ -62,7 +62,7 @@ func (s *session) refuseChunk(c esmtp.Chunk) smtp.Reply {
 		return s.noRcpt()
 	case c.Size == 0 && !c.Last:
 		return replyNullChunk
-	case s.chunks == nil && c.Size > s.tx.MaxSize(), s.chunks != nil && c.Size > s.tx.MaxSize()-s.chunks.size:
+	case s.tx.chunks == nil && c.Size > s.tx.MaxSize(), s.tx.chunks != nil && c.Size > s.tx.MaxSize()-s.tx.chunks.size:
 		return replyBigChunk
 	}
 	return refusal
@@ -70,25 +70,26 @@ func (s *session) refuseChunk(c esmtp.Chunk) smtp.Reply {
 
 // take hands the octets of a chunk to the transaction.
 func (s *session) take(c esmtp.Chunk) error {
-	if s.chunks == nil {
-		s.chunks = &chunks{arrival: arrival{since: time.Now()}}
+	tx := s.tx
+	if tx.chunks == nil {
+		tx.chunks = &chunks{arrival: arrival{since: time.Now()}}
 	}
-	k, fault := s.chunks, (*smtp.Fault)(nil)
+	k, fault := tx.chunks, (*smtp.Fault)(nil)
 	err := s.octets(c.Size, &k.arrival, func(b []byte) {
-		if fault == nil && !s.binary {
+		if fault == nil && !tx.binary {
 			fault = k.lines.Take(b)
 		}
 		if fault == nil {
-			s.tx.Write(b) // an error is the transaction's, too
+			tx.Write(b) // an error is the transaction's, too
 		}
 	})
 	if err != nil {
 		return err
 	}
 	k.size += c.Size
-	if open := false; fault == nil && c.Last && !s.binary {
+	if open := false; fault == nil && c.Last && !tx.binary {
 		if open, fault = k.lines.End(); open {
-			s.tx.Write([]byte("\r\n"))
+			tx.Write([]byte("\r\n"))
 		}
 	}
 	if fault != nil {

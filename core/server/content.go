@@ -41,7 +41,7 @@ func (s *session) data(string) intake.Answer {
 	switch {
 	case s.tx.Accepted() == 0:
 		return say(s.noRcpt())
-	case s.binary:
+	case s.tx.binary:
 		return say(replyBinary)
 	}
 	tx := s.tx
@@ -51,7 +51,7 @@ func (s *session) data(string) intake.Answer {
 }
 
 // ended ends a transaction, if there is one, whose content came, or did not come as it should.
-func (s *session) ended(tx *intake.Transaction, err error) intake.Answer {
+func (s *session) ended(tx *incoming, err error) intake.Answer {
 	fault := &smtp.Fault{}
 	if err != nil && !errors.As(err, &fault) {
 		if tx != nil {
@@ -78,7 +78,7 @@ func (s *session) ended(tx *intake.Transaction, err error) intake.Answer {
 }
 
 // receive reads the content to its end. When the transaction takes no more, the rest is read and dropped.
-func (s *session) receive(tx *intake.Transaction) error {
+func (s *session) receive(tx *incoming) error {
 	s.content = &arrival{since: time.Now()}
 	if err := s.await(idle.Content, 0); err != nil {
 		return err

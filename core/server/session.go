@@ -34,10 +34,7 @@ type session struct {
 	asked  *hooks.Call     // holds whose facts the session's stages asked for; nil: nobody's
 	steps  []observe.Step  // of the session's stages
 	late   [2][]hooks.Late // what connect and helo said, where the listener tells that at RCPT
-	tx     *intake.Transaction
-	utf8   bool    // tx began with SMTPUTF8
-	binary bool    // tx began with BODY=BINARYMIME
-	chunks *chunks // of tx; nil: no BDAT has come
+	tx     *incoming
 	at     *Listener
 	tally  *tally.Listener
 	client *x509.Certificate // verified in the handshake, for log-ins by it; nil: none
@@ -62,6 +59,14 @@ type session struct {
 	left     bool         // the client said QUIT
 	over     bool         // nothing more is read
 	broken   bool         // nothing more can be written
+}
+
+// incoming is all that is known of a message that is being taken; nothing of it is ever cleared.
+type incoming struct {
+	*intake.Transaction
+	utf8   bool    // began with SMTPUTF8
+	binary bool    // began with BODY=BINARYMIME
+	chunks *chunks // nil: no BDAT has come
 }
 
 // counts bound what leads to no message.
@@ -385,7 +390,7 @@ func (s *session) lost(err error) intake.Answer {
 func (s *session) drop() {
 	if s.tx != nil {
 		s.tx.Drop()
-		s.tx, s.chunks = nil, nil
+		s.tx = nil
 	}
 }
 

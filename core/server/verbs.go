@@ -138,7 +138,7 @@ func (s *session) check(v verb, arg string) (refusal smtp.Reply) {
 		return replyNoUser
 	case s.tx == nil && v.flags&needsMail != 0:
 		return replyNoMail
-	case s.chunks != nil && v.flags&headed != 0:
+	case s.tx != nil && s.tx.chunks != nil && v.flags&headed != 0:
 		return replyBegun
 	case arg != "" && v.flags&noArg != 0:
 		return replyArg
@@ -192,17 +192,17 @@ func (s *session) mail(arg string) intake.Answer {
 	}
 	s.began = true
 	tx, ans := s.srv.Intake.Begin(s.srv.ctx, &from, s.steps, sender, params)
-	if s.tx = tx; tx != nil {
+	if tx != nil {
 		tx.Late(slices.Concat(s.late[:]...)...)
+		_, utf8 := params.Get("SMTPUTF8")
+		body, _ := params.Get("BODY")
+		s.tx = &incoming{Transaction: tx, utf8: utf8, binary: strings.EqualFold(body, string(esmtp.BodyBinary))}
 	}
-	_, s.utf8 = params.Get("SMTPUTF8")
-	body, _ := params.Get("BODY")
-	s.binary = strings.EqualFold(body, string(esmtp.BodyBinary))
 	return ans
 }
 
 func (s *session) rcpt(arg string) intake.Answer {
-	to, params, err := smtp.ParseRcpt(arg, s.utf8)
+	to, params, err := smtp.ParseRcpt(arg, s.tx.utf8)
 	if err == nil && len(params) > 0 {
 		if err = s.offer(s.srv.Intake.Settings()).Rcpt(params); err == nil {
 			_, err = esmtp.ParseRcpt(params)

@@ -443,7 +443,9 @@ func (r *run) dial(c *connect) error {
 	r.mu.Unlock()
 	r.wire = newWire(net.TCPAddr{IP: net.IP(c.ip.AsSlice()), Port: 40000, Zone: c.ip.Zone()})
 	ln := newOnce(r.wire)
-	r.group.Go(func() { r.server.Serve(r.ctx, ln, &server.Listener{Name: c.listener, Role: c.role, Auth: mechanisms, AuthInClear: true}) })
+	r.group.Go(func() {
+		r.server.Serve(r.ctx, ln, &server.Listener{Name: c.listener, Role: c.role, Auth: mechanisms, AuthInClear: true})
+	})
 	_, err := r.settle()
 	return err
 }

@@ -3,11 +3,7 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os/exec"
 	"strings"
 	"testing"
@@ -71,23 +67,4 @@ func TestMemoryNearItsLimit(t *testing.T) {
 	sv.empty()
 	sink.exactly([]string{"<memory@client.example>"})
 	sv.stop()
-}
-
-// metrics are those of the server, in Prometheus' text format.
-func (sv *server) metrics() string {
-	sv.t.Helper()
-	c := http.Client{Timeout: patience, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", sv.path("data/control.sock"))
-	}}}
-	defer c.CloseIdleConnections()
-	r, err := c.Get("http://stagepost/metrics")
-	if err != nil {
-		sv.t.Fatal(err)
-	}
-	defer r.Body.Close()
-	text, err := io.ReadAll(r.Body)
-	if err != nil {
-		sv.t.Fatal(err)
-	}
-	return string(text)
 }

@@ -175,12 +175,11 @@ func runDaemon(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	out := &console{}
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+		cmd.Process.Signal(syscall.SIGTERM)
 		cmd.Wait()
 		if t.Failed() {
 			t.Logf("%s said:\n%s", cmd.Path, out.tail(50))

@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -256,4 +259,23 @@ func (c *console) last(words string) int {
 		}
 	}
 	return -1
+}
+
+// metrics are those of the server, in Prometheus' text format.
+func (sv *server) metrics() string {
+	sv.t.Helper()
+	c := http.Client{Timeout: patience, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", sv.path("data/control.sock"))
+	}}}
+	defer c.CloseIdleConnections()
+	r, err := c.Get("http://stagepost/metrics")
+	if err != nil {
+		sv.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		sv.t.Fatal(err)
+	}
+	return string(text)
 }
