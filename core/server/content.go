@@ -33,6 +33,14 @@ func (a *arrival) deadline(now time.Time, piece, grace time.Duration) time.Time 
 	return next
 }
 
+// incoming is all that is known of a message that is being taken; nothing of it is ever cleared.
+type incoming struct {
+	*intake.Transaction
+	utf8   bool    // began with SMTPUTF8
+	binary bool    // began with BODY=BINARYMIME
+	chunks *chunks // nil: no BDAT has come
+}
+
 // data takes the content and ends the transaction, whatever comes of it.
 //
 // Without a recipient the answer is no 354, so the client sends no content (RFC 5321 section 3.3, RFC 2920 section 3.1); one

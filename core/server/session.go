@@ -61,14 +61,6 @@ type session struct {
 	broken   bool         // nothing more can be written
 }
 
-// incoming is all that is known of a message that is being taken; nothing of it is ever cleared.
-type incoming struct {
-	*intake.Transaction
-	utf8   bool    // began with SMTPUTF8
-	binary bool    // began with BODY=BINARYMIME
-	chunks *chunks // nil: no BDAT has come
-}
-
 // counts bound what leads to no message.
 type counts struct {
 	junk    int   // commands unknown, malformed or out of order
