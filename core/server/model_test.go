@@ -11,6 +11,8 @@ import (
 type model struct {
 	name  string // given with HELO or EHLO
 	esmtp bool
+	user  string // logged in
+	wrong int    // log-ins that were refused
 	tx    *modelTx
 
 	tainted             bool // the last line ended with a bare LF: the next one is no command
@@ -129,6 +131,33 @@ func (m *model) greet(name string, esmtp bool) int {
 	return 250
 }
 
+// auth takes AUTH, with the response that comes with it or after it; "" is none yet.
+func (m *model) auth(mechanism, response string) int {
+	switch {
+	case m.tx != nil, m.user != "", !m.esmtp:
+		return 503
+	case mechanism != "PLAIN":
+		return 504
+	case response == "":
+		return 334
+	case response == "*", response == "!!!":
+		return 501
+	}
+	m.asked("auth", response)
+	switch response {
+	case "good":
+		m.user = response
+		return 235
+	case "defer":
+		return 454
+	}
+	if m.wrong++; m.wrong == 4 {
+		m.over = true
+		return 421
+	}
+	return 535
+}
+
 func (m *model) mail(sender, params string, size int) int {
 	switch {
 	case m.tx != nil:
@@ -136,7 +165,7 @@ func (m *model) mail(sender, params string, size int) int {
 	case size > m.maxSize:
 		return 552
 	}
-	m.asked("mail", sender+" of "+m.name+params)
+	m.asked("mail", sender+" of "+m.name+" "+m.user+params)
 	code := byWord(sender)
 	if code >= 400 {
 		return code

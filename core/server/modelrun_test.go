@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -16,157 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/login"
 	"github.com/stagepost/stagepost/hooks"
 )
 
 var modelCommands = flag.Int("commands", 20_000, "commands that TestModel gives")
-
-// code is the number with which a text begins.
-func code(text string) int {
-	n, _ := strconv.Atoi(text[:3])
-	return n
-}
-
-func does(code int) func(*model) int { return func(*model) int { return code } }
-
-// acts are the lines that clients send here. Each is listed as often as it should come up.
-func acts() (all []*act) {
-	add := func(n int, a *act) {
-		for range n {
-			all = append(all, a)
-		}
-	}
-	for _, verb := range []string{"EHLO", "HELO"} {
-		for _, name := range []string{"client.example", "other.example", "reject.example", "defer.example"} {
-			weight := 2
-			if byWord(name) == 250 {
-				weight = 20
-			}
-			add(weight, &act{raw: verb + " " + name + "\r\n", last: true, clears: true, idles: true, early: true,
-				do: func(m *model) int { return m.greet(name, verb == "EHLO") }})
-		}
-		add(1, &act{raw: verb + " close.example\r\n", last: true, clears: true, idles: true, early: true,
-			do: func(m *model) int { return m.greet("close.example", verb == "EHLO") }})
-		add(1, &act{raw: verb + "\r\n", last: true, clears: true, idles: true, early: true, do: does(501)})
-	}
-	for _, local := range []string{"", "a", "b", "a", "reject", "defer", "discard", "data-reject", "data-defer", "data-discard"} {
-		sender := ""
-		if local != "" {
-			sender = local + "@client.example"
-		}
-		weight := 6
-		if byWord(local) == 250 {
-			weight = 30
-		}
-		add(weight, &act{raw: "MAIL FROM:<" + sender + ">\r\n", do: func(m *model) int { return m.mail(sender, "", 0) }})
-		add(3, &act{raw: "MAIL FROM:<" + sender + "> BODY=BINARYMIME\r\n", do: func(m *model) int { return m.mail(sender, " BODY=BINARYMIME", 0) }})
-		add(1, &act{raw: "mail From: <" + sender + "> SIZE=300 BODY=8BITMIME\r\n", do: func(m *model) int { return m.mail(sender, " SIZE=300 BODY=8BITMIME", 300) }})
-	}
-	for _, params := range []string{" SMTPUTF8", " RET=HDRS ENVID=a+2Bb", " BODY=7BIT SMTPUTF8 RET=FULL"} {
-		add(8, &act{raw: "MAIL FROM:<b@client.example>" + params + "\r\n", do: func(m *model) int { return m.mail("b@client.example", params, 0) }})
-	}
-	add(4, &act{raw: "MAIL FROM:<\u00e4@client.example> SMTPUTF8\r\n", do: func(m *model) int { return m.mail("\u00e4@client.example", " SMTPUTF8", 0) }})
-	add(2, &act{raw: "MAIL FROM:<a@client.example> SIZE=99999999999\r\n", do: func(m *model) int { return m.mail("a@client.example", " SIZE=99999999999", 99999999999) }})
-	for _, arg := range []string{"555 FROM:<a@client.example> NOSUCH=1", "501 FROM:<a@b@c>", "501 FROM:a@client.example", "501 FROM:<a@client.example> SIZE=1 SIZE=2",
-		"501 FROM:<a@client.example> SIZE=-1", "501 FROM:<a@client.example> BODY=x", "501 FROM:<a@client.example> ENVID=+0A",
-		"555 FROM:<a@client.example> REQUIRETLS", "555 FROM:<a@client.example> HOLDFOR=60", "555 FROM:<a@client.example> NOTIFY=NEVER", "553 FROM:<\u00e4@client.example>", "501 TO:<a@client.example>"} {
-		add(1, &act{raw: "MAIL " + arg[4:] + "\r\n", do: func(m *model) int {
-			if m.tx != nil {
-				return 503
-			}
-			return code(arg)
-		}})
-	}
-	for _, sender := range []string{"close@client.example", "data-close@client.example"} {
-		add(1, &act{raw: "MAIL FROM:<" + sender + ">\r\n", do: func(m *model) int { return m.mail(sender, "", 0) }})
-	}
-	add(1, &act{raw: "RCPT TO:<close@example.org>\r\n", do: func(m *model) int { return m.rcpt("close@example.org") }})
-	add(1, &act{raw: "MAIL\r\n", do: does(501)})
-	for _, to := range []string{"u@example.org", "v@example.org", "u@example.org", "reject@example.org", "defer@example.org", "discard@example.org", "u@elsewhere.example", "w@example.org", "x@example.org"} {
-		weight := 10
-		if byWord(to) == 250 {
-			weight = 40
-		}
-		add(weight, &act{raw: "RCPT TO:<" + to + ">\r\n", do: func(m *model) int { return m.rcpt(to) }})
-	}
-	add(10, &act{raw: "RCPT TO:<v@example.org> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;v+2B@example.org\r\n", do: func(m *model) int { return m.rcpt("v@example.org") }})
-	add(10, &act{raw: "RCPT TO:<\u00fc@example.org>\r\n", do: func(m *model) int {
-		switch {
-		case m.tx == nil || m.tx.begun:
-			return 503
-		case !strings.Contains(m.tx.params, " SMTPUTF8"):
-			return 553
-		}
-		return m.rcpt("\u00fc@example.org")
-	}})
-	for _, arg := range []string{"501 TO:<u@example.org> ORCPT=rfc822;a+00b", "501 TO:<u@example.org> NOTIFY=NEVER,DELAY", "501 TO:<>", "555 TO:<u@example.org> NOSUCH", "501 TO:<u@example.org>x", "501 "} {
-		add(1, &act{raw: "RCPT " + arg[4:] + "\r\n", do: func(m *model) int {
-			if m.tx == nil || m.tx.begun {
-				return 503
-			}
-			return code(arg)
-		}})
-	}
-	add(80, &act{raw: "DATA\r\n", last: true, do: (*model).data})
-	add(1, &act{raw: "DATA x\r\n", last: true, do: func(m *model) int {
-		if m.tx == nil || m.tx.begun {
-			return 503
-		}
-		return 501
-	}})
-	for _, chunk := range []string{"", "", "a: 1\r\n", "a: 1\r\n", "\r\n.\r\n", "\r\nQUIT\r\n", "x", "\r", "\n", "\r\n", "QUIT\r\n.\r", "\n.\r\n", "\x00", strings.Repeat("0123456789abcde\r\n", 70), strings.Repeat("NOOP\r\n", 350)} {
-		for _, last := range []bool{false, true} {
-			arg, weight := strconv.Itoa(len(chunk)), 1
-			if last {
-				arg, weight = arg+" LAST", 3
-			}
-			add(weight, &act{raw: "BDAT " + arg + "\r\n" + chunk, framed: chunk != "", early: true, do: func(m *model) int { return m.bdat(chunk, last) }})
-		}
-	}
-	for _, raw := range []string{"BDAT\r\n", "BDAT -1\r\nxx", "BDAT 5 LAST x\r\nQUIT\r\n", "bdat\t5\r\nQUIT\r\n"} {
-		add(1, &act{raw: raw, framed: true, unknown: true, do: func(m *model) int { m.over = true; return 501 }})
-	}
-	add(10, &act{raw: "RSET\r\n", clears: true, idles: true, early: true, do: does(250)})
-	add(1, &act{raw: "RSET x\r\n", clears: true, idles: true, early: true, do: does(501)})
-	add(4, &act{raw: "noop x \r\n", last: true, idles: true, early: true, do: does(250)})
-	add(1, &act{raw: "VRFY u\r\n", last: true, idles: true, early: true, do: does(252)})
-	add(1, &act{raw: "VRFY\r\n", last: true, idles: true, early: true, do: does(501)})
-	add(1, &act{raw: "EXPN u\r\n", last: true, idles: true, early: true, do: does(502)})
-	add(1, &act{raw: "HELP\r\n", last: true, idles: true, early: true, do: does(214)})
-	add(1, &act{raw: "QUIT\r\n", leaves: true, early: true, do: func(m *model) int { m.over = true; return 221 }})
-	add(1, &act{raw: "QUIT x\r\n", leaves: true, early: true, do: does(501)})
-	for _, raw := range []string{"500 LHLO client.example", "500 TURN", "500 ", "500 250 ok", "501 MAIL\tFROM:<a@client.example>", "500 NOOP \xff", "501 VRFY \x7f"} {
-		add(1, &act{raw: raw[4:] + "\r\n", unknown: true, do: does(code(raw))})
-	}
-	for _, raw := range []string{"NOOP\n", "MAIL FROM:<a@client.example>\n", "BDAT 5 LAST\n", "\n"} {
-		add(1, &act{raw: raw, bareLF: true})
-	}
-	for _, raw := range []string{"MAIL FROM:<a@client.example>\rRCPT TO:<u@example.org>\r\n", "NOOP\x00\r\n", "BDAT 5\x00\r\n", "NOOP " + strings.Repeat("x", 3000) + "\r\n", "\rNOOP\r\n"} {
-		add(1, &act{raw: raw, fault: true})
-	}
-	return all
-}
-
-// letters are the contents that are sent after 354. Each stray end of data makes one that is refused, with commands in it.
-func letters(maxSize int) (all []*letter) {
-	const head = "Subject: x\r\n\r\n"
-	for range 20 {
-		all = append(all,
-			&letter{head + "text\r\n.\r\n", head + "text\r\n", 0},
-			&letter{head + "..\r\n.x\r\n.\r\n", head + ".\r\nx\r\n", 0})
-	}
-	all = append(all, &letter{".\r\n", "", 0}, &letter{head + "MAIL FROM:<evil@client.example>\r\nQUIT\r\n.\r\n", head + "MAIL FROM:<evil@client.example>\r\nQUIT\r\n", 0},
-		&letter{head + strings.Repeat("0123456789abcde\r\n", maxSize/16) + ".\r\n", "", 552},
-		&letter{strings.Repeat("Received: x\r\n", 100) + "\r\n.\r\n", "", 554})
-	for _, name := range slices.Sorted(maps.Keys(strays)) {
-		x := strays[name]
-		if strings.HasPrefix(name, "E22") && name != "E22c" {
-			continue // dots that are stuffed, no stray
-		}
-		all = append(all, &letter{head + "text" + x + smuggled, "", 550})
-	}
-	return all
-}
 
 // rehearsal is a server, the model of one session with it, and the session.
 type rehearsal struct {
@@ -201,7 +54,7 @@ func newRehearsal(t testing.TB) *rehearsal {
 			if err := c.SetFact(&c.Message.Facts, "test.seen", true); err != nil {
 				return err.Error()
 			}
-			return c.Message.Sender.Text + " of " + c.Session.Helo + given(c)
+			return c.Message.Sender.Text + " of " + c.Session.Helo + " " + c.Session.User + given(c)
 		},
 		hooks.Rcpt:  func(c *hooks.Call) string { return c.Rcpt.Address.Text + " from " + c.Message.Sender.Text },
 		hooks.Data:  about,
@@ -213,7 +66,20 @@ func newRehearsal(t testing.TB) *rehearsal {
 		h.Order, h.Handler = 1, see(stage.String(), about)
 		hs = append(hs, h)
 	}
+	hs = append(hs, hook(hooks.Auth, func(c *hooks.Call) *hooks.Verdict {
+		see("auth", func(*hooks.Call) string { return c.Login.Name }).Handle(c)
+		switch c.Login.Name {
+		case "good":
+			return &hooks.Verdict{Kind: hooks.Accept, User: c.Login.Name}
+		case "defer":
+			return &hooks.Verdict{Kind: hooks.Defer}
+		}
+		return nil
+	}))
 	for _, h := range byName() {
+		if h.Stage == hooks.Auth {
+			continue
+		}
 		h.Plugin = "names"
 		hs = append(hs, h)
 	}
@@ -221,6 +87,7 @@ func newRehearsal(t testing.TB) *rehearsal {
 	p.rig.srv.Log, p.rig.srv.Intake.Log = slog.New(slog.DiscardHandler), slog.New(slog.DiscardHandler)
 	p.rig.srv.After = func(time.Duration) <-chan time.Time { done := make(chan time.Time); close(done); return done }
 	p.rig.set.MaxSize, p.rig.set.MaxRcpts = 2000, 4
+	p.rig.at.Auth, p.rig.at.AuthInClear = []string{"PLAIN"}, true
 	p.rig.limits = Limits{Junk: 20, Idle: 20, Refused: 40}
 	p.letters = letters(int(p.rig.set.MaxSize))
 	return p
@@ -249,6 +116,7 @@ type chooser func(n int) (choice int, ok bool)
 func (p *rehearsal) session(choose chooser) (commands int) {
 	m := &model{limits: p.rig.limits, maxSize: int(p.rig.set.MaxSize), maxRcpts: p.rig.set.MaxRcpts, trail: []string{"connect"}}
 	p.trail = nil
+	p.rig.srv.logins = login.New() // what failed before slows nobody here
 	before := len(p.rig.queue.all(p.t))
 	conn := p.rig.pipe()
 	replies := make(chan string, 100)
@@ -304,6 +172,18 @@ func (p *rehearsal) session(choose chooser) (commands int) {
 			wire, codes = l.wire, []int{m.finish(l)}
 			fmt.Fprintf(&said, "%.200q\n", wire)
 		}
+		if !m.over && codes[len(codes)-1] == 334 {
+			p.send(conn, wire, choose)
+			for _, code := range codes {
+				if got := <-replies; got != strconv.Itoa(code) {
+					return fail("got %s, want %d of %d", got, code, codes)
+				}
+			}
+			i, _ := choose(5)
+			response := []string{"good", "wrong", "defer", "*", "!!!"}[i]
+			wire, codes, n = plain(response)+"\r\n", []int{m.answer(m.auth("PLAIN", response))}, 1
+			fmt.Fprintf(&said, "%q\n", wire)
+		}
 		if n > 1 {
 			conn.Write([]byte(wire)) // an error shows as a reply that is not there
 		} else {
@@ -353,6 +233,8 @@ func (p *rehearsal) next(m *model, choose chooser) *act {
 	case how > 8:
 	case m.name == "":
 		verb = "EHLO "
+	case m.tx == nil && m.esmtp && how < 3:
+		verb = "AUTH "
 	case m.tx == nil:
 		verb = "MAIL "
 	case m.tx.accepted == 0 || how > 5:
