@@ -20,7 +20,7 @@ const (
 
 // containedConfig has a listener for those who attack, and a resolver that never answers.
 func containedConfig(next, resolver string) string {
-	config := strings.Replace(relayConfig(next), "[queue]", "[[listener]]\nname = \"attack\"\naddress = \"127.0.0.1:0\"\nrole = \"mx\"\n\n[queue]", 1)
+	config := strings.Replace(relayConfig(next), "[queue]", "[[listener]]\nname = \"attack\"\naddress = \"127.0.0.1:0\"\nrole = \"mx\"\n\n[limits]\nerror_delay = \"0s\" # the attackers are refused again and again\n\n[queue]", 1)
 	return config + fmt.Sprintf("\n[resolver]\nservers = [%q]\ntimeout = \"5s\"\n", resolver)
 }
 
