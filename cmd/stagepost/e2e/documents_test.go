@@ -39,6 +39,9 @@ func TestDocuments(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range examples {
+		if filepath.Base(filepath.Dir(name)) == "submission" {
+			continue // it asks for a password on a terminal; its own test, among those of the commands, follows it
+		}
 		page, err := filepath.Rel(root, name)
 		if err != nil {
 			t.Fatal(err)
