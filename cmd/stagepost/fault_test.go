@@ -36,6 +36,7 @@ type fault struct {
 	times int  // times; -1: for good
 	ends  bool // the process
 	says  string
+	aside bool // beside the mail, in the store's own work: no message need be under way when it strikes
 }
 
 var faults = []fault{
@@ -43,7 +44,7 @@ var faults = []fault{
 	{name: "log-creation-full", op: "create", file: ".log", err: syscall.ENOSPC, times: 1},
 	{name: "log-creation-full-for-good", op: "create", file: ".log", err: syscall.ENOSPC, times: -1, ends: true, says: "no space left on device"},
 	{name: "log-creation", op: "create", file: ".log", err: syscall.EIO, times: 1, ends: true, says: "input/output error"},
-	{name: "manifest-sync", op: "sync", file: "MANIFEST", err: syscall.EIO, times: 1, ends: true, says: "MANIFEST"},
+	{name: "manifest-sync", op: "sync", file: "MANIFEST", err: syscall.EIO, times: 1, ends: true, says: "MANIFEST", aside: true},
 }
 
 const (
@@ -342,8 +343,8 @@ func TestDiskFaults(t *testing.T) {
 				}
 			}
 			t.Logf("%d acknowledged before the fault was let loose, %d afterwards, %d without an answer, %d refused", before, len(l.acked)-before, l.unknown, len(l.refused))
-			if f.ends && l.unknown == 0 {
-				t.Error("the process ended, and every message had an answer")
+			if f.ends && !f.aside && l.unknown == 0 {
+				t.Error("the process ended in the middle of a message, and every message had an answer")
 			}
 
 			configure(taking.Listen())
