@@ -232,10 +232,11 @@ func (m *model) bdat(chunk string, last bool) int {
 	}
 	t.content, t.begun = t.content+chunk, true
 	if !t.binary() {
-		lines := strings.ReplaceAll(t.content, "\r\n", "")
+		lines := t.content
 		if !last {
-			lines = strings.TrimSuffix(lines, "\r")
+			lines = strings.TrimSuffix(lines, "\r") // its LF may come with the next chunk
 		}
+		lines = strings.ReplaceAll(lines, "\r\n", "")
 		if strings.ContainsAny(lines, "\r\n\x00") {
 			return 550
 		}
