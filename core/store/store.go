@@ -69,6 +69,8 @@ type Store interface {
 	Scan(ctx context.Context, after Cursor, limit int) ([]Item, Cursor, error)
 	Health() Health
 	Close() error
+
+	Notes
 }
 
 // Cursor is a place in a listing; only the engine that made it can read it.

@@ -17,6 +17,7 @@ import (
 //	q lane 00 second(u32) id     due entry: recipient numbers as varints, nothing = all
 //	t bucket(u32) lane           nothing: the lane has, or had, something due in these 16 seconds
 //	w                            bucket(u32) below which t was swept
+//	n name                       a note, as it was given (notes.go)
 const (
 	keyVersion = 'V'
 	keyMessage = 'm'
@@ -26,6 +27,7 @@ const (
 	keyDue     = 'q'
 	keyWake    = 't'
 	keySwept   = 'w'
+	keyNote    = 'n'
 )
 
 const (

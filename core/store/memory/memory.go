@@ -32,6 +32,7 @@ type Store struct {
 	msgs  map[store.ID]*record
 	order []store.ID // keys of msgs, ascending
 	lanes map[store.Lane][]due
+	notes map[string][]byte
 }
 
 type record struct {
@@ -72,6 +73,7 @@ func New(o Options) *Store {
 		budget: store.NewBudget(o.Budget, o.Patience),
 		msgs:   map[store.ID]*record{},
 		lanes:  map[store.Lane][]due{},
+		notes:  map[string][]byte{},
 	}
 }
 

@@ -62,6 +62,7 @@ func Run(t *testing.T, open Open) {
 		{"Wake", testWake},
 		{"ScanWhileDeleting", testScanWhileDeleting},
 		{"Own", testOwn},
+		{"Notes", testNotes},
 		{"Concurrent", testConcurrent},
 		{"Reopen", testReopen},
 		{"Random", testRandom},
