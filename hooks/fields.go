@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/stagepost/stagepost/core/capability"
@@ -161,12 +162,9 @@ func planObject() Object {
 		{Name: "hosts", Type: TypeList, Value: func(o any) any { return texts(o.(*message.Plan).Hosts) }, Doc: "next hops in order, host:port"},
 		{Name: "mx", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).MX }, Doc: "domain whose MX is looked up"},
 		{Name: "helo", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).Helo }, Doc: "name to greet with"},
-		{Name: "sender", Type: TypeString, Optional: true, Str: func(o any) string {
-			if a := o.(*message.Plan).Sender; a != nil {
-				return a.Text
-			}
-			return ""
-		}, Doc: "reverse-path of this copy"},
+		{Name: "sender", Type: TypeString, Optional: true, Str: func(o any) string { return cmp.Or(o.(*message.Plan).Sender, &smtp.Address{}).Text }, Doc: "reverse-path of this copy"},
+		{Name: "source", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).Source }, Doc: "the [source.NAME] it is sent from"},
+		{Name: "site", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).Site }, Doc: "whose limits count"},
 	}}
 }
 

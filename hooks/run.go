@@ -335,7 +335,7 @@ func (res *Result) take(c *Call, h *Hook, v *Verdict) {
 				res.DecidedBy = h.Plugin
 			}
 		}
-		res.Plan.Merge(v.Plan)
+		res.Plan.Merge(v.Plan, h.Plugin)
 	}
 }
 

@@ -26,17 +26,27 @@ type Plan struct {
 	// Private has a bit for each of Hosts, or the lowest for MX: it may have a private address. Those who made the plan are granted it;
 	// it is never stored.
 	Private uint16
-	Helo    string        // name to greet with; default: the server's
+	Source  string        // [source.NAME] of the configuration that it is sent from; default: the system chooses the address
+	Helo    string        // name to greet with; default: the source's, or the server's
 	Sender  *smtp.Address // reverse-path for this recipient's copy only; nil: the envelope's
+	Site    string        // whose limits count; default: that of the exchangers
+	// SiteBy and SourceBy are the plugins that set Site and Source, for people; they are never stored.
+	SiteBy, SourceBy string
 }
 
-// Merge fills the fields that p leaves unset from q: who was first to set a field wins.
-func (p *Plan) Merge(q *Plan) {
+// Merge fills the fields that p leaves unset from q, which a plugin gave: who was first to set a field wins.
+func (p *Plan) Merge(q *Plan, by string) {
 	if p.Via == "" {
 		p.Via = q.Via
 	}
 	if len(p.Hosts) == 0 && p.MX == "" { // hosts and mx answer one question
 		p.Hosts, p.MX, p.Private = q.Hosts, q.MX, q.Private
+	}
+	if p.Source == "" && q.Source != "" {
+		p.Source, p.SourceBy = q.Source, by
+	}
+	if p.Site == "" && q.Site != "" {
+		p.Site, p.SiteBy = q.Site, by
 	}
 	if p.Helo == "" {
 		p.Helo = q.Helo
@@ -46,9 +56,30 @@ func (p *Plan) Merge(q *Plan) {
 	}
 }
 
-// Lane is the canonical name of the next hop, under which messages wait together: "mx:example.org", "smtp:host:25",
-// "lmtp:host:24", "plugin:name". It never names what an MX resolves to, since DNS changes.
+// Lane is the name under which messages wait together: the canonical next hop (Hop), and the source and the site where the plan
+// names them, as in "mx:example.org source=pool site=bulk". It never names what an MX resolves to, since DNS changes.
 func (p *Plan) Lane() string {
+	lane := p.Hop()
+	if p.Source != "" {
+		lane += laneSource + p.Source
+	}
+	if p.Site != "" {
+		lane += laneSite + p.Site
+	}
+	return lane
+}
+
+const laneSource, laneSite = " source=", " site="
+
+// SplitLane takes the name of a lane apart; what it does not name is empty.
+func SplitLane(lane string) (hop, source, site string) {
+	hop, site, _ = strings.Cut(lane, laneSite)
+	hop, source, _ = strings.Cut(hop, laneSource)
+	return hop, source, site
+}
+
+// Hop is the canonical name of the next hop: "mx:example.org", "smtp:host:25", "lmtp:host:24", "plugin:name".
+func (p *Plan) Hop() string {
 	switch {
 	case p.Via != "" && p.Via != ViaSMTP && p.Via != ViaLMTP:
 		return "plugin:" + p.Via
@@ -64,12 +95,24 @@ func (p *Plan) Lane() string {
 
 // Equal tells whether two recipients with these plans may travel in one transaction.
 func (p *Plan) Equal(q *Plan) bool {
-	return p.Via == q.Via && p.MX == q.MX && p.Private == q.Private && p.Helo == q.Helo && slices.Equal(p.Hosts, q.Hosts) &&
+	return p.Via == q.Via && p.MX == q.MX && p.Private == q.Private && p.Helo == q.Helo && p.Source == q.Source && p.Site == q.Site && slices.Equal(p.Hosts, q.Hosts) &&
 		(p.Sender == nil) == (q.Sender == nil) && (p.Sender == nil || *p.Sender == *q.Sender)
 }
 
 // Bounds of a plan.
-const maxHosts = 16 // as many as Private has bits
+const (
+	maxHosts = 16 // as many as Private has bits
+	maxSite  = 255
+)
+
+// ValidName tells whether s can be the name of a table that an operator or author chose.
+func ValidName(s string) bool {
+	odd := func(r rune) bool {
+		ok := 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_'
+		return !ok
+	}
+	return s != "" && len(s) <= 64 && s[0] != '-' && s[0] != '_' && !strings.ContainsFunc(s, odd)
+}
 
 // CanonicalHost checks "host", "host:port", "[v6]" or "[v6]:port" and returns it in lower case with a port: 25, or 24 for
 // via "lmtp".
@@ -127,6 +170,12 @@ func (p *Plan) Check() error {
 		if p.MX = strings.ToLower(p.MX); !smtp.ValidDomain(p.MX) {
 			return fmt.Errorf("mx: %q is not a domain name", p.MX)
 		}
+	}
+	if p.Source != "" && !ValidName(p.Source) {
+		return fmt.Errorf("source: %q is not the name of a [source.NAME]: up to 64 lower-case letters, digits, - and _, with a letter or digit first", p.Source)
+	}
+	if p.Site = strings.ToLower(p.Site); len(p.Site) > maxSite || strings.ContainsFunc(p.Site, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("site: %q is not up to %d characters of ASCII without spaces", p.Site, maxSite)
 	}
 	if p.Helo != "" && !smtp.ValidDomain(p.Helo) {
 		return fmt.Errorf("helo: %q is not a domain name", p.Helo)

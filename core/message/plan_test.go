@@ -41,8 +41,28 @@ func TestPlanCheck(t *testing.T) {
 func TestPlanMergeAndEqual(t *testing.T) {
 	sender := smtp.Address{Text: "a@example.org", Local: "a", Domain: "example.org"}
 	p := Plan{MX: "first.example"}
-	p.Merge(&Plan{Via: ViaSMTP, Hosts: []string{"second.example:25"}, Helo: "h.example", Sender: &sender})
-	p.Merge(&Plan{Via: ViaLMTP, MX: "third.example", Helo: "other.example"})
+	p.Merge(&Plan{Via: ViaSMTP, Hosts: []string{"second.example:25"}, Helo: "h.example", Sender: &sender, Source: "pool"}, "a")
+	p.Merge(&Plan{Via: ViaLMTP, MX: "third.example", Helo: "other.example", Source: "other", Site: "bulk"}, "b")
+	if p.Source != "pool" || p.SourceBy != "a" || p.Site != "bulk" || p.SiteBy != "b" {
+		t.Errorf("merged to %+v", p)
+	}
+	if got := p.Lane(); got != "mx:first.example source=pool site=bulk" {
+		t.Errorf("lane %q", got)
+	}
+	if hop, source, site := SplitLane(p.Lane()); hop != "mx:first.example" || source != "pool" || site != "bulk" {
+		t.Errorf("split into %q, %q, %q", hop, source, site)
+	}
+	if hop, source, site := SplitLane("mx:first.example"); hop != "mx:first.example" || source != "" || site != "" {
+		t.Errorf("split into %q, %q, %q", hop, source, site)
+	}
+	for _, other := range []Plan{{Source: "x"}, {Site: "x"}} {
+		q := p
+		other.Merge(&p, "c")
+		if q.Equal(&other) {
+			t.Errorf("%+v equals %+v", q, other)
+		}
+	}
+	p.Source, p.Site = "", ""
 	if p.MX != "first.example" || p.Hosts != nil || p.Via != ViaSMTP || p.Helo != "h.example" || p.Sender != &sender {
 		t.Errorf("merged to %+v", p)
 	}

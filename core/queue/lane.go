@@ -95,6 +95,10 @@ func (l *lanes) shard(name store.Lane) *struct {
 // push gives a job to its lane, and a worker to the lane if it may have another. A full lane turns the job away: its entry
 // is moved to the lane's own place on disk, so that the lane "" never fills with what cannot be sent.
 func (l *lanes) push(j *job) {
+	if q := l.q; q.suspended != nil && q.suspended(j.lane, string(j.lane), j.flight.msg.env.Tenant) {
+		q.park(j)
+		return
+	}
 	s := l.shard(j.lane)
 	s.mu.Lock()
 	la := s.lanes[j.lane]

@@ -82,6 +82,9 @@ type Queue struct {
 	notices notices
 	keys    keys
 	counts  *Counts
+	// suspended tells whether mail of a lane, a site or a tenant waits until somebody resumes it; with an empty tenant, that of all
+	// tenants. It is asked for each job and must not block. nil: there are no suspensions.
+	suspended func(lane store.Lane, site, tenant string) bool
 
 	stop     context.CancelFunc // ends waking, routing and attempts that have not sent the final dot
 	stopping context.Context

@@ -73,6 +73,12 @@ func (w *waker) missed() {
 	w.mu.Unlock()
 }
 
+// resumed looks at all that is due: what was suspended is not any more.
+func (w *waker) resumed() {
+	w.missed()
+	w.poke()
+}
+
 // landed says that a flight ended, so that there is room.
 func (w *waker) landed(f *flight) {
 	if f.again {
@@ -160,6 +166,9 @@ func (w *waker) due(now time.Time) (lanes []store.Lane) {
 // fill makes flights of what is due in a lane, as far as there is room.
 func (w *waker) fill(lane store.Lane, now time.Time) {
 	q := w.q
+	if q.suspended != nil && q.suspended(lane, string(lane), "") {
+		return
+	}
 	room := window
 	if lane != "" {
 		room = q.lanes.room(lane)

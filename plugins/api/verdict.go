@@ -73,7 +73,8 @@ func (f *Form) named(table any) (*hooks.Verdict, error) {
 		}
 	}
 	if f.Kind == hooks.RouteTo {
-		v.Plan = &message.Plan{Via: get[string](m, "via"), Hosts: get[[]string](m, "hosts"), MX: get[string](m, "mx"), Helo: get[string](m, "helo"), Sender: given[smtp.Address](m, "sender")}
+		v.Plan = &message.Plan{Via: get[string](m, "via"), Hosts: get[[]string](m, "hosts"), MX: get[string](m, "mx"), Source: get[string](m, "source"),
+			Helo: get[string](m, "helo"), Sender: given[smtp.Address](m, "sender"), Site: get[string](m, "site")}
 	}
 	return v, nil
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
-	"github.com/stagepost/stagepost/plugins/manifest"
 )
 
 // What is to have come of it.
@@ -38,12 +37,6 @@ type (
 	wantMetric struct {
 		name string
 		n    uint64
-	}
-	wantRoute struct {
-		lane   pattern
-		helo   string
-		sender *smtp.Address
-		rcpt   string
 	}
 	wantOutcome struct {
 		result string
@@ -74,7 +67,7 @@ func wantLines() []Line {
 		}},
 		{"want kv", "want kv KEY = VALUE | KEY none | entries N", "What the plugin keeps.", parseWantKV},
 		{"want metric", "want metric NAME = N", "What the plugin counted under a name with metric.count since the case began; 0 where it counted nothing.", parseWantMetric},
-		{"want route", "want route HOP [helo=NAME] [sender=ADDRESS] [for RCPT]", "Where a recipient goes, all routes together: mx:DOMAIN, smtp:HOST:PORT, lmtp:HOST:PORT, plugin:NAME.", parseWantRoute},
+		{"want route", "want route HOP [source=NAME] [helo=NAME] [sender=ADDRESS] [site=NAME] [for RCPT]", "Where a recipient goes, all routes together: mx:DOMAIN, smtp:HOST:PORT, lmtp:HOST:PORT, plugin:NAME.", parseWantRoute},
 		{"want outcome", "want outcome delivered|deferred|failed|held|discarded [for RCPT][: PATTERN]", "What the latest attempt of the recipients came to; PATTERN is held against the reply.", parseWantOutcome},
 		{"want after", "want after 1h", "When a plugin wants the deferred recipients to be tried again.", func(p *parser, rest string) action {
 			d, err := config.ParseDuration(rest)
@@ -343,38 +336,6 @@ func compare(what string, want, got any) error {
 	return wanted(what+" = "+show(want), show(got))
 }
 
-func parseWantRoute(p *parser, rest string) action {
-	if _, ok := cutWord(rest, "at"); ok {
-		return parseVerdict(p, hooks.RouteTo.String(), rest)
-	}
-	list := strings.Fields(rest)
-	if len(list) == 0 {
-		p.fail("write want route mx:example.net")
-		return nil
-	}
-	w := &wantRoute{lane: newPattern(list[0])}
-	for i := 1; i < len(list); i++ {
-		key, v, _ := strings.Cut(list[i], "=")
-		switch {
-		case key == "helo" && v != "":
-			w.helo = v
-		case key == "sender":
-			a, ok := p.address(v)
-			if !ok {
-				return nil
-			}
-			w.sender = &a
-		case list[i] == "for" && i+1 < len(list):
-			i++
-			w.rcpt = strings.Trim(list[i], "<>")
-		default:
-			p.fail("%s", manifest.Unknown("word", list[i], "", []string{"helo=NAME", "sender=ADDRESS", "for RCPT"}))
-			return nil
-		}
-	}
-	return w
-}
-
 // copies are the recipients of the latest message, or the one that is named.
 func (r *run) copies(rcpt string) (m *mail, places []int, err error) {
 	if m, err = r.latest(); err != nil {
@@ -386,34 +347,6 @@ func (r *run) copies(rcpt string) (m *mail, places []int, err error) {
 	}
 	places, err = m.some(who)
 	return m, places, err
-}
-
-func (w *wantRoute) do(r *run) error {
-	m, places, err := r.copies(w.rcpt)
-	if err != nil {
-		return err
-	}
-	for _, i := range places {
-		rcpt, d := m.env.Rcpts[i].Address.Text, &m.rcpts[i]
-		want := "<" + rcpt + "> to " + w.lane.text
-		switch {
-		case d.plan == nil && d.outcome != nil:
-			return wanted(want, d.outcome.Result.String()+": "+d.outcome.Reply.Error())
-		case d.plan == nil:
-			return wanted(want, "it was not routed; write route or attempt before")
-		case !w.lane.match(d.plan.Lane()):
-			return wanted(want, d.plan.Lane())
-		case w.helo != "" && d.plan.Helo != w.helo:
-			return wanted(want+" helo="+w.helo, "helo="+d.plan.Helo)
-		case w.sender != nil && (d.plan.Sender == nil || d.plan.Sender.Text != w.sender.Text):
-			got := "the sender of the message"
-			if d.plan.Sender != nil {
-				got = "sender=" + d.plan.Sender.Text
-			}
-			return wanted(want+" sender="+w.sender.Text, got)
-		}
-	}
-	return nil
 }
 
 func parseWantOutcome(p *parser, rest string) action {

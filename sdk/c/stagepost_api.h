@@ -135,6 +135,8 @@ enum {
   SP_FIELD_PLAN_MX = 2,
   SP_FIELD_PLAN_HELO = 3,
   SP_FIELD_PLAN_SENDER = 4,
+  SP_FIELD_PLAN_SOURCE = 5,
+  SP_FIELD_PLAN_SITE = 6,
   SP_FIELD_LAST_CODE = 0,
   SP_FIELD_LAST_ENHANCED = 1,
   SP_FIELD_LAST_HOST = 2,
@@ -201,6 +203,8 @@ typedef struct {
   sp_text mx; // domain whose MX is looked up
   sp_text helo; // name to greet with
   sp_text sender; // reverse-path of this copy
+  sp_text source; // the [source.NAME] it is sent from
+  sp_text site; // whose limits count
 } sp_plan;
 
 static inline sp_plan sp_plan_of(sp_value v) {
@@ -210,6 +214,8 @@ static inline sp_plan sp_plan_of(sp_value v) {
       .mx = sp_as_text(sp_get(v, SP("mx"))),
       .helo = sp_as_text(sp_get(v, SP("helo"))),
       .sender = sp_as_text(sp_get(v, SP("sender"))),
+      .source = sp_as_text(sp_get(v, SP("source"))),
+      .site = sp_as_text(sp_get(v, SP("site"))),
   };
 }
 
@@ -566,12 +572,14 @@ typedef struct {
   sp_text via; // smtp, lmtp or a plugin
   sp_value hosts; // next hops in order, host:port
   sp_text mx; // domain whose MX is looked up
+  sp_text source; // the [source.NAME] it is sent from
   sp_text helo; // name to greet with
   sp_text sender; // reverse-path of this copy
+  sp_text site; // whose limits count
 } sp_route_fields;
 
 static inline sp_verdict sp_route_fields_(sp_route_fields f) {
-  return sp_answer(SP_VERDICT_ROUTE, (const sp_pair[]){{SP("via"), sp_of_text(f.via)}, {SP("hosts"), f.hosts}, {SP("mx"), sp_of_text(f.mx)}, {SP("helo"), sp_of_text(f.helo)}, {SP("sender"), sp_of_text(f.sender)}}, 5);
+  return sp_answer(SP_VERDICT_ROUTE, (const sp_pair[]){{SP("via"), sp_of_text(f.via)}, {SP("hosts"), f.hosts}, {SP("mx"), sp_of_text(f.mx)}, {SP("source"), sp_of_text(f.source)}, {SP("helo"), sp_of_text(f.helo)}, {SP("sender"), sp_of_text(f.sender)}, {SP("site"), sp_of_text(f.site)}}, 7);
 }
 #define sp_route_with(...) sp_route_fields_((sp_route_fields){__VA_ARGS__})
 

@@ -107,7 +107,7 @@ func Numbers() NumberTable {
 			"rcpt":     {"message", "address", "original", "params", "class", "key", "facts", "my", "attempts", "first_try", "last"},
 			"delivery": {"message", "rcpts", "plan", "number", "parcel"},
 			"address":  {"text", "mailbox", "domain"},
-			"plan":     {"via", "hosts", "mx", "helo", "sender"},
+			"plan":     {"via", "hosts", "mx", "helo", "sender", "source", "site"},
 			"last":     {"code", "enhanced", "host", "text"},
 			"content":  {"size"},
 			"tick":     {"time"},
@@ -448,8 +448,10 @@ type Route struct {
 	Via    string   // smtp, lmtp or a plugin
 	Hosts  []string // next hops in order, host:port
 	MX     string   // domain whose MX is looked up
+	Source string   // the [source.NAME] it is sent from
 	Helo   string   // name to greet with
 	Sender string   // reverse-path of this copy
+	Site   string   // whose limits count
 }
 
 func (v Route) append(b []byte) ([]byte, error) {
@@ -463,10 +465,16 @@ func (v Route) append(b []byte) ([]byte, error) {
 	if v.MX != "" {
 		n++
 	}
+	if v.Source != "" {
+		n++
+	}
 	if v.Helo != "" {
 		n++
 	}
 	if v.Sender != "" {
+		n++
+	}
+	if v.Site != "" {
 		n++
 	}
 	b = cbor.AppendMap(b, n)
@@ -483,6 +491,10 @@ func (v Route) append(b []byte) ([]byte, error) {
 		b = cbor.AppendText(b, "mx")
 		b = cbor.AppendText(b, v.MX)
 	}
+	if v.Source != "" {
+		b = cbor.AppendText(b, "source")
+		b = cbor.AppendText(b, v.Source)
+	}
 	if v.Helo != "" {
 		b = cbor.AppendText(b, "helo")
 		b = cbor.AppendText(b, v.Helo)
@@ -490,6 +502,10 @@ func (v Route) append(b []byte) ([]byte, error) {
 	if v.Sender != "" {
 		b = cbor.AppendText(b, "sender")
 		b = cbor.AppendText(b, v.Sender)
+	}
+	if v.Site != "" {
+		b = cbor.AppendText(b, "site")
+		b = cbor.AppendText(b, v.Site)
 	}
 	return b, nil
 }
@@ -1136,6 +1152,8 @@ type Plan struct {
 	MX     string   // domain whose MX is looked up
 	Helo   string   // name to greet with
 	Sender string   // reverse-path of this copy
+	Source string   // the [source.NAME] it is sent from
+	Site   string   // whose limits count
 }
 
 func readPlan(r *cbor.Reader) (v Plan) {
@@ -1151,6 +1169,10 @@ func readPlan(r *cbor.Reader) (v Plan) {
 			v.Helo = r.Text()
 		case "sender":
 			v.Sender = r.Text()
+		case "source":
+			v.Source = r.Text()
+		case "site":
+			v.Site = r.Text()
 		default:
 			r.Value()
 		}

@@ -216,12 +216,14 @@ function hold(answer) end
 ---@field via? string smtp, lmtp or a plugin
 ---@field hosts? string|string[] next hops in order, host:port
 ---@field mx? string domain whose MX is looked up
+---@field source? string the [source.NAME] it is sent from
 ---@field helo? string name to greet with
 ---@field sender? stagepost.addresslike reverse-path of this copy
+---@field site? string whose limits count
 
 ---where it goes; plans merge by field, first setter wins.
 ---
----`route{via, hosts, mx, helo, sender}`
+---`route{via, hosts, mx, source, helo, sender, site}`
 ---@param answer stagepost.args.route
 ---@return stagepost.verdict
 function route(answer) end
@@ -413,6 +415,8 @@ function rcpt:rename(address) end
 ---@field mx? string domain whose MX is looked up
 ---@field helo? string name to greet with
 ---@field sender? string reverse-path of this copy
+---@field source? string the [source.NAME] it is sent from
+---@field site? string whose limits count
 
 ---the latest outcome of a recipient
 ---@class (exact) stagepost.last

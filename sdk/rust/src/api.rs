@@ -156,6 +156,8 @@ pub(crate) mod field {
     pub const PLAN_MX: u32 = 2;
     pub const PLAN_HELO: u32 = 3;
     pub const PLAN_SENDER: u32 = 4;
+    pub const PLAN_SOURCE: u32 = 5;
+    pub const PLAN_SITE: u32 = 6;
     pub const LAST_CODE: u32 = 0;
     pub const LAST_ENHANCED: u32 = 1;
     pub const LAST_HOST: u32 = 2;
@@ -219,6 +221,10 @@ pub struct Plan {
     pub helo: Option<String>,
     /// Reverse-path of this copy.
     pub sender: Option<String>,
+    /// The \[source.NAME\] it is sent from.
+    pub source: Option<String>,
+    /// Whose limits count.
+    pub site: Option<String>,
 }
 
 impl Plan {
@@ -229,6 +235,8 @@ impl Plan {
             mx: v.take("mx").into_text(),
             helo: v.take("helo").into_text(),
             sender: v.take("sender").into_text(),
+            source: v.take("source").into_text(),
+            site: v.take("site").into_text(),
         }
     }
 }
@@ -790,7 +798,7 @@ impl Verdict {
         Verdict::of(verdict::HOLD).reason(reason)
     }
 
-    /// Where it goes; plans merge by field, first setter wins. Setters: `via`, `hosts`, `mx`, `helo`, `sender`.
+    /// Where it goes; plans merge by field, first setter wins. Setters: `via`, `hosts`, `mx`, `source`, `helo`, `sender`, `site`.
     pub fn route() -> Verdict {
         Verdict::of(verdict::ROUTE)
     }
@@ -860,6 +868,11 @@ impl Verdict {
         self.set("mx", Value::of_text(mx.as_ref()))
     }
 
+    /// The \[source.NAME\] it is sent from.
+    pub fn source(self, source: impl AsRef<[u8]>) -> Verdict {
+        self.set("source", Value::of_text(source.as_ref()))
+    }
+
     /// Name to greet with.
     pub fn helo(self, helo: impl AsRef<[u8]>) -> Verdict {
         self.set("helo", Value::of_text(helo.as_ref()))
@@ -868,6 +881,11 @@ impl Verdict {
     /// Reverse-path of this copy.
     pub fn sender(self, sender: impl Into<Value>) -> Verdict {
         self.set("sender", sender.into())
+    }
+
+    /// Whose limits count.
+    pub fn site(self, site: impl AsRef<[u8]>) -> Verdict {
+        self.set("site", Value::of_text(site.as_ref()))
     }
 }
 

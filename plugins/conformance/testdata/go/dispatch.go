@@ -179,6 +179,8 @@ func plainPlan(v stagepost.Plan) any {
 	put(m, "mx", true, v.MX)
 	put(m, "helo", true, v.Helo)
 	put(m, "sender", true, v.Sender)
+	put(m, "source", true, v.Source)
+	put(m, "site", true, v.Site)
 	return m
 }
 
@@ -215,7 +217,7 @@ func verdict(m map[string]any) stagepost.Verdict {
 	case "hold":
 		return stagepost.Hold{Reason: text(m["reason"])}
 	case "route":
-		return stagepost.Route{Via: text(m["via"]), Hosts: texts(m["hosts"]), MX: text(m["mx"]), Helo: text(m["helo"]), Sender: text(m["sender"])}
+		return stagepost.Route{Via: text(m["via"]), Hosts: texts(m["hosts"]), MX: text(m["mx"]), Source: text(m["source"]), Helo: text(m["helo"]), Sender: text(m["sender"]), Site: text(m["site"])}
 	case "each":
 		var each stagepost.Each
 		for _, e := range list(m["verdicts"]) {

@@ -124,6 +124,8 @@ return {
       { "mx", "" },
       { "helo", "" },
       { "sender", "" },
+      { "source", "" },
+      { "site", "" },
     },
     last = {
       { "code", "" },

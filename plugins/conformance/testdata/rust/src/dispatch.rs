@@ -176,6 +176,8 @@ fn plain_plan(o: Plan) -> Value {
             ("mx", o.mx.into()),
             ("helo", o.helo.into()),
             ("sender", o.sender.into()),
+            ("source", o.source.into()),
+            ("site", o.site.into()),
     ])
 }
 
@@ -223,8 +225,10 @@ pub fn verdict(v: &Value) -> Verdict {
             "via" => out.via(bytes(std::slice::from_ref(value), 0)),
             "hosts" => out.hosts(at(std::slice::from_ref(value), 0)),
             "mx" => out.mx(bytes(std::slice::from_ref(value), 0)),
+            "source" => out.source(bytes(std::slice::from_ref(value), 0)),
             "helo" => out.helo(bytes(std::slice::from_ref(value), 0)),
             "sender" => out.sender(at(std::slice::from_ref(value), 0)),
+            "site" => out.site(bytes(std::slice::from_ref(value), 0)),
             _ => out,
         };
     }
