@@ -87,29 +87,30 @@ func TestExampleTests(t *testing.T) {
 // sendTo sends one message and returns the reply that decided it.
 func sendTo(t *testing.T, server, from, to, text string) smtp.Reply {
 	t.Helper()
-	conn, err := net.Dial("tcp", server)
+	reply, err := trySending(server, from, to, text)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return reply
+}
+
+// trySending gives the reply at which it ended.
+func trySending(server, from, to, text string) (reply smtp.Reply, err error) {
+	conn, err := net.Dial("tcp", server)
+	if err != nil {
+		return reply, err
+	}
 	defer conn.Close()
-	x := &exchange{conn, smtp.NewReader(conn)}
-	x.reader.Attach(make([]byte, 4<<10), 0)
-	var reply smtp.Reply
+	x := newExchange(conn)
 	for _, line := range []string{"", "EHLO client.example", "MAIL FROM:<" + from + ">", "RCPT TO:<" + to + ">", "DATA"} {
-		if reply, err = x.ask(line); err != nil {
-			t.Fatal(err)
-		}
-		if !reply.Positive() {
-			return reply
+		if reply, err = x.ask(line); err != nil || !reply.Positive() {
+			return reply, err
 		}
 	}
 	if err := x.content(strings.NewReader(text)); err != nil {
-		t.Fatal(err)
+		return reply, err
 	}
-	if reply, err = x.ask(""); err != nil {
-		t.Fatal(err)
-	}
-	return reply
+	return x.ask("")
 }
 
 // arrived waits for a message to reach a remote.

@@ -168,8 +168,14 @@ type child struct {
 
 func startChild(t *testing.T, fault, file string) *child {
 	t.Helper()
-	c := &child{t: t, cmd: exec.Command(os.Args[0], "-test.run=^TestFaultChild$"), said: &console{}, ended: make(chan struct{})}
-	c.cmd.Env = append(os.Environ(), faultVariable+"="+fault+" "+file, "NOTIFY_SOCKET=")
+	return spawn(t, "TestFaultChild", faultVariable+"="+fault+" "+file)
+}
+
+// spawn runs a test as a process of its own.
+func spawn(t *testing.T, test string, env ...string) *child {
+	t.Helper()
+	c := &child{t: t, cmd: exec.Command(os.Args[0], "-test.run=^"+test+"$"), said: &console{}, ended: make(chan struct{})}
+	c.cmd.Env = append(append(os.Environ(), "NOTIFY_SOCKET="), env...)
 	c.cmd.Stderr = c.said
 	var err error
 	if c.in, err = c.cmd.StdinPipe(); err != nil {

@@ -45,7 +45,7 @@ func (a *app) serveCommand() *cobra.Command {
 func serve(ctx context.Context, file string, errs io.Writer) error {
 	log, out := observe.NewLog(errs, observe.LogOptions{})
 	defer out.Close()
-	d, err := startDaemon(ctx, file, daemonOptions{log: log, flush: out.Flush, dropped: out.Dropped, console: errs})
+	d, err := startDaemon(ctx, file, daemonOptions{log: log, flush: out.Flush, dropped: out.Dropped, console: errs, reports: true})
 	if err != nil {
 		return startError(err)
 	}

@@ -30,6 +30,7 @@ import (
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/core/store/disk"
+	"github.com/stagepost/stagepost/core/suspects"
 	"github.com/stagepost/stagepost/plugins/generation"
 	"github.com/stagepost/stagepost/plugins/service"
 	"github.com/stagepost/stagepost/plugins/wasm"
@@ -57,6 +58,7 @@ type daemonOptions struct {
 	resolver resolve.Resolver
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
 	fs       vfs.FS // of the store; nil: the system's
+	reports  bool   // a crash of the process is to be reported in the data folder: of one server in a process
 }
 
 // What a daemon is doing.
@@ -73,6 +75,7 @@ type daemon struct {
 	started time.Time
 
 	store    *disk.Store
+	suspects *suspects.File
 	records  *observe.Records
 	kv       *service.Store
 	dns      *liveResolver
@@ -109,9 +112,10 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, FS: d.fs, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", wasmCache, admin.SocketName, admin.ScratchName}}); err != nil {
+	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, FS: d.fs, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", wasmCache, admin.SocketName, admin.ScratchName, suspectsFile, suspectsFile + ".new", crashFile, lastCrash}}); err != nil {
 		return err
 	}
+	d.suspects = openSuspects(cfg.Data, d.reports, d.log)
 	if d.records, err = observe.OpenRecords(filepath.Join(cfg.Data, "records"), observe.RecordOptions{Size: cfg.Trace.Size, Age: cfg.Trace.Keep, Log: d.log}); err != nil {
 		return fail(exitCantCreate, "the folder for records cannot be used: %w", err)
 	}
@@ -136,7 +140,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	current := d.plugins.Current()
 	hostname := func() string { return d.plugins.Config().Hostname }
 	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Own: d.bound.own, Dial: d.dial})
-	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Records: d.records, Log: d.log, Settings: func() queue.Settings {
+	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Records: d.records, Log: d.log, Suspects: d.suspects, Settings: func() queue.Settings {
 		c := d.plugins.Config()
 		return queue.Settings{Hostname: c.Hostname, Retry: c.Queue.Retry, Expire: c.Queue.Expire, Warn: c.Queue.Warn, Concurrency: c.Queue.Concurrency}
 	}}); err != nil {

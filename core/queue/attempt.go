@@ -12,8 +12,14 @@ import (
 	"github.com/stagepost/stagepost/hooks"
 )
 
-// attempt tries one job and records what came of it.
+// attempt tries one job and records what came of it. A crash meanwhile is a strike of its message.
 func (q *Queue) attempt(j *job) {
+	slot := q.Suspects.Begin(j.flight.msg.id)
+	q.try(j)
+	q.Suspects.End(slot)
+}
+
+func (q *Queue) try(j *job) {
 	if !q.own.Valid(leaseMargin) {
 		q.skip(j)
 		return

@@ -19,6 +19,8 @@ type flight struct {
 	keep  bool  // a job was given up: the entry stays
 	again bool  // somebody may still be due by the entry: look there once the flight has landed
 	visit bool  // no flight: somebody looks at the message
+
+	landed chan struct{} // closed when it has, if somebody waits for that
 }
 
 // msg is one message in memory, shared by its flights. Its state is changed under mu, in the order the marks are written, so

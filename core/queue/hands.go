@@ -38,7 +38,7 @@ func (q *Queue) Hold(ctx context.Context, id store.ID, why string) error {
 }
 
 // Release lets a message go on that is held, or has recipients that are. All of them are due at once, or at NotBefore if they
-// were never tried.
+// were never tried. A suspect is none any more.
 func (q *Queue) Release(ctx context.Context, id store.ID) error {
 	return q.byHand(ctx, id, "released", "by hand", func(env *message.Envelope, state *store.State, air []store.Entry) (store.Change, error) {
 		var ch store.Change
@@ -67,6 +67,7 @@ func (q *Queue) Release(ctx context.Context, id store.ID) error {
 		if !whole && len(ch.Rcpts) == 0 {
 			return ch, Refused("is not held")
 		}
+		q.Suspects.Forget(id)
 		return ch, nil
 	})
 }

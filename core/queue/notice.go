@@ -71,7 +71,10 @@ func (n *notices) loop() {
 	defer tick.Stop()
 	for {
 		for id, ok := n.next(); ok; id, ok = n.next() {
-			if err := n.q.notify(n.q.stopping, id); err != nil && n.q.stopping.Err() == nil {
+			slot := n.q.Suspects.Begin(id)
+			err := n.q.notify(n.q.stopping, id)
+			n.q.Suspects.End(slot)
+			if err != nil && n.q.stopping.Err() == nil {
 				n.q.Log.Warn("a notice to a sender cannot be sent now; trying again", "id", id.String(), "error", err)
 				n.mu.Lock()
 				if len(n.later) < maxNotices {

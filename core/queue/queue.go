@@ -22,6 +22,7 @@ import (
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/store"
+	"github.com/stagepost/stagepost/core/suspects"
 	"github.com/stagepost/stagepost/core/workers"
 	"github.com/stagepost/stagepost/hooks"
 )
@@ -57,7 +58,7 @@ type Settings struct {
 	Concurrency int             // attempts at once to one next hop
 }
 
-// Options are what a Queue works with. All are needed.
+// Options are what a Queue works with. All are needed but Suspects.
 type Options struct {
 	Store    store.Store
 	Sender   Sender
@@ -65,6 +66,7 @@ type Options struct {
 	Settings func() Settings
 	Records  Recorder
 	Log      *slog.Logger
+	Suspects *suspects.File // nil: nobody is suspected
 }
 
 // Queue is the running queue. It implements intake.Queue.
@@ -81,6 +83,7 @@ type Queue struct {
 	budget  budget
 	notices notices
 	keys    keys
+	doubts  doubts
 	counts  *Counts
 	// suspended tells whether mail of a lane, a site or a tenant waits until somebody resumes it; with an empty tenant, that of all
 	// tenants. It is asked for each job and must not block. nil: there are no suspensions.
@@ -111,6 +114,7 @@ func New(o Options) (*Queue, error) {
 	}
 	q.marking.Add(1)
 	go q.writeMarks()
+	q.startProbing()
 	for range routers {
 		q.group.Go(q.route)
 	}
@@ -193,5 +197,8 @@ func (q *Queue) commit(ctx context.Context, env *message.Envelope, body store.Bo
 // land ends a flight: its marks, if any, are durable.
 func (q *Queue) land(f *flight) {
 	q.flights.end(f)
+	if f.landed != nil {
+		close(f.landed)
+	}
 	q.wake.landed(f)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/core/store/memory"
+	"github.com/stagepost/stagepost/core/suspects"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -130,6 +131,7 @@ type bench struct {
 	sender Sender // in place of remote
 	recs   *records
 	hooks  []*hooks.Hook
+	doubt  *suspects.File
 	set    Settings
 	q      *Queue
 }
@@ -149,7 +151,7 @@ func (b *bench) start() {
 	if b.sender != nil {
 		sender = b.sender
 	}
-	q, err := New(Options{Store: b.store, Sender: sender, Current: hooks.NewCurrent(gen), Settings: func() Settings { return b.set }, Records: b.recs,
+	q, err := New(Options{Store: b.store, Sender: sender, Current: hooks.NewCurrent(gen), Settings: func() Settings { return b.set }, Records: b.recs, Suspects: b.doubt,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		b.t.Fatal(err)

@@ -33,7 +33,7 @@ func (q *Queue) route() {
 		case <-q.stopping.Done():
 			return
 		case f := <-q.routes:
-			q.routeFlight(f)
+			q.routeInHand(f)
 		}
 	}
 }
@@ -62,6 +62,9 @@ func (q *Queue) routeFlight(f *flight) {
 	}
 	if len(f.rcpts) == 0 {
 		q.mark(f) // held, or an entry that a crash left behind
+		return
+	}
+	if q.holdSuspect(f) {
 		return
 	}
 	gen := q.Current.Acquire()

@@ -201,7 +201,7 @@ func (w *waker) fill(lane store.Lane, now time.Time) {
 			}
 			room--
 			select {
-			case q.routes <- f:
+			case q.way(e.ID) <- f:
 			default:
 				q.flights.end(f)
 				w.missed()
