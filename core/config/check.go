@@ -77,6 +77,7 @@ func (c *Config) check(d *decoder) {
 		addresses.add(a, "admin", "address")
 	}
 	c.checkTLS(d)
+	c.checkSources(d)
 	enabled := newSeen(d, "%q is listed on line %d already; remove one of them")
 	for i, name := range c.Plugins.Enable {
 		enabled.add(name, "plugins", "enable", Index(i))

@@ -39,6 +39,8 @@ type Config struct {
 	Resolver  Resolver
 	Limits    Limits
 	Queue     Queue
+	Sources   map[string]Source // the [source.NAME] tables by NAME
+	Sites     map[string]Site   // the [site.NAME] tables by NAME
 	Plugins   Plugins
 	Secrets   Secrets
 	// Settings are the [plugin.NAME] tables by NAME. The values are bool, int64, float64, string, []any and
@@ -97,10 +99,14 @@ type Limits struct {
 
 // Queue says when a delivery is tried again and how many run at once.
 type Queue struct {
-	Retry       []time.Duration // waits between attempts, never empty; the last repeats
-	Expire      time.Duration   // after arrival
-	Warn        time.Duration   // after arrival; 0: never
-	Concurrency int             // connections to one next hop
+	Retry  []time.Duration // waits between attempts, never empty; the last repeats
+	Expire time.Duration   // after arrival
+	Warn   time.Duration   // after arrival; 0: never
+
+	// To one site, where its own table says nothing.
+	Concurrency        int // deliveries at once
+	Rate               Rate
+	ConnectionMessages int
 }
 
 // Plugins says which plugins are loaded.
@@ -205,6 +211,17 @@ func Parse(name string, data []byte, opts Options) (*Config, error) {
 // not hold has the place of the nearest table or key around it.
 func (c *Config) Where(path ...string) string {
 	return place(c.File, c.lines.line(path))
+}
+
+// Written tells whether the file holds a key or table; see Where for the path.
+func (c *Config) Written(path ...string) bool {
+	x := c.lines
+	for _, name := range path {
+		if x = x.below[name]; x == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // Errorf makes an error about a key in the form that Parse uses: "file:line: key: text".

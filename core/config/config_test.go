@@ -89,9 +89,11 @@ func TestDefaults(t *testing.T) {
 			CommandTimeout: 5 * time.Minute, DataTimeout: 3 * time.Minute, SessionTime: 2 * time.Hour},
 		Queue: Queue{
 			Retry:  []time.Duration{5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour},
-			Expire: 5 * day, Concurrency: 20,
+			Expire: 5 * day, Concurrency: 20, ConnectionMessages: 100,
 		},
 		Plugins:  Plugins{TrustFolder: true},
+		Sources:  map[string]Source{},
+		Sites:    map[string]Site{},
 		Settings: map[string]map[string]any{},
 		Lookups:  map[string]Lookup{},
 		Runs:     map[string]Run{},
@@ -125,6 +127,15 @@ when.user = false
 plugin = "relay"
 timeout = "1m30s"
 grant = { dns = true, route = ["*:587"] }
+[queue]
+rate = "100/30s"
+[source.out]
+address = ["192.0.2.10", "::ffff:192.0.2.11", "2001:db8::10"]
+[site."mx.example.net:25"]
+rate = "none"
+[site."google.com"]
+concurrency = 50
+rate = "1000/h"
 `)
 	user, order := false, -1
 	for _, tt := range []struct{ name, got, want any }{
@@ -138,6 +149,11 @@ grant = { dns = true, route = ["*:587"] }
 		}},
 		{"servers", c.Resolver.Servers, []string{"192.0.2.1:53", "[2001:db8::1]:5353", "[2001:db8::2]:53"}},
 		{"size", c.Limits.MessageSize, int64(65536)},
+		{"rate", c.Queue.Rate, Rate{100, 30 * time.Second}},
+		{"sources", c.Sources, map[string]Source{"out": {Address: []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8::10")}}}},
+		{"sites", c.Sites, map[string]Site{"mx.example.net:25": {Rate: Rate{Per: time.Second}}, "google.com": {Concurrency: 50, Rate: Rate{1000, time.Hour}}}},
+		{"place of a site", c.Where("site", "google.com", "rate"), filepath.Join("etc", "stagepost.toml") + ":31"},
+		{"written", []bool{c.Written("site", "google.com", "rate"), c.Written("site", "google.com", "connection_messages"), c.Written("queue", "rate"), c.Written("queue", "concurrency")}, []bool{true, false, true, false}},
 		{"settings", c.Settings, map[string]map[string]any{
 			"relay": {"networks": []any{"127.0.0.0/8"}, "deep": map[string]any{"a.b": []any{int64(1), 2.5, true}}},
 			"empty": {},

@@ -213,10 +213,15 @@ func repeated[T any](into *[]T, fields func(*T) []field) target {
 
 // named is the target for [table.NAME] with a NAME of the operator's choice.
 func named[T any](into *map[string]T, fields func(*T) []field) target {
-	return target{kind: "tables by name", into: into, header: "[%s.NAME]", below: func() []field { return fields(new(T)) },
+	return namedBy(into, "[%s.NAME]", identifier, identifierKind, fields)
+}
+
+// namedBy is named for names that are not identifiers.
+func namedBy[T any](into *map[string]T, header string, name parse[string], kind string, fields func(*T) []field) target {
+	return target{kind: "tables by name", into: into, header: header, below: func() []field { return fields(new(T)) },
 		set: func(d *decoder, _ *field, at []string, v any) {
 			*into = map[string]T{}
-			d.eachName(at, v, func(name string, at []string, values map[string]any) {
+			d.eachName(at, v, name, kind, func(name string, at []string, values map[string]any) {
 				var t T
 				d.table(at, fields(&t), values)
 				(*into)[name] = t
@@ -229,7 +234,7 @@ func free(into *map[string]map[string]any) target {
 	return target{kind: "tables by name", into: into, header: "[%s.NAME]",
 		set: func(d *decoder, _ *field, at []string, v any) {
 			*into = map[string]map[string]any{}
-			d.eachName(at, v, func(name string, at []string, values map[string]any) {
+			d.eachName(at, v, identifier, identifierKind, func(name string, at []string, values map[string]any) {
 				d.plain(at, values)
 				(*into)[name] = values
 			})
@@ -247,15 +252,15 @@ func freeTable(into *map[string]any) target {
 }
 
 // eachName calls do for each [table.NAME] below at.
-func (d *decoder) eachName(at []string, v any, do func(name string, at []string, values map[string]any)) {
+func (d *decoder) eachName(at []string, v any, check parse[string], kind string, do func(name string, at []string, values map[string]any)) {
 	tables, ok := d.asTable(at, v)
 	if !ok {
 		return
 	}
 	for _, name := range slices.Sorted(maps.Keys(tables)) {
 		at := append(slices.Clip(at), name)
-		if _, err := identifier(name); err != nil {
-			d.fail(at, "%v; a name is %s", err, identifierKind)
+		if _, err := check(name); err != nil {
+			d.fail(at, "%v; a name is %s", err, kind)
 			continue
 		}
 		if values, ok := d.asTable(at, tables[name]); ok {

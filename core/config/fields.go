@@ -105,7 +105,7 @@ func (c *Config) fields() []field {
 		},
 		{
 			name: "queue", doc: "When a failed delivery is tried again, and how many run at once.",
-			to: section([]field{
+			to: section(append([]field{
 				{
 					name: "retry", value: `["5m", "15m", "1h", "4h"]`,
 					doc: "The waits after the first, second, and further failed attempts. The last one repeats.",
@@ -121,12 +121,18 @@ func (c *Config) fields() []field {
 					doc: "A sender is told once when mail has not been delivered for so long and is still being tried. 0s: never.",
 					to:  aDuration(&c.Queue.Warn, 0, 60*day),
 				},
-				{
-					name: "concurrency", value: "20",
-					doc: "Connections open at once to one next hop.",
-					to:  wholeNumber(&c.Queue.Concurrency, 1, 10_000),
-				},
-			}),
+			}, c.Queue.limitFields()...)),
+		},
+		{
+			name: "source",
+			doc:  "Addresses to send from, for plans that name them (`route{source = \"NAME\"}`). Without one, the system chooses.",
+			to:   named(&c.Sources, (*Source).fields),
+		},
+		{
+			name: "site",
+			doc: "What bounds the mail to one site, in place of what [queue] says. The name is that of a recipient domain, of a next hop (\"host:port\"), of what a plan names in `site`, " +
+				"or what the names of a provider's mail exchangers end in: all domains whose exchangers are all below it are one site. The more exact name counts. From each source, limits are counted apart. Example: `[site.\"google.com\"]`.",
+			to: namedBy(&c.Sites, `[%s."NAME"]`, siteName, siteKind, (*Site).fields),
 		},
 		{
 			name: "plugins", doc: "Which plugins decide.",

@@ -229,23 +229,26 @@ func cause(err error) string {
 }
 
 // connect opens a connection and greets. On a failure the connection is closed.
-func (s *Sender) connect(ctx context.Context, h hop, k key) (*conn, *failure) {
+func (s *Sender) connect(ctx context.Context, h hop, k key, from *Source) (*conn, *failure) {
 	dialing, cancel := context.WithTimeout(ctx, s.timeouts.Connect)
-	nc, err := s.dial(dialing, "tcp", h.addr.String())
+	nc, f, err := s.open(dialing, h, k.from, from)
 	cancel()
 	switch {
-	case err == nil:
+	case err == nil && f == nil:
 	case ctx.Err() != nil:
 		return nil, interrupted()
+	case f != nil:
+		return nil, f
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, failed(451, "4.4.1", fmt.Sprintf("no connection within %v", s.timeouts.Connect))
+		return nil, &failure{reply: smtp.NewReply(451, "4.4.1", fmt.Sprintf("no connection within %v", s.timeouts.Connect)), away: true}
 	default:
-		return nil, failed(451, "4.4.1", cause(err))
+		return nil, &failure{reply: smtp.NewReply(451, "4.4.1", cause(err)), away: true}
 	}
 	c := newConn(nc, k, h)
 	c.begin(ctx)
-	f := s.greet(c)
+	f = s.greet(c)
 	if f != nil {
+		f.away = ctx.Err() == nil
 		c.release()
 		if c.unusable {
 			c.Close()

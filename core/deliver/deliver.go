@@ -30,6 +30,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/stagepost/stagepost/core/esmtp"
@@ -56,9 +57,12 @@ type Options struct {
 	Resolver resolve.Resolver // needed for plans that hold names
 	Hostname func() string    // this server's name, for the greeting and to know itself in an MX list; default "localhost"
 	// Own tells that this server listens at an address. Loopback and unspecified addresses in an MX list are always this server.
-	Own      func(netip.AddrPort) bool
-	Dial     func(ctx context.Context, network, addr string) (net.Conn, error) // default: a net.Dialer
-	Now      func() time.Time                                                  // the clock of records
+	Own  func(netip.AddrPort) bool
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error) // default: a net.Dialer
+	// DialFrom is Dial for what a source sends, from one of its addresses; default: Dial if there is one, else a net.Dialer.
+	DialFrom func(ctx context.Context, from netip.Addr, addr string) (net.Conn, error)
+	Source   func(name string) (Source, bool) // default: there are none
+	Now      func() time.Time                 // the clock of records
 	Timeouts Timeouts
 
 	MaxMessages int           // on one connection; default 100
@@ -73,6 +77,9 @@ type Sender struct {
 	hostname    func() string
 	own         func(netip.AddrPort) bool
 	dial        func(ctx context.Context, network, addr string) (net.Conn, error)
+	dialFrom    func(ctx context.Context, from netip.Addr, addr string) (net.Conn, error)
+	source      func(name string) (Source, bool)
+	turn        atomic.Uint32 // of the addresses of sources
 	now         func() time.Time
 	timeouts    Timeouts
 	maxMessages int
@@ -87,6 +94,8 @@ func New(o Options) *Sender {
 		hostname: o.Hostname,
 		own:      o.Own,
 		dial:     o.Dial,
+		dialFrom: o.DialFrom,
+		source:   o.Source,
 		now:      o.Now,
 		timeouts: Timeouts{
 			Connect: cmp.Or(o.Timeouts.Connect, 30*time.Second),
@@ -108,6 +117,17 @@ func New(o Options) *Sender {
 	if s.own == nil {
 		s.own = func(netip.AddrPort) bool { return false }
 	}
+	if s.dialFrom == nil {
+		s.dialFrom = dialFrom
+		if s.dial != nil {
+			s.dialFrom = func(ctx context.Context, _ netip.Addr, addr string) (net.Conn, error) {
+				return s.dial(ctx, "tcp", addr)
+			}
+		}
+	}
+	if s.source == nil {
+		s.source = func(string) (Source, bool) { return Source{}, false }
+	}
 	if s.dial == nil {
 		s.dial = new(net.Dialer).DialContext
 	}
@@ -127,6 +147,8 @@ type Job struct {
 	Rcpts   []int           // indexes into Env.Rcpts, each once; all of them get the same copy (Envelope.SameCopy)
 	Plan    *message.Plan   // with Hosts or MX; MX may be an address literal, such as "[192.0.2.1]"
 	Record  func(observe.Step)
+	// ConnectionMessages bounds those that go over one connection; 0: Options.MaxMessages.
+	ConnectionMessages int
 }
 
 // own are the fields that stand in the copy of these recipients alone.
@@ -147,7 +169,6 @@ func (s *Sender) Send(ctx context.Context, job *Job) []message.Outcome {
 		Sender:   s,
 		ctx:      ctx,
 		job:      job,
-		helo:     cmp.Or(job.Plan.Helo, s.hostname()),
 		lmtp:     job.Plan.Via == message.ViaLMTP,
 		size:     int64(len(job.own())+len(job.Env.Prefix)) + job.Content.Size() - job.Env.Skip,
 		outcomes: make([]message.Outcome, len(job.Rcpts)),
@@ -158,6 +179,15 @@ func (s *Sender) Send(ctx context.Context, job *Job) []message.Outcome {
 	if d.open == 0 {
 		return d.outcomes
 	}
+	if name := job.Plan.Source; name != "" {
+		var known bool
+		if d.from, known = s.source(name); !known {
+			d.missing("source "+name, failed(451, "4.3.5", "the route names the source "+name+", but the configuration has no [source."+name+"]"))
+			d.giveUp()
+			return d.outcomes
+		}
+	}
+	d.helo = cmp.Or(job.Plan.Helo, d.from.Helo, s.hostname())
 	for h := range d.hops() {
 		if d.try(h); d.open == 0 || d.ctx.Err() != nil {
 			break
@@ -174,6 +204,7 @@ type delivery struct {
 	*Sender
 	ctx  context.Context
 	job  *Job
+	from Source // where the plan names one
 	helo string
 	lmtp bool
 	size int64      // octets of the message, Prefix included
@@ -187,6 +218,8 @@ type delivery struct {
 	open     int
 	why      failure // what to say of recipients that no host answered for
 	whyHost  string  // who said it
+	away     bool    // a host could not be talked to
+	met      bool    // one could
 	stage    string  // the command that drew the last reply other than a positive one
 
 	small    [2][8]int // what asked and accepted begin with
@@ -203,7 +236,7 @@ func (d *delivery) decide(i int, reply smtp.Reply, host, stage string) {
 	case reply.Code/100 == 5 && !(reply.Code == 552 && stage == stageRcpt): // "too many recipients", RFC 5321 4.5.3.1.10
 		result = message.Failed
 	}
-	d.set(i, message.Outcome{Result: result, Reply: reply, Host: host, Notifies: result == message.Delivered && d.notifies})
+	d.set(i, message.Outcome{Result: result, Reply: reply, Host: host, Notifies: result == message.Delivered && d.notifies, Away: result == message.Deferred && d.away})
 	if result != message.Delivered {
 		d.stage = stage
 	}
@@ -228,6 +261,7 @@ func (d *delivery) set(i int, o message.Outcome) {
 type failure struct {
 	reply  smtp.Reply
 	remote bool // the reply is the remote's own
+	away   bool // it is about the host, or the way there, and not about the message
 	gone   bool // the connection ended
 }
 
@@ -238,6 +272,7 @@ func failed(code int, enhanced, text string) *failure {
 // blame keeps what to say of the recipients that stay open: the last temporary failure, or the last permanent one if none
 // was temporary.
 func (d *delivery) blame(f *failure, host string) {
+	d.away = d.away || f.away
 	if d.why.reply.Code == 0 || f.reply.Temporary() || !d.why.reply.Temporary() {
 		d.why, d.whyHost = *f, host
 	}
@@ -245,8 +280,9 @@ func (d *delivery) blame(f *failure, host string) {
 
 // giveUp decides what no host answered for.
 func (d *delivery) giveUp() {
+	d.away = d.away && !d.met
 	if d.ctx.Err() != nil {
-		d.why, d.whyHost = *interrupted(), ""
+		d.why, d.whyHost, d.away = *interrupted(), "", false
 	}
 	reply, host := d.why.reply, d.whyHost
 	if !d.why.remote {

@@ -205,9 +205,13 @@ func loops(domain string) *failure {
 
 func unresolved(err error) *failure {
 	if e := (*resolve.Error)(nil); errors.As(err, &e) {
-		return failed(e.Code(), e.Enhanced(), e.Error())
+		f := failed(e.Code(), e.Enhanced(), e.Error())
+		f.away = f.reply.Temporary()
+		return f
 	}
-	return failed(451, "4.4.3", err.Error())
+	f := failed(451, "4.4.3", err.Error())
+	f.away = true
+	return f
 }
 
 type looked struct {

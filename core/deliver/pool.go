@@ -12,6 +12,7 @@ type key struct {
 	addr netip.AddrPort
 	lmtp bool
 	helo string
+	from string // the source; empty: none
 }
 
 const (

@@ -45,7 +45,7 @@ func (d *delivery) try(h hop) {
 		d.record(h.String(), "not tried", start, before, nil, "")
 		return
 	}
-	k := key{h.addr, d.lmtp, d.helo}
+	k := key{h.addr, d.lmtp, d.helo, d.job.Plan.Source}
 	var f *failure
 	var note string
 	label, how, stale := "", "reused", true
@@ -61,7 +61,7 @@ func (d *delivery) try(h hop) {
 		how = "new"
 		var c *conn
 		began := time.Now()
-		c, f = d.connect(d.ctx, h, k)
+		c, f = d.connect(d.ctx, h, k, &d.from)
 		if d.counts.opened(began, f); f == nil {
 			label = c.label
 			note, _, f = d.use(c)
@@ -79,6 +79,7 @@ func (d *delivery) try(h hop) {
 func (d *delivery) use(c *conn) (note string, stale bool, f *failure) {
 	note, f = d.transact(c)
 	stale = c.stale
+	d.met = d.met || !stale
 	d.finish(c)
 	return note, stale, f
 }
@@ -89,7 +90,7 @@ func (d *delivery) finish(c *conn) {
 	switch {
 	case c.unusable:
 		c.Close()
-	case c.final || c.messages >= d.maxMessages:
+	case c.final || c.messages >= cmp.Or(d.job.ConnectionMessages, d.maxMessages):
 		d.idle.leave(c)
 	default:
 		d.idle.put(c)

@@ -47,6 +47,8 @@ type Outcome struct {
 	// Unknown: the final dot was sent and no reply was read, so the remote may have the message. It is deferred, never
 	// tried at another host of the same attempt.
 	Unknown bool
+	// Away: nobody could be talked to, so this says nothing of the message, and another one would fare no better. It is deferred.
+	Away bool
 }
 
 // Last is what is kept of a recipient's latest outcome.

@@ -1,0 +1,154 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Source is one [source.NAME]: addresses from which mail is sent.
+type Source struct {
+	Address []netip.Addr
+	Helo    string // empty: the server's name
+}
+
+// Site is one [site.NAME]: what bounds the mail to it. Zero fields leave what [queue] says.
+type Site struct {
+	Concurrency        int
+	Rate               Rate
+	ConnectionMessages int
+}
+
+// Rate bounds messages in a time. The zero value says nothing; no messages in some time means that there is no bound.
+type Rate struct {
+	N   int
+	Per time.Duration
+}
+
+func (s *Source) fields() []field {
+	return []field{
+		{
+			name: "address", required: true, example: `["192.0.2.10", "2001:db8::10"]`,
+			doc: "The addresses of this machine that connections begin at. Those of a family take turns; to a server of a family that has none here, nothing is sent.",
+			to:  list(&s.Address, 64, "a list of IP addresses", address),
+		},
+		{
+			name: "helo", example: `"out1.example.org"`, absent: "the server's name",
+			doc: "The name to greet with, unless the plan says another. It should be that of the address in the DNS.",
+			to:  one(&s.Helo, "a domain name in ASCII (xn-- for others) without a final dot", domainName),
+		},
+	}
+}
+
+func (s *Site) fields() []field {
+	return []field{
+		{
+			name: "concurrency", example: "50", absent: "that of [queue]",
+			doc: "Deliveries at once.",
+			to:  wholeNumber(&s.Concurrency, 1, 10_000),
+		},
+		{
+			name: "rate", example: `"1000/h"`, absent: "that of [queue]",
+			doc: "Messages in a time. \"none\": as many as there are.",
+			to:  one(&s.Rate, rateKind, rate),
+		},
+		{
+			name: "connection_messages", example: "20", absent: "that of [queue]",
+			doc: "Messages over one connection.",
+			to:  wholeNumber(&s.ConnectionMessages, 1, 100_000),
+		},
+	}
+}
+
+// limitFields are those of [queue].
+func (q *Queue) limitFields() []field {
+	return []field{
+		{
+			name: "concurrency", value: "20",
+			doc: "Deliveries at once to one site, and so the connections to it. A site is all next hops that are served by the same exchangers.",
+			to:  wholeNumber(&q.Concurrency, 1, 10_000),
+		},
+		{
+			name: "rate", example: `"100/m"`, absent: "none",
+			doc: "Messages to one site in a time, evenly spread over it. \"none\": as many as there are.",
+			to:  one(&q.Rate, rateKind, rate),
+		},
+		{
+			name: "connection_messages", value: "100",
+			doc: "Messages over one connection to a site. Then another one is opened.",
+			to:  wholeNumber(&q.ConnectionMessages, 1, 100_000),
+		},
+	}
+}
+
+const (
+	rateKind = `a number of messages from 1 to 1000000, a slash, and s, m, h, d or a duration from 1s to 1d, or "none"`
+	maxRate  = 1_000_000
+)
+
+func rate(v any) (Rate, error) {
+	s, err := text(v)
+	if err != nil {
+		return Rate{}, err
+	}
+	if s == "none" {
+		return Rate{Per: time.Second}, nil
+	}
+	count, per, ok := strings.Cut(s, "/")
+	if !ok {
+		return Rate{}, fmt.Errorf("%q has no slash", shorten(s))
+	}
+	var r Rate
+	if _, err := fmt.Sscanf(count+"\n", "%d\n", &r.N); err != nil || r.N < 1 || r.N > maxRate || fmt.Sprint(r.N) != count {
+		return Rate{}, fmt.Errorf("%q is not a number of messages", shorten(count))
+	}
+	if per != "" && (per[0] < '0' || per[0] > '9') {
+		per = "1" + per
+	}
+	if r.Per, err = ParseDuration(per); err != nil || r.Per < time.Second || r.Per > day {
+		return Rate{}, fmt.Errorf("%q is not a time in which messages are counted", shorten(per))
+	}
+	return r, nil
+}
+
+// address accepts an IP address of this machine.
+func address(v any) (netip.Addr, error) {
+	s, err := text(v)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	ip, err := netip.ParseAddr(s)
+	if err != nil || ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() {
+		return netip.Addr{}, fmt.Errorf("%q is not the IP address of an interface", shorten(s))
+	}
+	return ip.Unmap(), nil
+}
+
+const siteKind = `in quotes: a domain, a next hop such as "192.0.2.1:25", or what a plugin names in "site"; in lower case`
+
+// siteName accepts what sites are called: domains, next hops, and names of plugins' own.
+func siteName(v any) (string, error) {
+	s, err := text(v)
+	switch {
+	case err != nil:
+		return "", err
+	case len(s) > 255 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return "", fmt.Errorf("%q is not up to 255 characters of ASCII without spaces", shorten(s))
+	case s != strings.ToLower(s):
+		return "", fmt.Errorf("%q has capital letters", shorten(s))
+	case strings.HasSuffix(s, "."):
+		return "", errors.New("the final dot is not written")
+	}
+	return s, nil
+}
+
+// checkSources looks at what belongs together.
+func (c *Config) checkSources(d *decoder) {
+	for name, s := range c.Sources {
+		if s.Address != nil && len(s.Address) == 0 {
+			d.fail([]string{"source", name, "address"}, `the list is empty; write at least one, such as address = ["192.0.2.10"]`)
+		}
+	}
+}
