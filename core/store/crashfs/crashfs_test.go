@@ -267,10 +267,14 @@ func TestRandomImages(t *testing.T) {
 	f.WriteAt(after, 15_000) // beyond the end
 	check(t, y.Remove("/gone"))
 	check(t, y.Link("/kept", "/link"))
+	rounds := 200
+	if testing.Short() {
+		rounds = 50
+	}
 	y.Stop(func(m *Moment) {
 		for _, kind := range Images() {
 			count := map[string]int{}
-			for range 200 {
+			for range rounds {
 				image := m.image(&chance{kind, rng, 50})
 				text, there := get(t, image, "/kept")
 				if !there || len(text) != 20_000 && len(text) != 24_000 && (kind == Synced || len(text) < 20_000 || len(text) > 24_000) {
@@ -302,16 +306,16 @@ func TestRandomImages(t *testing.T) {
 				}
 			}
 			for _, what := range []string{"linked", "removed", "written", "torn", "longer"} {
-				n, least, most := count[what], 1, 199
+				n, least, most := count[what], 1, rounds-1
 				switch {
 				case kind == Synced, kind == Removals && what != "removed", kind == Names && what != "linked" && what != "removed",
 					kind == Lengths && (what == "written" || what == "torn"), kind == Whole && what == "torn":
 					least, most = 0, 0
 				case kind == Whole, kind == Lengths:
-					least, most = 200, 200
+					least, most = rounds, rounds
 				}
 				if n < least || n > most {
-					t.Errorf("%s: %d of 200 are %s", kind, n, what)
+					t.Errorf("%s: %d of %d are %s", kind, n, rounds, what)
 				}
 			}
 		}
@@ -354,7 +358,11 @@ func TestLikeMem(t *testing.T) {
 		check(t, y.MkdirAll("/d/e", 0o700))
 	}
 	name := func() string { return []string{"/", "/d/", "/d/e/"}[rng.IntN(3)] + string(rune('u'+rng.IntN(4))) }
-	for range 20_000 {
+	operations := 20_000
+	if testing.Short() {
+		operations = 4000
+	}
+	for range operations {
 		a, b := name(), name()
 		data, off, op, many := make([]byte, rng.IntN(9000)), rng.Int64N(20_000), rng.IntN(8), rng.IntN(3)
 		for i := range data {

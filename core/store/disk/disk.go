@@ -58,8 +58,9 @@ type Options struct {
 	FS       vfs.FS                   // for tests; the data folder is then not locked by us
 	Capacity func() (Capacity, error) // for tests; default: what the operating system says of Dir
 
-	misuse func(string)  // of Pebble, for tests
-	pause  time.Duration // before a broken table is tried again, for tests
+	misuse   func(string)  // of Pebble, for tests
+	pause    time.Duration // before a broken table is tried again, for tests
+	memTable uint64        // bytes; smaller in tests, for more logs and tables
 }
 
 // Store is the engine.
@@ -118,6 +119,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.pause == 0 {
 		o.pause = pauseBroken
+	}
+	if o.memTable == 0 {
+		o.memTable = 16 << 20
 	}
 	if o.misuse == nil {
 		o.misuse = func(what string) { o.Log.Error("store: misuse of Pebble", "what", what) }

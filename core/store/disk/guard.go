@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -49,7 +50,28 @@ func (g guardFS) file(name string, f vfs.File, err error) (vfs.File, error) {
 	return guardFile{f, g, name, log}, nil
 }
 
+// A marker is a file by whose name Pebble says which manifest counts. Without one a store counts as new: so the name of the manifest
+// comes to the disk before the marker, and the marker before the last one goes. Pebble leaves that to file systems that keep
+// names in order.
+func (g guardFS) before(name string) error {
+	folder, base := filepath.Split(name)
+	if !strings.HasPrefix(base, "marker.") {
+		return nil
+	}
+	return g.check("syncing", folder, true, syncDir(g.FS, folder))
+}
+
+func (g guardFS) Remove(name string) error {
+	if err := g.before(name); err != nil {
+		return err
+	}
+	return g.FS.Remove(name)
+}
+
 func (g guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := g.before(name); err != nil {
+		return nil, err
+	}
 	f, err := g.open(func() (vfs.File, error) { return g.FS.Create(name, c) })
 	return g.file(name, f, err)
 }

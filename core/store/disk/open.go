@@ -130,7 +130,7 @@ func (s *Store) openPebble() error {
 		FS:                          s.pebbleFS(),
 		Cache:                       cache,
 		FormatMajorVersion:          pebbleFormat,
-		MemTableSize:                16 << 20,
+		MemTableSize:                s.opts.memTable,
 		MemTableStopWritesThreshold: 4,
 		LoggerAndTracer:             pebbleLogger{s},
 		EventListener:               s.listener(),
