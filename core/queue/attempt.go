@@ -27,13 +27,13 @@ func (q *Queue) try(j *job) {
 	began, gen := time.Now(), q.Current.Acquire()
 	defer gen.Release()
 	m := j.flight.msg
+	content, err := m.body(q.stopping, q.Store)
+	if !q.begin(j) {
+		return
+	}
 	set := q.Settings()
 	if terms := set.terms(m.env); terms.lapsed(began) {
 		q.finish(gen, j, all(len(j.rcpts), lapse))
-		return
-	}
-	content, err := m.body(q.stopping, q.Store)
-	if q.dropped(j) {
 		return
 	}
 	var outcomes []message.Outcome

@@ -33,6 +33,7 @@ type msg struct {
 	content store.BodyReader // kept from the session, or opened by the first attempt
 	pending atomic.Int32     // marks submitted and not yet written; grows under mu only
 	settled bool             // the last mark forgets the message, or it was deleted by hand
+	begun   *job             // jobs whose recipients nobody else may decide, linked by next
 	flights []*flight        // guarded by the shard's lock
 }
 
@@ -168,16 +169,59 @@ func (f *flight) load(ctx context.Context, st store.Store) error {
 		if len(f.entry.Rcpts) > 0 && !slices.Contains(f.entry.Rcpts, uint16(i)) {
 			continue
 		}
-		r := &m.state.Rcpts[i]
-		here := r.Result == 0 && f.entry.Lane == ""
-		if r.Result == message.Deferred {
-			here = r.Lane == f.entry.Lane && r.Next.Equal(f.entry.At)
-		}
-		if here {
+		if f.due(i) {
 			f.rcpts = append(f.rcpts, i)
 		}
 	}
 	return nil
+}
+
+// due tells whether a recipient is due by this entry. m.mu is held.
+func (f *flight) due(i int) bool {
+	r := &f.msg.state.Rcpts[i]
+	if r.Result == message.Deferred {
+		return r.Lane == f.entry.Lane && r.Next.Equal(f.entry.At)
+	}
+	return r.Result == 0 && f.entry.Lane == ""
+}
+
+// claim leaves in a job who is still to be tried by it: the time of others was over while it waited. m.mu is held.
+func (j *job) claim() {
+	n := 0
+	for k, i := range j.rcpts {
+		if !j.flight.due(i) || j.flight.msg.isBegun(i) {
+			continue
+		}
+		if j.rcpts[n] = i; j.decided != nil {
+			j.decided[n] = j.decided[k]
+		}
+		n++
+	}
+	if j.rcpts = j.rcpts[:n]; j.decided != nil {
+		j.decided = j.decided[:n]
+	}
+}
+
+// isBegun tells whether somebody decides on a recipient right now. m.mu is held.
+func (m *msg) isBegun(i int) bool {
+	for j := m.begun; j != nil; j = j.next {
+		if slices.Contains(j.rcpts, i) {
+			return true
+		}
+	}
+	return false
+}
+
+// begins is called with m.mu held, as ends is.
+func (m *msg) begins(j *job) { j.next, m.begun = m.begun, j }
+
+func (m *msg) ends(j *job) {
+	for at := &m.begun; *at != nil; at = &(*at).next {
+		if *at == j {
+			*at = j.next
+			return
+		}
+	}
 }
 
 // body returns the content, opened once for all flights of the message.

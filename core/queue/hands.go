@@ -109,7 +109,9 @@ func (q *Queue) Retry(ctx context.Context, id store.ID) error {
 // Delete forgets a message, whatever became of it so far. Nobody is told.
 func (q *Queue) Delete(ctx context.Context, id store.ID) error {
 	return q.byHand(ctx, id, "deleted", "by hand", func(env *message.Envelope, state *store.State, _ []store.Entry) (store.Change, error) {
-		return store.Change{Settled: true, Del: entriesOf(env, state)}, nil
+		ch := store.Change{Settled: true, Del: entriesOf(env, state)}
+		q.parting(env, &ch)
+		return ch, nil
 	})
 }
 
@@ -229,14 +231,18 @@ func has(entries []store.Entry, e store.Entry) bool {
 	return slices.ContainsFunc(entries, func(o store.Entry) bool { return sameKey(o, e) })
 }
 
-// dropped gives a job up without an outcome if its message was held or deleted since it was routed.
-func (q *Queue) dropped(j *job) bool {
+// begin begins to decide on the recipients of a job, or gives it up without an outcome if its message was held or deleted, or their
+// time was over, since it was routed.
+func (q *Queue) begin(j *job) bool {
 	m := j.flight.msg
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.settled && m.state.Held == "" {
-		return false
+		if j.claim(); len(j.rcpts) > 0 {
+			m.begins(j)
+			return true
+		}
 	}
 	q.submit(j.flight, store.Change{ID: m.id, Rev: m.state.Rev})
-	return true
+	return false
 }

@@ -191,7 +191,7 @@ func (q *Queue) tellAtOnce(ctx context.Context, env *message.Envelope, content m
 	for i := range out {
 		if st := &state.Rcpts[i]; out[i].Result == message.Delivered {
 			st.Result, st.Last, st.Tried, st.Lane = message.Delivered, out[i].Last(), now, plan.Lane()
-			st.Owed = q.notices.submit != nil && terms.owed(i, st, &out[i], false, false)
+			st.Owed = q.notices.submit != nil && terms.owed(i, state, &out[i], false, false)
 		}
 	}
 	for _, kind := range dsn.Kinds() {
@@ -237,6 +237,7 @@ func (q *Queue) tell(ctx context.Context, kind dsn.Kind, env *message.Envelope, 
 		if err != nil {
 			return nil // somebody was faster
 		}
+		q.parting(env, &ch)
 		if _, err := q.Store.Update(ctx, q.own, ch); err != nil {
 			return err
 		}
@@ -280,7 +281,7 @@ func told(of *message.Notice, state *store.State) (store.Change, error) {
 			if !st.Owed {
 				return ch, errTold
 			}
-			st.Owed, st.Warned = false, st.Result == message.Deferred
+			st.Owed, st.Warned = false, waits(st)
 			ch.Rcpts = append(ch.Rcpts, store.RcptChange{Index: uint16(i), RcptState: st})
 		}
 		if st.Open() {
@@ -310,7 +311,8 @@ func (q *Queue) commitNotice(ctx context.Context, env *message.Envelope, body st
 		if err != nil {
 			return err
 		}
-		if err := q.Store.Commit(ctx, env, body, ch); err != nil {
+		q.parting(about, &ch)
+		if err := q.Store.Commit(ctx, env, body, append(q.appoint(env), ch)...); err != nil {
 			return err
 		}
 		q.applied(about, state, ch)

@@ -21,6 +21,7 @@ type bureau struct {
 	answer []smtp.Reply // one after the other, then 250
 	mu     sync.Mutex
 	texts  []string
+	times  []time.Time
 }
 
 func (n *bureau) got() []string {
@@ -54,7 +55,7 @@ func (n *bureau) submit(ctx context.Context, to smtp.Address, params smtp.Params
 	for _, p := range params {
 		text = append(text, "MAIL "+p.Key...)
 	}
-	n.texts = append(n.texts, string(text))
+	n.texts, n.times = append(n.texts, string(text)), append(n.times, time.Now())
 	n.mu.Unlock()
 	return Submitted{ID: w.ID(), Reply: smtp.NewReply(250, "2.0.0", "ok")}
 }

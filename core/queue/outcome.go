@@ -2,6 +2,7 @@ package queue
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/stagepost/stagepost/core/message"
@@ -24,8 +25,8 @@ func (q *Queue) finish(gen *hooks.Generation, j *job, outcomes []message.Outcome
 		}
 		told[k] = q.ask(gen, j, j.rcpts[k], &outcomes[k], terms.expires, now)
 	}
-	late := terms.late(now, set.Warn)
 	m.mu.Lock()
+	m.ends(j)
 	ch := store.Change{ID: m.id, Rev: m.state.Rev}
 	for k, i := range j.rcpts {
 		if q.unfinished(&outcomes[k]) {
@@ -33,14 +34,22 @@ func (q *Queue) finish(gen *hooks.Generation, j *job, outcomes []message.Outcome
 			continue
 		}
 		st := &m.state.Rcpts[i]
-		q.settle(st, &outcomes[k], j.lane, now, set, &terms)
-		if st.Owed = terms.owed(i, st, &outcomes[k], late, told[k]); st.Owed {
+		if j.review {
+			ch.Del = append(ch.Del, m.entryOf(i)...)
+		}
+		q.settle(st, &outcomes[k], j, now, set, &terms)
+		if st.Owed = terms.owed(i, m.state, &outcomes[k], terms.late(now, set.Warn, st.Result == message.Held), told[k]); st.Owed {
 			st.Lane = j.lane // the notice tells by which way it went
 		}
 		ch.Rcpts = append(ch.Rcpts, store.RcptChange{Index: uint16(i), RcptState: *st})
 		if st.Result == message.Deferred {
 			ch.Add = due(ch.Add, m, st, i)
 		}
+	}
+	ch.Del = slices.DeleteFunc(ch.Del, m.due) // another recipient may be due by it
+	if m.state.Held != "" && !slices.ContainsFunc(m.state.Rcpts, waits) {
+		none := "" // nobody is left to be released
+		ch.Held, m.state.Held = &none, none
 	}
 	q.submit(f, ch)
 	m.mu.Unlock()
@@ -73,18 +82,20 @@ func (q *Queue) ask(gen *hooks.Generation, j *job, i int, o *message.Outcome, ex
 }
 
 // settle moves a recipient's state by an outcome.
-func (q *Queue) settle(st *store.RcptState, o *message.Outcome, lane store.Lane, now time.Time, set Settings, terms *terms) {
+func (q *Queue) settle(st *store.RcptState, o *message.Outcome, j *job, now time.Time, set Settings, terms *terms) {
 	st.Result, st.Last = o.Result, o.Last()
-	if st.Attempts < math.MaxUint16 {
-		st.Attempts++
+	if !j.review {
+		if st.Attempts < math.MaxUint16 {
+			st.Attempts++
+		}
+		if st.First.IsZero() {
+			st.First = now
+		}
+		st.Tried = now
 	}
-	if st.First.IsZero() {
-		st.First = now
-	}
-	st.Tried = now
 	st.Next, st.Lane = time.Time{}, ""
 	if o.Result == message.Deferred {
-		st.Lane = lane
+		st.Lane = j.lane
 		st.Next = terms.next(set.retryAt(now, int(st.Attempts), o.After), now)
 	}
 }
@@ -100,6 +111,7 @@ func (q *Queue) overflow(j *job) {
 	m := j.flight.msg
 	m.mu.Lock()
 	ch := store.Change{ID: m.id, Rev: m.state.Rev}
+	j.claim()
 	for _, i := range j.rcpts {
 		st := &m.state.Rcpts[i]
 		st.Result, st.Lane, st.Next = message.Deferred, j.lane, now
@@ -151,6 +163,7 @@ func (q *Queue) submit(f *flight, ch store.Change) {
 	}
 	if m.settled = m.settled || ch.Settled; ch.Settled {
 		q.keys.settled(m.env)
+		q.parting(m.env, &ch)
 	}
 	mk := &mark{flight: f, at: time.Now(), last: f.open <= 0, change: ch}
 	if len(ch.Rcpts) > 0 || len(ch.Del) > 0 {

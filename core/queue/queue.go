@@ -119,6 +119,7 @@ func New(o Options) (*Queue, error) {
 		q.group.Go(q.route)
 	}
 	q.group.Go(q.wake.loop)
+	q.group.Go(q.patrol)
 	return q, nil
 }
 
@@ -187,10 +188,12 @@ func (q *Queue) commit(ctx context.Context, env *message.Envelope, body store.Bo
 	if env.Notice != nil {
 		return q.commitNotice(ctx, env, body)
 	}
-	if err := q.Store.Commit(ctx, env, body); err != nil {
+	also := q.appoint(env)
+	if err := q.Store.Commit(ctx, env, body, also...); err != nil {
 		return err
 	}
 	q.keys.committed(env)
+	q.appointed(also)
 	return nil
 }
 

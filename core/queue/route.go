@@ -18,6 +18,10 @@ type job struct {
 	plan   *message.Plan
 	lane   store.Lane
 	steps  recorded
+
+	decided []message.Outcome // one for each of rcpts where no attempt is made: the stage route said so, or their time is over
+	review  bool              // what is decided counts as no attempt
+	next    *job              // of those of its message that were begun
 }
 
 // recorded collects the steps of one attempt.
@@ -60,7 +64,11 @@ func (q *Queue) routeFlight(f *flight) {
 		q.land(f)
 		return
 	}
-	if len(f.rcpts) == 0 {
+	switch {
+	case f.entry.Lane == termsLane:
+		q.review(f)
+		return
+	case len(f.rcpts) == 0:
 		q.mark(f) // held, or an entry that a crash left behind
 		return
 	}
@@ -76,8 +84,8 @@ func (q *Queue) routeFlight(f *flight) {
 		f.open++
 	}
 	f.msg.mu.Unlock()
-	if settled != nil {
-		q.finish(gen, settled.job, settled.outcomes)
+	if settled != nil && q.begin(settled) {
+		q.finish(gen, settled, settled.decided)
 	}
 	for _, j := range jobs {
 		q.lanes.push(j)
@@ -90,14 +98,8 @@ func (q *Queue) markAlone(f *flight, ch store.Change) {
 	q.marks <- &mark{flight: f, last: true, write: true, change: ch}
 }
 
-// decided are recipients whose outcome the stage route decided.
-type decided struct {
-	job      *job
-	outcomes []message.Outcome
-}
-
-// plan asks the stage route for each due recipient and groups them.
-func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *decided) {
+// plan asks the stage route for each due recipient and groups them; settled are those whose outcome it decided.
+func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *job) {
 	m := f.msg
 	view := m.view(q)
 	var rec recorded
@@ -119,10 +121,10 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *de
 		}
 		if out != nil {
 			if settled == nil {
-				settled = &decided{job: &job{flight: f}}
+				settled = &job{flight: f}
 			}
-			settled.job.rcpts = append(settled.job.rcpts, i)
-			settled.outcomes = append(settled.outcomes, *out)
+			settled.rcpts = append(settled.rcpts, i)
+			settled.decided = append(settled.decided, *out)
 			continue
 		}
 		lane := laneOf(m.env, plan)
@@ -143,7 +145,7 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *de
 	if len(jobs) > 0 { // the steps go with the first attempt
 		jobs[0].steps = rec
 	} else if settled != nil {
-		settled.job.steps = rec
+		settled.steps = rec
 	}
 	return jobs, settled
 }

@@ -31,8 +31,12 @@ func (s *Settings) terms(env *message.Envelope) terms {
 	return t
 }
 
-// lapsed tells whether nothing may be delivered any more (RFC 2852 section 4, mode R).
-func (t *terms) lapsed(now time.Time) bool { return t.asked.By.Return && !now.Before(t.expires) }
+// limited tells whether the message has a time of its own, by its client (RFC 2852 section 4, mode R) or a plugin. After that nothing
+// is delivered, and it counts also while the message is held.
+func (t *terms) limited() bool { return !t.env.Expires.IsZero() }
+
+// lapsed tells whether nothing may be delivered any more.
+func (t *terms) lapsed(now time.Time) bool { return t.limited() && !now.Before(t.expires) }
 
 var lapse = message.Outcome{Result: message.Failed, Reply: smtp.NewReply(550, "5.4.7", "the time in which it was to be delivered is over")}
 
@@ -45,10 +49,11 @@ func (t *terms) alarm() time.Time {
 	return time.Time{}
 }
 
-// late tells whether the sender of a message that is still being tried is to be told so.
-func (t *terms) late(now time.Time, warn time.Duration) bool {
+// late tells whether the sender of a message that is not delivered yet is to be told so. Of one that is held, only at a time that he
+// asked for himself.
+func (t *terms) late(now time.Time, warn time.Duration, held bool) bool {
 	alarm := t.alarm()
-	return warn > 0 && now.Sub(t.released) >= warn || !alarm.IsZero() && !now.Before(alarm)
+	return warn > 0 && !held && now.Sub(t.released) >= warn || !alarm.IsZero() && !now.Before(alarm)
 }
 
 // next is when a recipient is tried again that would be at that time: once more at the end, then it fails, and once when its
@@ -65,7 +70,8 @@ func (t *terms) next(at, now time.Time) time.Time {
 
 // owed tells whether the sender is to be told what became of a recipient. hushed: a plugin said that nobody is to be told of the
 // failure.
-func (t *terms) owed(i int, st *store.RcptState, o *message.Outcome, late, hushed bool) bool {
+func (t *terms) owed(i int, state *store.State, o *message.Outcome, late, hushed bool) bool {
+	st := &state.Rcpts[i]
 	if !dsn.Owed(t.env.Sender) {
 		return false
 	}
@@ -73,7 +79,7 @@ func (t *terms) owed(i int, st *store.RcptState, o *message.Outcome, late, hushe
 	switch st.Result {
 	case message.Failed:
 		return !hushed && asked.Notify.Wants(esmtp.Failure)
-	case message.Deferred:
+	case 0, message.Deferred, message.Held:
 		return late && !st.Warned && asked.Notify.Wants(esmtp.Delay)
 	case message.Delivered:
 		if t.asked.By.Trace && asked.Notify != esmtp.Never && t.env.Rcpts[i].Class == message.ClassRelay {

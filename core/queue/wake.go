@@ -166,7 +166,7 @@ func (w *waker) due(now time.Time) (lanes []store.Lane) {
 // fill makes flights of what is due in a lane, as far as there is room.
 func (w *waker) fill(lane store.Lane, now time.Time) {
 	q := w.q
-	if q.suspended != nil && q.suspended(lane, string(lane), "") {
+	if q.suspended != nil && lane != termsLane && q.suspended(lane, string(lane), "") {
 		return
 	}
 	room := window

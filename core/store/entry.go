@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/stagepost/stagepost/core/message"
 )
 
 // MaxLane bounds the name of a lane, in bytes: 16 next hops with the longest names fit.
@@ -17,6 +19,24 @@ func DueSecond(t time.Time) uint32 {
 		s++
 	}
 	return uint32(min(max(s, 0), math.MaxUint32))
+}
+
+// FirstEntries are all entries that a commit makes, and what is left of also.
+func FirstEntries(env *message.Envelope, also []Change) (entries []Entry, others []Change) {
+	if env.Hold == "" {
+		entries = append(make([]Entry, 0, 2), FirstEntry(env))
+	}
+	for i := range also {
+		if also[i].ID != env.ID {
+			others = append(others, also[i])
+			continue
+		}
+		for _, e := range also[i].Add {
+			e.ID = env.ID
+			entries = append(entries, e)
+		}
+	}
+	return entries, others
 }
 
 // Window gives the first and the last second of (from, until]; none is in it when first > last. A zero from means since ever.

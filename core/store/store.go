@@ -44,7 +44,8 @@ type Store interface {
 	Body(ctx context.Context, sizeHint int64) (BodyWriter, error)
 	// Commit makes envelope, content and the first due entry (FirstEntry; none when Hold is set) durable, all or nothing. nil is the only licence for 250. It sets nothing in env.
 	// also are changes of other messages that happen with it or not at all, such as that the sender of one was told by this
-	// one. ErrStale: one of them is stale, and nothing was written.
+	// one. ErrStale: one of them is stale, and nothing was written. What a change of the message itself adds comes beside its
+	// first entry, also when it is held; nothing else of such a change counts.
 	Commit(ctx context.Context, env *message.Envelope, body BodyWriter, also ...Change) error
 	// Load returns a message with its state, or ErrNotFound.
 	Load(ctx context.Context, id ID) (*message.Envelope, *State, error)

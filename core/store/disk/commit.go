@@ -61,9 +61,12 @@ func (s *Store) Commit(ctx context.Context, env *message.Envelope, body store.Bo
 	if c.file == nil {
 		err = errors.Join(err, batch.Set(idKey(keyContent, env.ID), c.buf, nil))
 	}
-	if env.Hold == "" {
-		first := store.FirstEntry(env)
-		err = errors.Join(err, batch.Set(dueKey(first.Lane, store.DueSecond(first.At), env.ID), nil, nil))
+	entries, also := store.FirstEntries(env, also)
+	for _, e := range entries {
+		err = errors.Join(err, batch.Set(dueKey(e.Lane, store.DueSecond(e.At), env.ID), nil, nil))
+		if e.Lane != "" {
+			err = errors.Join(err, batch.Set(wakeKey(store.DueSecond(e.At)/bucketLen, e.Lane), nil, nil))
+		}
 	}
 	if err != nil { // of a batch that was not sent
 		batch.Close()

@@ -94,6 +94,7 @@ func (s *Store) Commit(ctx context.Context, env *message.Envelope, w store.BodyW
 		return err
 	}
 	b.Content()
+	entries, also := store.FirstEntries(env, also)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range also {
@@ -114,8 +115,8 @@ func (s *Store) Commit(ctx context.Context, env *message.Envelope, w store.BodyW
 	s.msgs[env.ID] = &record{env: rec, content: b.content.bytes, rcpts: map[uint16]store.RcptState{}}
 	i, _ := slices.BinarySearchFunc(s.order, env.ID, compareIDs)
 	s.order = slices.Insert(s.order, i, env.ID)
-	if env.Hold == "" {
-		s.add(store.FirstEntry(env))
+	for _, e := range entries {
+		s.add(e)
 	}
 	return nil
 }

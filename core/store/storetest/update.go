@@ -17,6 +17,21 @@ func testFirstEntry(t *testing.T, open Open) {
 	now := commit(t, s, 1, nil, func(e *message.Envelope) { e.Arrived = at(0).Add(time.Millisecond) })
 	later := commit(t, s, 1, nil, func(e *message.Envelope) { e.NotBefore = at(3600) })
 	held := commit(t, s, 1, nil, func(e *message.Envelope) { e.Hold = "looks odd" })
+	b, err := s.Body(ctx, 0)
+	check(t, err)
+	defer b.Abort()
+	own := &message.Envelope{ID: b.ID(), Arrived: at(7200), Hold: "looks odd", Rcpts: later.Rcpts}
+	check(t, s.Commit(ctx, own, b, store.Change{ID: own.ID, Add: []store.Entry{{Lane: "look", At: at(100)}}}))
+	if got := lane(t, s, "look", at(100)); !reflect.DeepEqual(got, []store.Entry{{ID: own.ID, Lane: "look", At: at(100)}}) {
+		t.Errorf("a commit with an entry of its own left %v", got)
+	}
+	if got := wake(t, s, at(90), at(110)); !slices.Equal(got, []store.Lane{"look"}) {
+		t.Errorf("Wake finds %q", got)
+	}
+	if st := load(t, s, own.ID); st.Rev != 0 {
+		t.Errorf("an entry of its own made the revision %d", st.Rev)
+	}
+	update(t, s, store.Change{ID: own.ID, Settled: true, Del: []store.Entry{{Lane: "look", At: at(100)}}})
 	want := []store.Entry{store.FirstEntry(now), store.FirstEntry(later)}
 	if got := lane(t, s, "", at(3600)); !reflect.DeepEqual(got, want) {
 		t.Errorf("due are %v, want %v", got, want)
