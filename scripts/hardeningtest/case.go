@@ -102,11 +102,19 @@ type (
 		fails     bool // the server must refuse it
 		may       bool // it may refuse it
 		resumed   bool // the session of an earlier connection must be offered and must not be taken up
+		resumes   bool // it must be taken up
+		early     bool // pending text is sent as data before the handshake, which goes no further
 		protocols []string
 		version   uint16
 		suites    []uint16
+		name      string        // that the client asks for
+		shows     string        // a certificate of the client; see clientCertificate
 		slow      time.Duration // between two octets of ClientHello
+		forged    bool          // what follows is sent by a forger
+		updates   int           // so often keys are updated then
 	}
+	// again begins another handshake on the connection, which must be refused. The connection is of no use afterwards.
+	again struct{}
 	// decrypt says close_notify and goes on in clear.
 	decrypt struct{}
 	// end is how the client ends.
@@ -119,11 +127,14 @@ type (
 	}
 	// took bounds how much of a flood the server took.
 	took struct{ size int64 }
+	// each is what each connection of a crowd sends first.
+	each struct{ text template }
 	// crowd is connections that are held until the case ends.
 	crowd struct {
-		count int
-		*pattern
-		some *pattern // at least one of the replies
+		count    int
+		many     bool     // each from an address of its own
+		*pattern          // nil: no reply is waited for
+		some     *pattern // at least one of the replies
 	}
 	// arrived is about how many messages came to the next hop.
 	arrived struct{ least, most int }

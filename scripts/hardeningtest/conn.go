@@ -17,6 +17,9 @@ import (
 type conn struct {
 	plain   *net.TCPConn
 	secure  *tls.Conn // nil in clear
+	forger  *forger   // what is written goes out by it; nil: by secure
+	keys    keyLog    // of the last handshake
+	hello   []byte    // the beginning of what the server sent in it
 	lines   *bufio.Reader
 	clear   bool          // close_notify was said: writes go out in clear
 	writer  chan struct{} // closed when the write under way has ended; nil: none was begun
@@ -48,10 +51,13 @@ func dial(address, from string, bound time.Duration) (*conn, error) {
 
 // stream is what the client writes to now.
 func (c *conn) stream() net.Conn {
-	if c.secure != nil && !c.clear {
-		return c.secure
+	switch {
+	case c.secure == nil || c.clear:
+		return c.plain
+	case c.forger != nil:
+		return c.forger
 	}
-	return c.plain
+	return c.secure
 }
 
 // write begins to write parts, with a pause between each two. The write before it must have ended.
@@ -184,6 +190,8 @@ func (c *conn) end(how ending) {
 // handshake begins TLS. before goes out in the same write as ClientHello; slow is the time between two of its octets.
 func (c *conn) handshake(config *tls.Config, before []byte, slow, bound time.Duration) error {
 	first := &firstWrite{TCPConn: c.plain, before: before, slow: slow}
+	c.keys = keyLog{}
+	config.KeyLogWriter = &c.keys
 	secure := tls.Client(first, config)
 	c.plain.SetDeadline(time.Now().Add(bound))
 	err := secure.Handshake()
@@ -191,21 +199,64 @@ func (c *conn) handshake(config *tls.Config, before []byte, slow, bound time.Dur
 	if err != nil {
 		return err
 	}
-	c.secure, c.lines = secure, bufio.NewReaderSize(secure, maxReplyLine)
+	c.secure, c.lines, c.hello = secure, bufio.NewReaderSize(secure, maxReplyLine), first.came
 	return nil
 }
 
-// firstWrite changes how the first octets of a handshake go out.
+// forge lets what is written go out by a forger.
+func (c *conn) forge() (err error) {
+	c.forger, err = newForger(c.plain, &c.keys, c.secure.ConnectionState(), c.hello)
+	return err
+}
+
+// beginEarly begins a handshake with data before it, and gives the kind of the first record with which the server answers, or io.EOF. It
+// goes no further: the server must not have taken the data.
+func (c *conn) beginEarly(config *tls.Config, e *early, bound time.Duration) (kind byte, err error) {
+	first := &firstWrite{TCPConn: c.plain, early: e}
+	c.plain.SetDeadline(time.Now().Add(bound))
+	tls.Client(first, config).Handshake() // it fails, since it knows nothing of what was changed
+	if first.failed != nil {
+		return 0, first.failed
+	}
+	if len(first.came) > 0 {
+		return first.came[0], nil
+	}
+	return nextRecord(c.plain)
+}
+
+// firstWrite changes how the first octets of a handshake go out, and keeps the first that come.
 type firstWrite struct {
 	*net.TCPConn
 	before []byte
 	slow   time.Duration
+	early  *early
+	failed error // why early cannot be
+	came   []byte
+}
+
+// maxCame is enough for ServerHello.
+const maxCame = 512
+
+func (f *firstWrite) Read(p []byte) (int, error) {
+	n, err := f.TCPConn.Read(p)
+	f.came = append(f.came, p[:min(n, maxCame-len(f.came))]...)
+	return n, err
 }
 
 func (f *firstWrite) Write(p []byte) (int, error) {
-	before := f.before
-	f.before = nil
-	if f.slow > 0 {
+	before, e := f.before, f.early
+	f.before, f.early = nil, nil
+	switch {
+	case e != nil:
+		changed, err := e.change(p)
+		if f.failed = err; err != nil {
+			return 0, err
+		}
+		if _, err := f.TCPConn.Write(changed); err != nil {
+			return 0, err
+		}
+		return len(p), nil
+	case f.slow > 0:
 		for i := range p {
 			if _, err := f.TCPConn.Write(p[i : i+1]); err != nil {
 				return i, err
@@ -213,8 +264,7 @@ func (f *firstWrite) Write(p []byte) (int, error) {
 			time.Sleep(f.slow)
 		}
 		return len(p), nil
-	}
-	if len(before) == 0 {
+	case len(before) == 0:
 		return f.TCPConn.Write(p)
 	}
 	n, err := f.TCPConn.Write(append(before, p...))

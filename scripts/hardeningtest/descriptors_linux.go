@@ -50,3 +50,9 @@ func (s *server) withoutDescriptors() error {
 	}
 	return nil
 }
+
+// mayOpen tells whether this program, and so a server that it starts, may open so many files at once.
+func mayOpen(n uint64) bool {
+	var l unix.Rlimit
+	return unix.Getrlimit(unix.RLIMIT_NOFILE, &l) == nil && l.Cur >= n
+}

@@ -44,11 +44,17 @@
 //	flood 1GB of TEXT      sends text again and again, until so much is sent or the connection ends, while the steps that follow are taken
 //	flood 1kB every 5s of TEXT
 //	connect LISTENER from 127.0.0.9   another connection; the one before stays open. Both words may be left out
+//	each TEXT              what each connection of the next crowd sends first, with CRLF; {n} is its number
 //	crowd 200 PATTERN with PATTERN    so many connections more from the same address, each greeted by a reply of the first pattern, and
-//	                       one at least by one of the second
+//	                       one at least by one of the second; "crowd 200 from many ..." each from another address; "crowd 200 quiet"
+//	                       without waiting for replies
 //	TLS OPTION ...         a handshake: joined (with text before it in the segment of ClientHello), alpn=h2,http/1.1, version=1.1,
-//	                       suites=RC4, slow=1s (between two octets), fails (it must), may-fail, resumes-not (a session of an earlier
-//	                       connection is offered and must not be taken up)
+//	                       suites=RC4, name=NAME (of SNI), slow=1s (between two octets), fails (it must), may-fail, resumes (the
+//	                       session of an earlier connection must be taken up), resumes-not (it must not), shows=rsa7640|rsa8676|evil
+//	                       (a certificate of the client), forged (what follows is sent in records of this program's own making),
+//	                       updates=N (likewise, after so many updates of the keys), early (text before it is sent as data before the
+//	                       handshake, with which the connection ends)
+//	again                  begins another handshake on the connection, which must be refused; after TLS version=1.2 forged
 //	TLS close              sends close_notify; what follows is sent in clear
 //	half close, reset, close
 //

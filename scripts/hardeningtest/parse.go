@@ -10,11 +10,13 @@ import (
 
 // features are what a case may need of a server.
 func features() []string {
-	return []string{"tls", "tlsport", "submission", "auth", "user", "chunking", "binarymime", "smtputf8", "dsn", "proxy", "xclient", "sink", "own"}
+	return []string{"tls", "tlsport", "submission", "auth", "user", "chunking", "binarymime", "smtputf8", "dsn", "proxy", "xclient", "sink", "own", "submissions", "clients", "many"}
 }
 
 // listeners are where a case may connect to.
-func listeners() []string { return []string{"mx", "tls", "submission", "proxy", "xclient"} }
+func listeners() []string {
+	return []string{"mx", "tls", "submission", "submissions", "proxy", "xclient", "clients"}
+}
 
 // parser reads one file of cases.
 type parser struct {
@@ -50,7 +52,7 @@ func parse(file, text string) (*section, error) {
 // checks tells whether a step can fail because of what the server does.
 func checks(s step) bool {
 	switch s.(type) {
-	case send, mark, connect, decrypt, end, flood, wait:
+	case send, mark, connect, decrypt, end, flood, wait, each:
 		return false
 	}
 	return true
@@ -110,7 +112,7 @@ func (p *parser) line(line string) error {
 }
 
 // maxSteps bounds a case, repetitions included.
-const maxSteps = 10_000
+const maxSteps = 20_000
 
 func (p *parser) add(steps []step) error {
 	if len(*p.into)+len(steps) > maxSteps {

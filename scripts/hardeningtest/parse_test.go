@@ -105,6 +105,10 @@ func TestParseFaults(t *testing.T) {
 		{begin + "TLS version=1.7\n", "is no version"},
 		{begin + "TLS suites=ROT13\n", "no cipher suite"},
 		{begin + "TLS gently\n", "says nothing about a handshake"},
+		{begin + "TLS updates=0\n", "want a number up to"},
+		{begin + "TLS shows=teeth\n", "is no certificate; there are rsa7640"},
+		{begin + "again and again\n", "is too much"},
+		{begin + "each {\n", "is nothing that is known"},
 		{begin + "connect tomorrow\n", "is no listener"},
 		{begin + "connect mx from 192.0.2.1\n", "no loopback address"},
 		{begin + "flood 1GB\n", "want \"flood SIZE of TEXT\""},
@@ -165,7 +169,7 @@ func FuzzParse(f *testing.F) {
 		}
 		f.Add(string(text[:min(len(text), 4000)]))
 	}
-	f.Add("section 1 x\ncase a\nS: 220\nC: {10 * {base64 {x 00}{from}}}{{\n1000 * T: x\ncrowd 2 220|closed with 421\n")
+	f.Add("section 1 x\ncase a\nS: 220\nC: {10 * {base64 {x 00}{from}}}{{\n1000 * T: x\neach {n}\ncrowd 2 from many 220|closed with 421\ncrowd 3 quiet\nTLS forged updates=2\nagain\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := parse("x", text)
 		if err != nil {

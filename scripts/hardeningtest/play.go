@@ -40,7 +40,8 @@ type play struct {
 	last    reply
 	over    bool // the server has closed the connection, as it may
 	tickets tls.ClientSessionCache
-	told    int // messages that the server took, as it said; -1 where it closed the connection before it said so
+	each    *template // what each connection of the next crowd sends first
+	told    int       // messages that the server took, as it said; -1 where it closed the connection before it said so
 	said    dialogue
 }
 
@@ -329,56 +330,6 @@ func (c connect) do(p *play) error {
 	return nil
 }
 
-func (e encrypt) do(p *play) error {
-	var before []byte
-	if e.joined {
-		before = p.pending
-		p.pending, p.marks = nil, nil
-	} else if err := p.flush(); err != nil {
-		return err
-	}
-	if err := p.conn.settle(p.bound); err != nil {
-		return err
-	}
-	config := &tls.Config{
-		InsecureSkipVerify: true, //nolint:gosec // what the certificate says is not what is tested
-		ServerName:         "mail.test", MinVersion: tls.VersionTLS10, MaxVersion: e.version,
-		NextProtos: e.protocols, CipherSuites: e.suites, ClientSessionCache: p.tickets,
-	}
-	err := p.conn.handshake(config, before, e.slow, p.bound)
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return hung("no end of the handshake within %s", p.bound)
-	case err != nil && !e.fails && !e.may:
-		p.said.note("TLS: %v", err)
-		return fail("the handshake fails: %v", err)
-	case err != nil:
-		p.said.note("TLS: %v", err)
-		p.over = true
-		return nil
-	}
-	state := p.conn.secure.ConnectionState()
-	p.said.note("%s, %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite))
-	switch {
-	case e.fails:
-		return fail("the handshake succeeds with %s and %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite))
-	case e.resumed && state.DidResume:
-		return fail("a session of another listener is resumed")
-	}
-	return nil
-}
-
-func (decrypt) do(p *play) error {
-	if p.conn.secure == nil {
-		return errors.New("\"TLS close\" without TLS")
-	}
-	p.conn.settle(p.bound)
-	p.said.note("close_notify")
-	p.conn.clear = true
-	p.conn.secure.CloseWrite()
-	return nil
-}
-
 func (e end) do(p *play) error {
 	if err := p.conn.settle(p.bound); err != nil {
 		return err
@@ -411,40 +362,6 @@ func (t took) do(p *play) error {
 	}
 	if n := p.conn.written.Load(); n > t.size {
 		return fail("the server took %d octets, want at most %d", n, t.size)
-	}
-	return nil
-}
-
-func (c crowd) do(p *play) error {
-	from := p.conn.plain.LocalAddr().String()
-	from = from[:strings.LastIndexByte(from, ':')]
-	wanted, some := c.of(p.target.strict), c.some == nil
-	for range c.count {
-		member, err := dial(p.conn.plain.RemoteAddr().String(), from, p.bound)
-		if err != nil {
-			return fail("no connection: %v", err)
-		}
-		p.held = append(p.held, member)
-	}
-	for _, member := range p.held[len(p.held)-c.count:] {
-		r, err := member.reply(p.bound)
-		if errors.Is(err, errClosed) && wanted.closed {
-			some = true
-			continue
-		}
-		if err != nil {
-			return hung("a connection of many: %v", err)
-		}
-		if _, ok := wanted.match(r); !ok {
-			return fail("a connection of many is told %q, want %s", short(r.String()), wanted.text)
-		}
-		if c.some != nil {
-			_, ok := c.some.match(r)
-			some = some || ok
-		}
-	}
-	if !some {
-		return fail("none of %d connections was told %s", c.count, c.some.text)
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ smtpd_recipient_restrictions = reject_unauth_destination
 smtpd_forbid_bare_newline = normalize
 smtpd_forbid_unauth_pipelining = yes
 header_checks = regexp:{{/^X-Hardening: reject$$/ REJECT}}
-message_size_limit = 1000000
+message_size_limit = 10000000
 smtpd_client_connection_count_limit = 100
 smtpd_error_sleep_time = 0
 default_process_limit = 200
@@ -157,7 +157,7 @@ func (p *postfix) write() error {
 	if err != nil {
 		return err
 	}
-	certificate, err := selfSigned("mail.test")
+	certificate, err := selfSigned(hostName)
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,21 @@ name = "submission"
 address = "127.0.0.1:0"
 role = "submission"
 tls = "starttls"
-auth = ["PLAIN", "LOGIN"]
+auth = ["PLAIN", "LOGIN", "SCRAM-SHA-256"]
+
+[[listener]]
+name = "submissions"
+address = "127.0.0.1:0"
+role = "submission"
+tls = "implicit"
+
+[[listener]]
+name = "clients"
+address = "127.0.0.1:0"
+role = "mx"
+tls = "starttls"
+client_certificates = "request"
+client_ca = "ca.pem"
 
 [[listener]]
 name = "proxy"
@@ -82,7 +96,7 @@ servers = ["127.0.0.1:9"]
 
 [limits]
 sessions_per_ip = 100
-message_size = "1MB"
+message_size = "10MB"
 error_delay = "0s"
 
 [plugins]
@@ -94,6 +108,9 @@ domains = [%[2]q]
 [plugin.auth]
 decoy = %[5]q
 users = { %[4]q = %[5]q }
+
+[plugin.sender-login]
+from = true
 
 [plugin.headers.refuse]
 X-Hardening = "^reject$"
@@ -149,11 +166,15 @@ func (s *server) write() (err error) {
 		return err
 	}
 	s.hash = string(hash)
-	certificate, err := selfSigned("mail.test")
+	certificate, err := selfSigned(hostName)
 	if err != nil {
 		return err
 	}
+	if s.target.authority, err = newAuthority(); err != nil {
+		return err
+	}
 	return errors.Join(os.WriteFile(filepath.Join(s.dir, "tls.pem"), certificate, 0o600),
+		os.WriteFile(filepath.Join(s.dir, "ca.pem"), certificatePEM(s.target.authority.certificate.Raw), 0o600),
 		os.WriteFile(filepath.Join(s.dir, "stagepost.toml"), []byte(s.configuration()), 0o600))
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -31,9 +32,20 @@ type arrival struct {
 
 // refusals are the replies to recipients that begin so, with what a notice must not repeat as it is.
 var refusals = map[string]string{
-	"refused": "550 5.1.1 no user \xff\xfe \u2028\u202e here",
-	"mangled": "550 5.1.1 no \x1b[31msuch\x07 user\x00 here",
+	"refused":  "550 5.1.1 no user \xff\xfe \u2028\u202e here",
+	"mangled":  "550 5.1.1 no \x1b[31msuch\x07 user\x00 here",
+	"textless": "550",
+	"low":      "099 5.1.1 no such user",
+	"high":     "600 5.1.1 no such user",
+	"mixed":    "250-2.1.5 ok\r\n550 5.1.1 no such user",
+	"long":     "550 5.1.1 no such user",
+	"endless":  "550-5.1.1 no such user",
 }
+
+// floods are what comes before the end of such a reply, a hundred megabytes of it.
+var floods = map[string]string{"long": "550 5.1.1 no such user ", "endless": "550-5.1.1 no such user\r\n"}
+
+const floodSize = 100_000_000
 
 // Bounds of the sink.
 const (
@@ -134,6 +146,7 @@ func (s *sink) serve(conn net.Conn) {
 				continue
 			}
 			if prefix, _, _ := strings.Cut(path(arg), "-"); refusals[prefix] != "" {
+				pour(w, floods[prefix])
 				say(refusals[prefix])
 				continue
 			}
@@ -159,6 +172,15 @@ func (s *sink) serve(conn net.Conn) {
 		default:
 			a = nil
 			say("250 2.0.0 ok")
+		}
+	}
+}
+
+// pour writes a text again and again, as long as somebody reads.
+func pour(w io.Writer, text string) {
+	for n := 0; text != "" && n < floodSize; n += len(text) {
+		if _, err := io.WriteString(w, text); err != nil {
+			return
 		}
 	}
 }

@@ -92,18 +92,13 @@ func parseOne(word, arg string) (step, error) {
 	case "wait":
 		d, err := time.ParseDuration(arg)
 		return wait{d}, err
+	case "again":
+		return again{}, none(arg)
+	case "each":
+		t, err := parseTemplate(arg)
+		return each{t}, err
 	case "crowd":
-		count, replies, _ := strings.Cut(arg, " ")
-		n, err := strconv.Atoi(count)
-		if err != nil || n < 1 || n > 20_000 {
-			return nil, errors.New("want \"crowd N PATTERN\", N up to 20000")
-		}
-		replies, some, _ := strings.Cut(replies, " with ")
-		c := crowd{count: n}
-		if c.pattern, err = parsePattern(replies); err == nil && some != "" {
-			c.some, err = parsePattern(some)
-		}
-		return c, err
+		return parseCrowd(arg)
 	case "arrived":
 		return parseArrived(arg)
 	case "B:", "recipient", "sender":
@@ -174,6 +169,23 @@ func parseTLS(arg string) (step, error) {
 			e.may = true
 		case "resumes-not":
 			e.resumed = true
+		case "resumes":
+			e.resumes = true
+		case "early":
+			e.early = true
+		case "forged":
+			e.forged = true
+		case "updates":
+			if e.updates, err = strconv.Atoi(value); err == nil && (e.updates < 1 || e.updates > maxTimes) {
+				err = fmt.Errorf("updates=%s: want a number up to %d", value, maxTimes)
+			}
+			e.forged = true
+		case "name":
+			e.name = value
+		case "shows":
+			if e.shows = value; !slices.Contains(clientCertificates(), value) {
+				err = fmt.Errorf("%q is no certificate; there are %s", value, strings.Join(clientCertificates(), ", "))
+			}
 		case "alpn":
 			e.protocols = strings.Split(value, ",")
 		case "version":
@@ -250,6 +262,24 @@ func parseSize(s string) (int64, error) {
 		return 0, fmt.Errorf("%q is no number of octets", s)
 	}
 	return n * unit, nil
+}
+
+func parseCrowd(arg string) (step, error) {
+	count, replies, _ := strings.Cut(arg, " ")
+	n, err := strconv.Atoi(count)
+	if err != nil || n < 1 || n > 20_000 {
+		return nil, errors.New("want \"crowd N PATTERN\", N up to 20000")
+	}
+	c := crowd{count: n}
+	replies, c.many = strings.CutPrefix(replies, "from many ")
+	if replies == "quiet" {
+		return c, nil
+	}
+	replies, some, _ := strings.Cut(replies, " with ")
+	if c.pattern, err = parsePattern(replies); err == nil && some != "" {
+		c.some, err = parsePattern(some)
+	}
+	return c, err
 }
 
 func parseArrived(arg string) (step, error) {

@@ -29,6 +29,9 @@ type target struct {
 	bound     time.Duration // for a reply or the end of a connection
 	patience  time.Duration // for what was accepted to reach the next hop
 
+	authority *authority // that the listener clients believes; nil: none
+	notes     []string   // what is to be told besides verdicts
+
 	run    string // begins the tokens of this run
 	played atomic.Int64
 }
@@ -66,6 +69,9 @@ func (t *target) explore() error {
 	t.has["submission"] = t.addresses["submission"] != ""
 	t.has["xclient"] = t.addresses["xclient"] != ""
 	t.has["proxy"] = t.addresses["proxy"] != ""
+	t.has["submissions"] = t.addresses["submissions"] != ""
+	t.has["clients"] = t.addresses["clients"] != ""
+	t.has["many"] = mayOpen(manyFiles)
 	lines, err := t.offered("mx")
 	if err != nil {
 		return fmt.Errorf("%s: %w", t.addresses["mx"], err)
