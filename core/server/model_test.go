@@ -9,11 +9,15 @@ import (
 // model is what a session must be to its client and to plugins, said a second time and as plainly as can be: which reply each
 // command draws, which stages are asked with what, and which messages are kept. It knows nothing of buffers, workers and time.
 type model struct {
-	name  string // given with HELO or EHLO
-	esmtp bool
-	user  string // logged in
-	wrong int    // log-ins that were refused
-	tx    *modelTx
+	part      // what kind of session it is
+	encrypted bool
+	name      string // given with HELO, EHLO or LHLO
+	named     string // the last name that plugins were asked about, since they know of any
+	late      [2]int // codes that plugins said at connect and helo and that are told at RCPT; 0: none
+	esmtp     bool
+	user      string // logged in
+	wrong     int    // log-ins that were refused
+	tx        *modelTx
 
 	tainted             bool // the last line ended with a bare LF: the next one is no command
 	junk, idle, refused int  // since the last message
@@ -24,7 +28,17 @@ type model struct {
 	maxSize, maxRcpts   int
 }
 
+// part is a kind of session: where it comes in, and what a plugin says at its connect.
+type part struct {
+	lmtp    bool
+	tls     bool // STARTTLS is offered
+	atRcpt  bool // refusals are told at RCPT
+	connect int  // the code of the refusal; 0: none. Who logs in is not refused
+}
+
 type modelTx struct {
+	late     int // the code that was said to MAIL and is told at RCPT
+	told     int // RCPT that were answered 250
 	sender   string
 	params   string
 	rcpts    []string // that are kept
@@ -55,6 +69,7 @@ type act struct {
 	clears  bool
 	idles   bool
 	leaves  bool
+	secures bool // TLS begins after a positive reply
 	early   bool // may come before HELO
 	framed  bool // octets follow that are no command
 	do      func(m *model) int
@@ -77,19 +92,39 @@ func (m *model) answer(code int) int {
 	return code
 }
 
-// step takes a line and returns the code of its reply. more says that something follows in the same group.
-func (m *model) step(a *act, more bool) int {
+// answers are the codes of the replies to a content: one, or in LMTP one for each recipient that was answered 250.
+func (m *model) answers(code int, t *modelTx) (codes []int) {
+	over := m.over
+	code = m.answer(code)
+	if !m.lmtp || t == nil || t.told == 0 || m.over && !over {
+		return []int{code}
+	}
+	return slices.Repeat([]int{code}, t.told)
+}
+
+// step takes a line and returns the codes of its replies. more says that something follows in the same group.
+func (m *model) step(a *act, more bool) []int {
+	t := m.tx
+	code := m.take(a, more)
+	if m.tx != nil || !strings.HasSuffix(a.raw[:strings.IndexByte(a.raw, '\n')], " LAST\r") {
+		t = nil
+	}
+	return m.answers(code, t)
+}
+
+// take is what is said to a line, before it is counted.
+func (m *model) take(a *act, more bool) int {
 	switch {
 	case a.bareLF, m.tainted, a.fault:
 		m.tainted = a.bareLF
 		m.over = strings.HasPrefix(strings.ToUpper(a.raw), "BDAT") // octets follow, or might
-		return m.answer(500)
+		return 500
 	case more && !a.leaves && (a.last || !m.esmtp):
 		if a.idles {
 			m.idle++
 		}
 		m.over = true
-		return m.answer(554)
+		return 554
 	}
 	code := 503
 	switch {
@@ -105,7 +140,21 @@ func (m *model) step(a *act, more bool) int {
 	if code == 421 {
 		m.over = true
 	}
-	return m.answer(code)
+	return code
+}
+
+// startTLS forgets all that the client said (RFC 3207 section 4.2), and what plugins noted of it.
+func (m *model) startTLS() int {
+	switch {
+	case m.encrypted:
+		return 503
+	case !m.tls:
+		return 502
+	case !m.esmtp, m.tx != nil:
+		return 503
+	}
+	m.encrypted, m.name, m.named, m.esmtp, m.user = true, "", "", false, ""
+	return 220
 }
 
 func (m *model) asked(stage, about string) {
@@ -123,8 +172,13 @@ func byWord(name string) (code int) {
 }
 
 func (m *model) greet(name string, esmtp bool) int {
-	m.asked("helo", name)
-	if code := byWord(name); code >= 400 {
+	m.asked("helo", strings.TrimSpace(name+" "+m.named))
+	m.named = name
+	code := byWord(name)
+	if m.late[1] = 0; m.atRcpt && code >= 400 && code != 421 {
+		m.late[1], code = code, 250
+	}
+	if code >= 400 {
 		return code
 	}
 	m.name, m.esmtp = name, esmtp
@@ -166,11 +220,14 @@ func (m *model) mail(sender, params string, size int) int {
 		return 552
 	}
 	m.asked("mail", sender+" of "+m.name+" "+m.user+params)
-	code := byWord(sender)
+	code, late := byWord(sender), 0
+	if m.atRcpt && code >= 400 && code != 421 {
+		code, late = 250, code
+	}
 	if code >= 400 {
 		return code
 	}
-	m.tx = &modelTx{sender: sender, params: params, discard: code == 0}
+	m.tx = &modelTx{sender: sender, params: params, discard: code == 0, late: late}
 	return 250
 }
 
@@ -179,10 +236,16 @@ func (m *model) rcpt(to string) int {
 	switch {
 	case t == nil || t.begun:
 		return 503
-	case slices.Contains(t.rcpts, to):
+	case slices.Contains(t.rcpts, to) && (!m.lmtp || t.told < m.maxRcpts):
+		t.told++
 		return 250
-	case t.accepted >= m.maxRcpts:
+	case t.accepted >= m.maxRcpts, m.lmtp && t.told >= m.maxRcpts:
 		return 452
+	}
+	for i, code := range []int{m.late[0], m.late[1], t.late} {
+		if code != 0 && (i > 0 || m.user == "") {
+			return code
+		}
 	}
 	m.asked("rcpt", to+" from "+t.sender)
 	switch code := byWord(to); {
@@ -190,11 +253,13 @@ func (m *model) rcpt(to string) int {
 		return code
 	case code == 0:
 		t.accepted++
+		t.told++
 		return 250
 	case !strings.HasSuffix(to, "@example.org"):
 		return 550
 	}
 	t.accepted++
+	t.told++
 	t.rcpts = append(t.rcpts, to)
 	return 250
 }
@@ -204,7 +269,7 @@ func (m *model) data() int {
 	case m.tx == nil || m.tx.begun:
 		return 503
 	case m.tx.accepted == 0:
-		return 554
+		return m.nobody()
 	case m.tx.binary():
 		return 503
 	}
@@ -212,6 +277,14 @@ func (m *model) data() int {
 }
 
 func (t *modelTx) binary() bool { return strings.Contains(t.params, "BODY=BINARYMIME") }
+
+// nobody is the reply where content would come for no recipient (RFC 2033 section 4.2 for LMTP).
+func (m *model) nobody() int {
+	if m.lmtp {
+		return 503
+	}
+	return 554
+}
 
 // bdat takes a chunk.
 func (m *model) bdat(chunk string, last bool) int {
@@ -224,7 +297,7 @@ func (m *model) bdat(chunk string, last bool) int {
 	case !m.esmtp:
 		return 502
 	case t.accepted == 0:
-		return 554
+		return m.nobody()
 	case chunk == "" && !last:
 		return 501
 	case len(t.content)+len(chunk) > m.maxSize:
@@ -261,8 +334,11 @@ type letter struct {
 	refusal       int
 }
 
-// finish takes a content, and returns the code of the last reply.
-func (m *model) finish(l *letter) int { return m.answer(m.end(l)) }
+// finish takes a content, and returns the codes of the last replies.
+func (m *model) finish(l *letter) []int {
+	t := m.tx
+	return m.answers(m.end(l), t)
+}
 
 func (m *model) end(l *letter) int {
 	t := m.tx

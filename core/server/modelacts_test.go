@@ -26,23 +26,27 @@ func plain(response string) string {
 func does(code int) func(*model) int { return func(*model) int { return code } }
 
 // acts are the lines that clients send here. Each is listed as often as it should come up.
-func acts() (all []*act) {
+func acts(lmtp bool) (all []*act) {
 	add := func(n int, a *act) {
 		for range n {
 			all = append(all, a)
 		}
 	}
-	for _, verb := range []string{"EHLO", "HELO"} {
+	hellos := []string{"EHLO", "HELO"}
+	if lmtp {
+		hellos = []string{"LHLO", "LHLO"}
+	}
+	for _, verb := range hellos {
 		for _, name := range []string{"client.example", "other.example", "reject.example", "defer.example"} {
 			weight := 2
 			if byWord(name) == 250 {
 				weight = 20
 			}
 			add(weight, &act{raw: verb + " " + name + "\r\n", last: true, clears: true, idles: true, early: true,
-				do: func(m *model) int { return m.greet(name, verb == "EHLO") }})
+				do: func(m *model) int { return m.greet(name, verb != "HELO") }})
 		}
 		add(1, &act{raw: verb + " close.example\r\n", last: true, clears: true, idles: true, early: true,
-			do: func(m *model) int { return m.greet("close.example", verb == "EHLO") }})
+			do: func(m *model) int { return m.greet("close.example", verb != "HELO") }})
 		add(1, &act{raw: verb + "\r\n", last: true, clears: true, idles: true, early: true, do: does(501)})
 	}
 	for _, local := range []string{"", "a", "b", "a", "reject", "defer", "discard", "data-reject", "data-defer", "data-discard"} {
@@ -68,6 +72,12 @@ func acts() (all []*act) {
 		}
 		return m.mail("b@client.example", " HOLDFOR=60", 0)
 	}})
+	add(4, &act{raw: "MAIL FROM:<b@client.example> REQUIRETLS\r\n", do: func(m *model) int {
+		if m.tx == nil && !m.encrypted {
+			return 555
+		}
+		return m.mail("b@client.example", " REQUIRETLS", 0)
+	}})
 	for _, response := range []string{"", "", "good", "wrong", "defer", "!!!", "good"} {
 		add(10, &act{raw: strings.TrimSuffix("AUTH PLAIN "+plain(response), " ") + "\r\n", last: true, do: func(m *model) int { return m.auth("PLAIN", response) }})
 	}
@@ -76,7 +86,7 @@ func acts() (all []*act) {
 	add(2, &act{raw: "MAIL FROM:<a@client.example> SIZE=99999999999\r\n", do: func(m *model) int { return m.mail("a@client.example", " SIZE=99999999999", 99999999999) }})
 	for _, arg := range []string{"555 FROM:<a@client.example> NOSUCH=1", "501 FROM:<a@b@c>", "501 FROM:a@client.example", "501 FROM:<a@client.example> SIZE=1 SIZE=2",
 		"501 FROM:<a@client.example> SIZE=-1", "501 FROM:<a@client.example> BODY=x", "501 FROM:<a@client.example> ENVID=+0A",
-		"555 FROM:<a@client.example> REQUIRETLS", "555 FROM:<a@client.example> NOTIFY=NEVER", "553 FROM:<\u00e4@client.example>", "501 TO:<a@client.example>"} {
+		"555 FROM:<a@client.example> NOTIFY=NEVER", "553 FROM:<\u00e4@client.example>", "501 TO:<a@client.example>"} {
 		add(1, &act{raw: "MAIL " + arg[4:] + "\r\n", do: func(m *model) int {
 			if m.tx != nil {
 				return 503
@@ -133,9 +143,10 @@ func acts() (all []*act) {
 	for _, raw := range []string{"BDAT\r\n", "BDAT -1\r\nxx", "BDAT 5 LAST x\r\nQUIT\r\n", "bdat\t5\r\nQUIT\r\n"} {
 		add(1, &act{raw: raw, framed: true, unknown: true, do: func(m *model) int { m.over = true; return 501 }})
 	}
-	add(2, &act{raw: "STARTTLS\r\n", last: true, do: does(502)})
+	add(4, &act{raw: "STARTTLS\r\n", last: true, secures: true, do: (*model).startTLS})
+	add(1, &act{raw: "STARTTLS x\r\n", last: true, do: does(501)})
 	add(1, &act{raw: "GET / HTTP/1.1\r\n", early: true, do: func(m *model) int { m.over = true; return 554 }})
-	add(1, &act{raw: "XCLIENT ADDR=127.0.0.1\r\n", last: true, early: true, do: does(550)})
+	add(1, &act{raw: "XCLIENT ADDR=127.0.0.1\r\n", last: true, idles: true, early: true, do: does(550)})
 	add(10, &act{raw: "RSET\r\n", clears: true, idles: true, early: true, do: does(250)})
 	add(1, &act{raw: "RSET x\r\n", clears: true, idles: true, early: true, do: does(501)})
 	add(4, &act{raw: "noop x \r\n", last: true, idles: true, early: true, do: does(250)})
@@ -145,7 +156,11 @@ func acts() (all []*act) {
 	add(1, &act{raw: "HELP\r\n", last: true, idles: true, early: true, do: does(214)})
 	add(1, &act{raw: "QUIT\r\n", leaves: true, early: true, do: func(m *model) int { m.over = true; return 221 }})
 	add(1, &act{raw: "QUIT x\r\n", leaves: true, early: true, do: does(501)})
-	for _, raw := range []string{"500 LHLO client.example", "500 TURN", "500 ", "500 250 ok", "501 MAIL\tFROM:<a@client.example>", "500 NOOP \xff", "501 VRFY \x7f"} {
+	foreign := []string{"500 LHLO client.example"}
+	if lmtp {
+		foreign = []string{"500 EHLO client.example", "500 HELO client.example"}
+	}
+	for _, raw := range append(foreign, "500 TURN", "500 ", "500 250 ok", "501 MAIL\tFROM:<a@client.example>", "500 NOOP \xff", "501 VRFY \x7f") {
 		add(1, &act{raw: raw[4:] + "\r\n", unknown: true, do: does(code(raw))})
 	}
 	for _, raw := range []string{"NOOP\n", "MAIL FROM:<a@client.example>\n", "BDAT 5 LAST\n", "\n"} {

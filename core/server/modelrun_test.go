@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"io"
@@ -15,7 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stagepost/stagepost/core/certs"
 	"github.com/stagepost/stagepost/core/login"
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -25,15 +28,17 @@ var modelCommands = flag.Int("commands", 20_000, "commands that TestModel gives"
 type rehearsal struct {
 	t       testing.TB
 	rig     *rig
-	acts    []*act
+	acts    [2][]*act // by SMTP and by LMTP
 	letters []*letter
+	side    *certs.Side
+	part    part // of the session
 
 	mu    sync.Mutex
 	trail []string
 }
 
-func newRehearsal(t testing.TB) *rehearsal {
-	p := &rehearsal{t: t, acts: acts()}
+func newRehearsal(t testing.TB, side *certs.Side) *rehearsal {
+	p := &rehearsal{t: t, acts: [2][]*act{acts(false), acts(true)}, side: side}
 	see := func(stage string, about func(c *hooks.Call) string) hooks.Handler {
 		return hooks.HandlerFunc(func(c *hooks.Call) (*hooks.Verdict, error) {
 			what := strings.TrimSpace(stage + " " + about(c))
@@ -46,7 +51,16 @@ func newRehearsal(t testing.TB) *rehearsal {
 	of := map[hooks.Stage]func(c *hooks.Call) string{
 		hooks.Connect:    func(*hooks.Call) string { return "" },
 		hooks.Disconnect: func(*hooks.Call) string { return "" },
-		hooks.Helo:       func(c *hooks.Call) string { return c.Session.Helo },
+		hooks.Helo: func(c *hooks.Call) string {
+			before, _ := c.Session.Facts.Get("test.helo")
+			if err := c.SetFact(&c.Session.Facts, "test.helo", c.Session.Helo); err != nil {
+				return err.Error()
+			}
+			if before == nil {
+				return c.Session.Helo
+			}
+			return fmt.Sprint(c.Session.Helo, " ", before)
+		},
 		hooks.Mail: func(c *hooks.Call) string {
 			if n := len(c.Message.Facts.All()) + len(c.Message.Rcpts); n > 0 {
 				return "with something of another message"
@@ -76,6 +90,12 @@ func newRehearsal(t testing.TB) *rehearsal {
 		}
 		return nil
 	}))
+	stranger := false
+	connect := hook(hooks.Connect, func(*hooks.Call) *hooks.Verdict {
+		return map[int]*hooks.Verdict{550: {Kind: hooks.Reject}, 451: {Kind: hooks.Defer}}[p.part.connect]
+	})
+	connect.Plugin, connect.When.User = "strangers", &stranger
+	hs = append(hs, connect)
 	for _, h := range byName() {
 		if h.Stage == hooks.Auth {
 			continue
@@ -87,7 +107,6 @@ func newRehearsal(t testing.TB) *rehearsal {
 	p.rig.srv.Log, p.rig.srv.Intake.Log = slog.New(slog.DiscardHandler), slog.New(slog.DiscardHandler)
 	p.rig.srv.After = func(time.Duration) <-chan time.Time { done := make(chan time.Time); close(done); return done }
 	p.rig.set.MaxSize, p.rig.set.MaxRcpts = 2000, 4
-	p.rig.at.Auth, p.rig.at.AuthInClear = []string{"PLAIN"}, true
 	p.rig.limits = Limits{Junk: 20, Idle: 20, Refused: 40}
 	p.letters = letters(int(p.rig.set.MaxSize))
 	return p
@@ -114,13 +133,15 @@ type chooser func(n int) (choice int, ok bool)
 // session plays one session, and returns how many commands it had. The client waits for replies, or sends commands in groups;
 // a command alone is cut anywhere. What comes back must be what the model says.
 func (p *rehearsal) session(choose chooser) (commands int) {
-	m := &model{limits: p.rig.limits, maxSize: int(p.rig.set.MaxSize), maxRcpts: p.rig.set.MaxRcpts, trail: []string{"connect"}}
+	i, _ := choose(16)
+	p.part = parts()[i]
+	m := &model{part: p.part, late: [2]int{p.part.connect}, limits: p.rig.limits, maxSize: int(p.rig.set.MaxSize), maxRcpts: p.rig.set.MaxRcpts, trail: []string{"connect"}}
 	p.trail = nil
 	p.rig.srv.logins = login.New() // what failed before slows nobody here
 	before := len(p.rig.queue.all(p.t))
-	conn := p.rig.pipe()
-	replies := make(chan string, 100)
-	go readReplies(conn, replies)
+	c := &caller{conn: p.rig.pipeTo(p.listener())}
+	conn, replies := c.conn, make(chan string, 100)
+	go c.read(replies)
 	var said bytes.Buffer
 	fail := func(format string, args ...any) int {
 		conn.Close()
@@ -155,13 +176,13 @@ func (p *rehearsal) session(choose chooser) (commands int) {
 		for i, a := range group {
 			wire += a.raw
 			if !m.over {
-				codes = append(codes, m.step(a, i+1 < len(group)))
+				codes = append(codes, m.step(a, i+1 < len(group))...)
 				commands++
 			}
 		}
 		fmt.Fprintf(&said, "%q\n", wire)
 		if !m.over && codes[len(codes)-1] == 354 {
-			p.send(conn, wire, choose)
+			p.send(c.conn, wire, choose)
 			for _, code := range codes {
 				if got := <-replies; got != strconv.Itoa(code) {
 					return fail("got %s, want %d of %d", got, code, codes)
@@ -169,11 +190,11 @@ func (p *rehearsal) session(choose chooser) (commands int) {
 			}
 			i, _ := choose(len(p.letters))
 			l := p.letters[i]
-			wire, codes = l.wire, []int{m.finish(l)}
+			wire, codes = l.wire, m.finish(l)
 			fmt.Fprintf(&said, "%.200q\n", wire)
 		}
 		if !m.over && codes[len(codes)-1] == 334 {
-			p.send(conn, wire, choose)
+			p.send(c.conn, wire, choose)
 			for _, code := range codes {
 				if got := <-replies; got != strconv.Itoa(code) {
 					return fail("got %s, want %d of %d", got, code, codes)
@@ -184,10 +205,16 @@ func (p *rehearsal) session(choose chooser) (commands int) {
 			wire, codes, n = plain(response)+"\r\n", []int{m.answer(m.auth("PLAIN", response))}, 1
 			fmt.Fprintf(&said, "%q\n", wire)
 		}
+		if group[len(group)-1].secures && codes[len(codes)-1] == 220 {
+			if clear, _ := choose(8); clear == 0 {
+				c.clear, m.over = "EHLO evil.example\r\nMAIL FROM:<evil@client.example>\r\n", true
+				fmt.Fprintf(&said, "in clear: %q\n", c.clear)
+			}
+		}
 		if n > 1 {
-			conn.Write([]byte(wire)) // an error shows as a reply that is not there
+			c.conn.Write([]byte(wire)) // an error shows as a reply that is not there
 		} else {
-			p.send(conn, wire, choose)
+			p.send(c.conn, wire, choose)
 		}
 		for _, code := range codes {
 			if got := <-replies; got != strconv.Itoa(code) {
@@ -226,13 +253,19 @@ func (p *rehearsal) session(choose chooser) (commands int) {
 
 // next chooses a line: about half of them lead on to a message.
 func (p *rehearsal) next(m *model, choose chooser) *act {
+	acts, hello := p.acts[0], "EHLO "
+	if m.lmtp {
+		acts, hello = p.acts[1], "LHLO "
+	}
 	how, _ := choose(16)
-	i, _ := choose(len(p.acts))
+	i, _ := choose(len(acts))
 	verb := ""
 	switch {
 	case how > 8:
 	case m.name == "":
-		verb = "EHLO "
+		verb = hello
+	case m.tls && !m.encrypted && m.esmtp && m.tx == nil && how == 8:
+		verb = "STARTTLS"
 	case m.tx == nil && m.esmtp && how < 3:
 		verb = "AUTH "
 	case m.tx == nil:
@@ -245,10 +278,10 @@ func (p *rehearsal) next(m *model, choose chooser) *act {
 		verb = "DATA"
 	}
 	// What follows a BDAT without ESMTP may be there at once or not, and then the reply is another.
-	for !strings.HasPrefix(p.acts[i].raw, verb) || p.acts[i].framed && !m.esmtp {
-		i = (i + 1) % len(p.acts)
+	for !strings.HasPrefix(acts[i].raw, verb) || acts[i].framed && !m.esmtp {
+		i = (i + 1) % len(acts)
 	}
-	return p.acts[i]
+	return acts[i]
 }
 
 // send writes in one piece, octet by octet, or in two pieces.
@@ -273,8 +306,16 @@ func (p *rehearsal) send(conn net.Conn, wire string, choose chooser) {
 	}
 }
 
-// readReplies sends the code of each reply, then "closed".
-func readReplies(conn io.Reader, to chan<- string) {
+// caller is the client's end of a session.
+type caller struct {
+	conn  net.Conn // TLS once the handshake was made, which is before the reply to STARTTLS is passed on
+	clear string   // is said in the place of the handshake
+}
+
+// read passes on the code of each reply, then "closed".
+func (c *caller) read(to chan<- string) {
+	defer close(to)
+	conn, greeted := c.conn, false
 	buf := make([]byte, 0, 4096)
 	for {
 		if i := bytes.IndexByte(buf, '\n'); i >= 0 {
@@ -283,7 +324,22 @@ func readReplies(conn io.Reader, to chan<- string) {
 			switch {
 			case len(line) < 5 || !strings.HasSuffix(line, "\r\n") || len(line) > 512:
 				to <- fmt.Sprintf("the line %q", line)
+			case line[3] == ' ' && line[:3] == "220" && greeted && c.clear != "":
+				go io.WriteString(conn, c.clear)
+				io.Copy(io.Discard, conn) // an alert
+				to <- line[:3]
+				to <- "closed"
+				return
+			case line[3] == ' ' && line[:3] == "220" && greeted:
+				secure := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+				if err := secure.Handshake(); err != nil || len(buf) > 0 {
+					to <- fmt.Sprintf("%q and the error %v in the handshake", buf, err)
+					return
+				}
+				c.conn, conn = secure, secure
+				to <- line[:3]
 			case line[3] == ' ':
+				greeted = true
 				to <- line[:3]
 			}
 			continue
@@ -292,15 +348,42 @@ func readReplies(conn io.Reader, to chan<- string) {
 		buf = buf[:len(buf)+n]
 		if err != nil {
 			to <- "closed"
-			close(to)
 			return
 		}
 	}
 }
 
+// parts are the kinds of sessions, as often as they should come up; most are in clear, for the sake of speed.
+func parts() [16]part {
+	return [16]part{
+		7:  {lmtp: true},
+		8:  {lmtp: true, atRcpt: true},
+		9:  {lmtp: true},
+		10: {atRcpt: true},
+		11: {atRcpt: true, connect: 550},
+		12: {atRcpt: true, connect: 451},
+		13: {tls: true},
+		14: {tls: true, lmtp: true},
+		15: {tls: true, atRcpt: true, connect: 550},
+	}
+}
+
+// listener is where a session of the part comes in.
+func (p *rehearsal) listener() *Listener {
+	l := &Listener{Name: "mx", Role: message.RoleMX, RejectAtRcpt: p.part.atRcpt, Auth: []string{"PLAIN"}, AuthInClear: true}
+	if p.part.lmtp {
+		l.Role = message.RoleLMTP
+	}
+	if p.part.tls {
+		l.TLS = TLS{OnDemand, p.side}
+	}
+	return l
+}
+
 func FuzzModel(f *testing.F) {
+	side := newShelter(f).listener(OnDemand, certs.Options{}).TLS.Side
 	f.Fuzz(func(t *testing.T, choices []byte) {
-		p := newRehearsal(t)
+		p := newRehearsal(t, side)
 		p.session(func(n int) (int, bool) {
 			if len(choices) == 0 {
 				return 0, false
@@ -321,9 +404,10 @@ func TestModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
+	side := newShelter(t).listener(OnDemand, certs.Options{}).TLS.Side
 	began, commands, sessions, messages := time.Now(), 0, 0, 0
 	for commands < *modelCommands && !t.Failed() {
-		p := newRehearsal(t)
+		p := newRehearsal(t, side)
 		for range 200 {
 			left := 20 + r.IntN(3000)
 			commands += p.session(func(n int) (int, bool) { left--; return r.IntN(n), left > 0 })

@@ -171,9 +171,11 @@ func (r *rig) settle(t testing.TB) {
 }
 
 // pipe is a session over net.Pipe; it returns the client's end.
-func (r *rig) pipe() net.Conn {
+func (r *rig) pipe() net.Conn { return r.pipeTo(&r.at) }
+
+func (r *rig) pipeTo(l *Listener) net.Conn {
 	client, server := net.Pipe()
-	r.srv.admit(gate.Arrived(server), &r.at, r.srv.Board.New(mx.Name, mx.Role))
+	r.srv.admit(gate.Arrived(server), l, r.srv.Board.New(l.Name, l.Role))
 	return client
 }
 
