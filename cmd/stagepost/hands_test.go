@@ -2,48 +2,58 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stagepost/stagepost/core/admin"
 	"github.com/stagepost/stagepost/core/queue"
-	"github.com/stagepost/stagepost/core/store"
 )
 
-// hands is a queue with two messages, the second of which is held.
+// hands is a queue that does what it is told, but with a message to odd@example.org, of which it says that it is not so, and with one
+// to fire@example.org, at which it fails.
 type hands struct{ asked []string }
 
-var one, two = store.ID{1}, store.ID{2}
-
-func (h *hands) hand(what string, id store.ID, free bool) error {
-	switch {
-	case id != one && id != two:
-		return store.ErrNotFound
-	case free != (id == one):
-		return queue.Refused("is not so")
+func (h *hands) Handle(_ context.Context, o queue.Order, chosen []queue.Choice) (out []queue.Handled) {
+	for _, c := range chosen {
+		d := queue.Handled{ID: c.Envelope.ID}
+		switch c.Envelope.Rcpts[0].Address.Local {
+		case "odd":
+			d.Err = queue.Refused("is not so: odd")
+		case "fire":
+			d.Err = errors.New("disk on fire")
+		default:
+			why := o.Reason
+			if o.Reply.Code != 0 {
+				why = o.Reply.Error()
+			}
+			h.asked = append(h.asked, fmt.Sprint(o.Verb, " ", why, " ", len(c.Rcpts)))
+			if c.Part {
+				d.Rcpts = c.Rcpts
+			}
+		}
+		out = append(out, d)
 	}
-	h.asked = append(h.asked, fmt.Sprint(what, " ", id[0]))
-	return nil
+	return out
 }
-
-func (h *hands) Hold(_ context.Context, id store.ID, why string) error {
-	return h.hand("hold "+why, id, true)
-}
-func (h *hands) Release(_ context.Context, id store.ID) error { return h.hand("release", id, false) }
-func (h *hands) Retry(_ context.Context, id store.ID) error   { return h.hand("retry", id, true) }
-func (h *hands) Delete(_ context.Context, id store.ID) error  { return h.hand("delete", id, true) }
 
 func TestQueueByHand(t *testing.T) {
 	s := newSite(t, minimal)
-	for _, name := range []string{"hold", "release", "retry", "delete"} {
-		s.want(s.run("queue", name, one.String()), exitUnavailable, "no server is running")
-		s.want(s.run("queue", name), exitUsage, "requires at least 1 arg(s)", "see: stagepost queue "+name)
+	for _, v := range queue.Verbs() {
+		s.want(s.run("queue", string(v), "0000000000000000"), exitUnavailable, "no server is running")
+		s.want(s.run("queue", string(v)), exitUsage, "needs the ids of messages, flags that choose some, or --all", "see: stagepost queue "+string(v))
+		s.want(s.run("queue", string(v), "--limit", "3"), exitUsage, "or --all")
+		s.want(s.run("queue", string(v), "--sender", "example.org"), exitUsage, "*@example.org")
 	}
+	s.want(s.run("queue", "bounce", "--reply", "450 later", "--all"), exitUsage, "5yz")
+	s.want(s.run("queue", "list", "--older", "x"), exitUsage, "not a duration")
 	x := &hands{}
-	s.serve(func(o *admin.Options) { o.Hands = x })
-	none := store.ID{3}.String()
-	one, two := one.String(), two.String()
+	st := s.serve(func(o *admin.Options) { o.Hands = x })
+	one, two := put(t, st, "a@example.net", "x", "u@example.org", "v@example.com").String(), put(t, st, "", "x", "odd@example.org").String()
+	none := "0000000000000003"
 	exactly := func(r result, code int, out, errs string) {
 		t.Helper()
 		if r.code != code || r.out != out || r.err != errs {
@@ -51,29 +61,69 @@ func TestQueueByHand(t *testing.T) {
 		}
 	}
 	gone := "message " + none + " is not in the queue; if it was here, this says what became of it: stagepost trace " + none + "\n"
+	odd := "message " + two + " is not so: odd\n"
 	exactly(s.run("queue", "hold", one), 0, one+" held\n", "")
 	exactly(s.run("queue", "hold", "--reason", "a look", one), 0, one+" held\n", "")
-	exactly(s.run("queue", "release", two), 0, two+" released\n", "")
-	exactly(s.run("queue", "retry", one), 0, one+" retried\n", "")
+	exactly(s.run("queue", "release", one, "--dry-run"), 0, one+" would be released\n", "")
+	exactly(s.run("queue", "bounce", one, "--reply", "5.1.1 no", "--domain", "example.com"), 0, one+" bounced\n", "")
 	exactly(s.run("queue", "delete", one), 0, one+" deleted\n", "")
+	if got, want := x.asked, []string{"hold  2", "hold a look 2", "release  2", "bounce 550 5.1.1 no 1", "delete  2"}; !slices.Equal(got, want) {
+		t.Errorf("asked %q, want %q", got, want)
+	}
 	exactly(s.run("queue", "retry", none), exitNoInput, "", gone)
-	exactly(s.run("queue", "retry", two), exitData, "", "message "+two+" is not so\n")
+	exactly(s.run("queue", "retry", two), exitData, "", odd)
 	exactly(s.run("queue", "retry", "x\x1b"), exitData, "", "\"x\\x1b\" is not the id of a message: "+
 		"a message id has 16 characters of 0-9 and a-z without i, l, o, u; stagepost queue list shows the ids\n")
-	exactly(s.run("queue", "retry", none, one, two), exitNoInput, one+" retried\n", gone+"message "+two+" is not so\nqueue retry failed for 2 of 3 messages\n")
-	exactly(s.run("queue", "retry", one, two, none), exitData, one+" retried\n", "message "+two+" is not so\n"+gone+"queue retry failed for 2 of 3 messages\n")
+	exactly(s.run("queue", "retry", none, one, two), exitNoInput, one+" retried\n", gone+odd+"queue retry failed for 2 of 3 messages\n")
+	exactly(s.run("queue", "retry", one, two, none), exitData, one+" retried\n", odd+gone+"queue retry failed for 2 of 3 messages\n")
 	exactly(s.run("queue", "hold", "--reason", strings.Repeat("x", 501), one), exitData, "", "a reason is one line of at most 500 bytes\n")
 
 	input := func(in string, args ...string) result { return s.runInput(in, append(args, "--config", s.config)...) }
 	exactly(input(" "+one+"\n\n"+none+"\t"+one, "queue", "retry", "-"), exitNoInput, one+" retried\n"+one+" retried\n", gone+"queue retry failed for 1 of 3 messages\n")
 	exactly(input("", "queue", "retry", "-"), 0, "", "")
-	exactly(input(two, "queue", "release", "-", two), 0, two+" released\n"+two+" released\n", "")
 	exactly(input(strings.Repeat("x", 1<<20), "queue", "retry", "-"), exitIO, "", "standard input cannot be read: bufio.Scanner: token too long\n")
+	if r := input(strings.Repeat(one+" ", 2*admin.MaxIDs+1), "queue", "retry", "-"); r.code != 0 || strings.Count(r.out, one+" retried\n") != 2*admin.MaxIDs+1 {
+		t.Errorf("many ids: %d, %d lines, %q", r.code, strings.Count(r.out, "\n"), r.err)
+	}
 
 	exactly(s.run("queue", "retry", one, none, "--json"), exitNoInput, `{"id":"`+one+`","result":"retried"}`+"\n"+
 		`{"id":"`+none+`","error":"message `+none+` is not in the queue","hint":"if it was here, this says what became of it: stagepost trace `+none+`"}`+"\n",
 		"queue retry failed for 1 of 2 messages\n")
-	if got := strings.Join(x.asked[:5], ", "); got != "hold  1, hold a look 1, release 2, retry 1, delete 1" {
-		t.Errorf("asked %q", got)
+}
+
+func TestQueueByChoice(t *testing.T) {
+	s := newSite(t, minimal)
+	st := s.serve(func(o *admin.Options) { o.Hands = &hands{} })
+	s.want(s.run("queue", "list", "--state", "held"), 0, "no message is like that")
+	one := put(t, st, "a@example.net", "x", "u@example.org", "v@example.com", "w@example.com").String()
+	two := put(t, st, "b@example.net", "x", "u@example.org").String()
+	put(t, st, "b@example.net", "x", "odd@example.org")
+	exactly := func(r result, code int, out, errs string) {
+		t.Helper()
+		if r.code != code || r.out != out || r.err != errs {
+			t.Errorf("exit code %d, output %q, errors %q; want %d, %q, %q", r.code, r.out, r.err, code, out, errs)
+		}
+	}
+	s.want(s.run("queue", "list", "--sender", "A@*"), 0, one, "!"+two)
+	exactly(s.run("queue", "retry", "--all"), 0, "retried 2 messages\n1 message left as it was: it is not so\n", "")
+	exactly(s.run("queue", "retry", "--sender", "a@*"), 0, "retried 1 message\n", "")
+	exactly(s.run("queue", "bounce", "--domain", "example.com"), 0, "bounced 2 recipients of 1 message\n", "")
+	exactly(s.run("queue", "bounce", "--domain", "example.com", "--dry-run"), 0, "2 recipients of 1 message would be bounced\n", "")
+	exactly(s.run("queue", "hold", "--of-reason", "nobody says that"), 0, "no message is like that\n", "")
+	exactly(s.run("queue", "delete", "--domain", "example.com", "--sender", "a@example.net", "--sender", "b@example.net", "--json"), 0,
+		`{"id":"`+one+`","result":"deleted","recipients":["v@example.com","w@example.com"]}`+"\n", "")
+	exactly(s.run("queue", "retry", "--all", "--dry-run", "--limit", "1"), 0, "1 message would be retried\n", "")
+	put(t, st, "c@example.net", "x", "fire@example.org")
+	exactly(s.run("queue", "retry", "--all"), exitSoftware, "", "retried 2 messages, then: disk on fire\n")
+}
+
+func TestBar(t *testing.T) {
+	p := admin.Progress{Total: 4000, Looked: 1000}
+	if got, want := barLine(&p, "held 900 messages", 2*time.Second), "[#####...............]  25 %  held 900 messages, 500/s"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	p.Looked = 5000 // more came
+	if got, want := barLine(&p, "held 5000 messages", time.Second), "[####################] 100 %  held 5000 messages, 5000/s"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

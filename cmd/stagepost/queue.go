@@ -8,28 +8,37 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stagepost/stagepost/core/admin"
+	"github.com/stagepost/stagepost/core/queue"
 )
 
 func (a *app) queueCommand() *cobra.Command {
 	return parent("queue", "Look into the queue, and change it by hand",
-		a.queueListCommand(), a.queueShowCommand(), a.queueHoldCommand(), a.queueReleaseCommand(), a.queueRetryCommand(), a.queueDeleteCommand())
+		a.queueListCommand(), a.queueShowCommand(), a.queueHoldCommand(), a.queueReleaseCommand(), a.queueRetryCommand(),
+		a.queueBounceCommand(), a.queueDeleteCommand())
 }
 
 func (a *app) queueListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the messages in the queue, oldest first",
-		Args:  cobra.NoArgs,
+		Long: "list shows the messages in the queue, oldest first: all, or those that flags choose. All that are given must be true, and where one\n" +
+			"is given several times, one of its values. In names * stands for any text; upper and lower case are the same.",
+		Args: cobra.NoArgs,
 	}
+	query := selectorFlags(cmd, queue.ByReason)
 	asJSON := jsonFlag(cmd, "JSON Lines: one object a message")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		q, err := query()
+		if err != nil {
+			return err
+		}
 		c, err := a.client()
 		if err != nil {
 			return err
 		}
 		out := outputOf(cmd)
 		var t *table
-		for m, err := range c.Queue(cmd.Context()) {
+		for m, err := range c.Queue(cmd.Context(), q) {
 			if err != nil {
 				if t != nil {
 					t.flush()
@@ -50,7 +59,10 @@ func (a *app) queueListCommand() *cobra.Command {
 		switch {
 		case t != nil:
 			t.flush()
-		case !*asJSON:
+		case *asJSON:
+		case len(q) > 0:
+			out.printf("no message is like that\n")
+		default:
 			out.printf("the queue is empty\n")
 		}
 		return nil

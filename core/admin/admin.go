@@ -5,12 +5,12 @@
 //	POST   /reload              one ReloadResult; 422 when the new generation is refused and the old one stays
 //	GET    /plugins             a list of Plugin
 //	GET    /order               a list of StageOrder
-//	GET    /queue               one Message a line, oldest first
+//	GET    /queue               one Message a line, oldest first; the query chooses (queue.Selector)
 //	GET    /queue/{id}          one MessageDetail
-//	POST   /queue/{id}/hold     one Changed; ?reason= says why; 409 when there is nothing to be done, as for the next three
-//	POST   /queue/{id}/release  one Changed
-//	POST   /queue/{id}/retry    one Changed
-//	DELETE /queue/{id}          one Changed
+//	POST   /queue/hold          one Handled a line, and Progress; so release, retry, bounce and delete. The content is a list of ids, or
+//	                            the query chooses; "all" takes all, "dry-run" only says what would be done, "each" wants a line for each
+//	                            message, "reason" is why it is held ("of-reason" chooses), "reply" what a bounce says
+//	DELETE /command/{n}            stops such a command
 //	GET    /trace/{id}          one observe.Step a line, in order
 //	GET    /metrics             in Prometheus' text format
 //	GET    /healthz             200, or 503 with a reason, as plain text
@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/queue"
 	"github.com/stagepost/stagepost/core/store"
 )
 
@@ -57,10 +58,7 @@ type Finder interface {
 
 // Hands changes messages in the queue, as *queue.Queue does and says.
 type Hands interface {
-	Hold(ctx context.Context, id store.ID, why string) error
-	Release(ctx context.Context, id store.ID) error
-	Retry(ctx context.Context, id store.ID) error
-	Delete(ctx context.Context, id store.ID) error
+	Handle(ctx context.Context, o queue.Order, chosen []queue.Choice) []queue.Handled
 }
 
 // Status is the state of the server as a whole.

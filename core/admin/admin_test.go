@@ -167,7 +167,7 @@ func TestQueueStates(t *testing.T) {
 		{owed, "failed", "u@b.example failed 1 [550 5.1.1 unknown]"},
 	}
 	i := 0
-	for m, err := range w.client.Queue(t.Context()) {
+	for m, err := range w.client.Queue(t.Context(), nil) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,7 +244,7 @@ func TestQueueIsPaged(t *testing.T) {
 	p.scans, p.failAt = 0, 2
 	n := 0
 	var last error
-	for _, err := range w.client.Queue(t.Context()) {
+	for _, err := range w.client.Queue(t.Context(), nil) {
 		if last = err; err == nil {
 			n++
 		}
@@ -252,14 +252,14 @@ func TestQueueIsPaged(t *testing.T) {
 	if e := (*Error)(nil); n != scanPage || !errors.As(last, &e) || !strings.Contains(e.Text, "disk on fire") {
 		t.Errorf("%d messages, then %v; want a page and then the store's error", n, last)
 	}
-	for range w.client.Queue(t.Context()) {
+	for range w.client.Queue(t.Context(), nil) {
 		break // the rest is not asked for
 	}
 }
 
 func length(t *testing.T, w *world) (n int) {
 	t.Helper()
-	for _, err := range w.client.Queue(t.Context()) {
+	for _, err := range w.client.Queue(t.Context(), nil) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/queue"
 )
 
 // Deadlines of a Client, for each wait on the server.
@@ -97,35 +99,25 @@ func (c *Client) Message(ctx context.Context, id string) (m MessageDetail, err e
 	return m, c.get(ctx, "GET", "/queue/"+url.PathEscape(id), &m)
 }
 
-// Queue yields the messages of the queue, oldest first, as they come. The error, if any, is the last thing yielded.
-func (c *Client) Queue(ctx context.Context) iter.Seq2[Message, error] {
-	return stream[Message](ctx, c, "/queue")
+// Queue yields the messages of the queue that the query chooses, oldest first, as they come. The error, if any, is the last thing
+// yielded.
+func (c *Client) Queue(ctx context.Context, query url.Values) iter.Seq2[Message, error] {
+	return stream[Message](ctx, c, "/queue?"+query.Encode())
 }
 
-// Hold stops all attempts of a message until Release; why may be empty. The errors of Hold, Release, Retry and Delete are an
-// *Error with status 404 when the message is not in the queue, 409 when there is nothing to be done, 503 when it should be
-// tried again in a moment.
-func (c *Client) Hold(ctx context.Context, id, why string) (ch Changed, err error) {
-	path := "/queue/" + url.PathEscape(id) + "/hold"
-	if why != "" {
-		path += "?reason=" + url.QueryEscape(why)
+// Hand carries out a command by hand, for the messages with the ids, or for those that the query chooses, and yields what becomes of
+// them as it comes. The error, if any, is the last thing yielded. What is done stays done when ctx ends; StopWork stops in order.
+func (c *Client) Hand(ctx context.Context, verb queue.Verb, query url.Values, ids []string) iter.Seq2[Handled, error] {
+	var content []byte
+	if len(ids) > 0 {
+		content, _ = json.Marshal(ids) // strings always can
 	}
-	return ch, c.get(ctx, "POST", path, &ch)
+	return streamOf[Handled](ctx, c, "POST", "/queue/"+string(verb)+"?"+query.Encode(), content)
 }
 
-// Release lets a message go on that was held, all of it or some of its recipients.
-func (c *Client) Release(ctx context.Context, id string) (ch Changed, err error) {
-	return ch, c.get(ctx, "POST", "/queue/"+url.PathEscape(id)+"/release", &ch)
-}
-
-// Retry makes the recipients that wait for their next try due at once.
-func (c *Client) Retry(ctx context.Context, id string) (ch Changed, err error) {
-	return ch, c.get(ctx, "POST", "/queue/"+url.PathEscape(id)+"/retry", &ch)
-}
-
-// Delete takes a message out of the queue; nobody is told.
-func (c *Client) Delete(ctx context.Context, id string) (ch Changed, err error) {
-	return ch, c.get(ctx, "DELETE", "/queue/"+url.PathEscape(id), &ch)
+// StopWork stops a command by hand, which ends with its last line soon.
+func (c *Client) StopWork(ctx context.Context, work uint64) error {
+	return c.get(ctx, "DELETE", fmt.Sprintf("/command/%d", work), &struct{}{})
 }
 
 // Trace yields the steps of a message's record. The error, if any, is the last thing yielded: an *Error with status 404 when
@@ -137,7 +129,7 @@ func (c *Client) Trace(ctx context.Context, id string) iter.Seq2[observe.Step, e
 func (c *Client) get(ctx context.Context, method, path string, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	body, err := c.open(ctx, method, path)
+	body, err := c.open(ctx, method, path, nil)
 	if err != nil {
 		return err
 	}
@@ -149,8 +141,8 @@ func (c *Client) get(ctx context.Context, method, path string, v any) error {
 }
 
 // open sends a request; an answer other than 200 is an error.
-func (c *Client) open(ctx context.Context, method, path string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://stagepost"+path, nil)
+func (c *Client) open(ctx context.Context, method, path string, content []byte) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://stagepost"+path, bytes.NewReader(content))
 	if err != nil {
 		return nil, err
 	}
@@ -181,11 +173,15 @@ func (c *Client) broken(err error) error {
 
 // stream decodes JSON Lines. Its last line may be an error.
 func stream[T any](ctx context.Context, c *Client, path string) iter.Seq2[T, error] {
+	return streamOf[T](ctx, c, "GET", path, nil)
+}
+
+func streamOf[T any](ctx context.Context, c *Client, method, path string, content []byte) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		body, err := c.open(ctx, "GET", path)
+		body, err := c.open(ctx, method, path, content)
 		if err != nil {
 			yield(none, err)
 			return

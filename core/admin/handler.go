@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -14,13 +15,15 @@ import (
 
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/queue"
 	"github.com/stagepost/stagepost/core/store"
 )
 
 // Bounds of requests.
 const (
 	maxRequests = 64               // at once
-	bodyTime    = 10 * time.Second // for what a client sends in vain
+	bodyTime    = 10 * time.Second // for what a client sends
+	maxContent  = 64 << 10         // bytes of that
 	writeTime   = 30 * time.Second // for an answer, or for one page of a stream
 )
 
@@ -28,7 +31,8 @@ type serve func(http.ResponseWriter, *http.Request) error
 
 type handler struct {
 	Options
-	busy chan struct{}
+	busy  chan struct{}
+	works works
 }
 
 // Handler makes the handlers. They check nothing about who asks: that is for whoever serves them.
@@ -40,21 +44,22 @@ func Handler(o Options) http.Handler {
 		o.Census = NewCensus(o.Store, o.Active, o.Now)
 	}
 	h := newHandler(o)
-	return h.routes([]route{
+	all := []route{
 		{"GET", "/status", h.status},
 		{"POST", "/reload", h.reload},
 		{"GET", "/plugins", h.plugins},
 		{"GET", "/order", h.order},
 		{"GET", "/queue", h.queue},
 		{"GET", "/queue/{id}", h.show},
-		{"DELETE", "/queue/{id}", h.hand("deleted", Hands.Delete)},
-		{"POST", "/queue/{id}/hold", h.hold},
-		{"POST", "/queue/{id}/release", h.hand("released", Hands.Release)},
-		{"POST", "/queue/{id}/retry", h.hand("retried", Hands.Retry)},
+		{"DELETE", "/command/{n}", h.stopWork},
 		{"GET", "/trace/{id}", h.trace},
 		{"GET", "/metrics", h.metrics},
 		{"GET", "/healthz", h.healthz},
-	})
+	}
+	for _, v := range queue.Verbs() {
+		all = append(all, route{"POST", "/queue/" + string(v), h.hand(v)})
+	}
+	return h.routes(all)
 }
 
 // Watching makes the handlers of the address that [admin] names: nothing but /metrics and /healthz.
@@ -91,7 +96,7 @@ func (h *handler) routes(all []route) http.Handler {
 		methods[r.path][r.method] = r.serve
 	}
 	for path, known := range methods {
-		mux.HandleFunc(path, h.guard(func(w http.ResponseWriter, req *http.Request) error {
+		mux.HandleFunc(path, h.guard(strings.HasPrefix(path, "/queue/") && known["POST"] != nil, func(w http.ResponseWriter, req *http.Request) error {
 			if serve := known[req.Method]; serve != nil {
 				return serve(w, req)
 			}
@@ -100,7 +105,7 @@ func (h *handler) routes(all []route) http.Handler {
 			return &Error{http.StatusMethodNotAllowed, req.Method + " " + req.URL.Path + " is not possible", "use " + strings.Join(names, " or ")}
 		}))
 	}
-	mux.HandleFunc("/", h.guard(func(_ http.ResponseWriter, req *http.Request) error {
+	mux.HandleFunc("/", h.guard(false, func(_ http.ResponseWriter, req *http.Request) error {
 		e := &Error{http.StatusNotFound, fmt.Sprintf("there is no %q here", req.URL.Path), ""}
 		if near := config.Nearest(req.URL.Path, paths); near != "" {
 			e.Hint = fmt.Sprintf("did you mean %q?", near)
@@ -110,11 +115,14 @@ func (h *handler) routes(all []route) http.Handler {
 	return mux
 }
 
-// guard bounds a request, and turns its error or panic into an answer.
-func (h *handler) guard(serve serve) http.HandlerFunc {
+// guard bounds a request, and turns its error or panic into an answer. content: it may have some.
+func (h *handler) guard(content bool, serve serve) http.HandlerFunc {
 	return func(w http.ResponseWriter, req *http.Request) {
 		if req.ContentLength != 0 {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+			req.Body = http.MaxBytesReader(w, req.Body, maxContent)
+		}
+		if req.ContentLength != 0 && !content {
 			w.Header().Set("Connection", "close")
 			answer(w, &Error{http.StatusBadRequest, req.Method + " " + req.URL.Path + " takes no content", ""})
 			return
@@ -226,18 +234,40 @@ func (h *handler) order(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (h *handler) queue(w http.ResponseWriter, req *http.Request) error {
+	s, err := selection(req)
+	if err != nil {
+		return err
+	}
 	v := h.viewer()
 	out := lines{w: w}
-	err := scan(req.Context(), h.Store, func(items []store.Item) error {
-		patience(w) // reading the page took its time
-		for _, it := range items {
-			if err := out.line(v.message(it)); err != nil {
-				return err
-			}
+	err = choose(req.Context(), h, s, func(_ int, c queue.Choice) error {
+		switch {
+		case c.Envelope != nil:
+			return out.line(v.message(c.Item))
+		case out.count > 0: // the end of a page
+			return out.flush()
 		}
-		return out.flush()
+		return nil
 	})
 	return out.end(err)
+}
+
+// selection reads a query that has nothing but a Selector.
+func selection(req *http.Request) (*queue.Selector, error) {
+	q, err := url.ParseQuery(req.URL.RawQuery)
+	var s *queue.Selector
+	if err == nil {
+		s, err = queue.ParseSelector(q)
+	}
+	for name := range q {
+		if err == nil {
+			err = fmt.Errorf("nothing in the query is called %q", shown(name))
+		}
+	}
+	if err != nil {
+		return nil, &Error{http.StatusBadRequest, err.Error(), ""}
+	}
+	return s, nil
 }
 
 func (h *handler) show(w http.ResponseWriter, req *http.Request) error {
@@ -256,7 +286,10 @@ func (h *handler) show(w http.ResponseWriter, req *http.Request) error {
 }
 
 func messageID(req *http.Request) (store.ID, error) {
-	text := req.PathValue("id")
+	return parseID(req.PathValue("id"))
+}
+
+func parseID(text string) (store.ID, error) {
 	id, err := message.ParseID(text)
 	if err != nil {
 		return id, &Error{http.StatusBadRequest, fmt.Sprintf("%q is not the id of a message: %v", shown(text), err), "stagepost queue list shows the ids"}

@@ -2,69 +2,199 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/queue"
 	"github.com/stagepost/stagepost/core/store"
 )
 
 // hands remembers what it was asked, and answers as it is told.
 type hands struct {
-	asked []string
-	err   error
+	orders []queue.Order
+	asked  []string // "id rcpt ..."
+	err    map[store.ID]error
+	before func()
 }
 
-func (h *hands) note(what string, id store.ID) error {
-	h.asked = append(h.asked, what+" "+id.String())
-	return h.err
+func (h *hands) Handle(ctx context.Context, o queue.Order, chosen []queue.Choice) []queue.Handled {
+	if h.before != nil {
+		h.before()
+	}
+	if len(chosen) > 0 {
+		h.orders = append(h.orders, o)
+	}
+	var out []queue.Handled
+	for _, c := range chosen {
+		words := c.Envelope.ID.String()
+		for _, i := range c.Rcpts {
+			words += " " + c.Envelope.Rcpts[i].Address.Text
+		}
+		h.asked = append(h.asked, words)
+		d := queue.Handled{ID: c.Envelope.ID, Err: h.err[c.Envelope.ID]}
+		if c.Part {
+			d.Rcpts = c.Rcpts
+		}
+		out = append(out, d)
+	}
+	return out
 }
 
-func (h *hands) Hold(_ context.Context, id store.ID, why string) error {
-	return h.note(fmt.Sprintf("hold %q", why), id)
+// collect reads an answer: the lines but for those of progress, and the last of those.
+func collect(t *testing.T, w *world, verb queue.Verb, query string, ids ...string) (lines []Handled, last Progress, err error) {
+	t.Helper()
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for h, err := range w.client.Hand(t.Context(), verb, q, ids) {
+		if err != nil {
+			return lines, last, err
+		}
+		if h.Progress != nil {
+			last = *h.Progress
+		} else {
+			lines = append(lines, h)
+		}
+	}
+	return lines, last, nil
 }
-func (h *hands) Release(_ context.Context, id store.ID) error { return h.note("release", id) }
-func (h *hands) Retry(_ context.Context, id store.ID) error   { return h.note("retry", id) }
-func (h *hands) Delete(_ context.Context, id store.ID) error  { return h.note("delete", id) }
 
-func TestHands(t *testing.T) {
+func TestHandsByID(t *testing.T) {
+	x := &hands{err: map[store.ID]error{}}
+	w := newWorld(t, func(o *Options) { o.Hands = x })
+	one, two := w.put(t, "", nil, "u@b.example", "v@c.example"), w.put(t, "", nil, "u@b.example")
+	none := store.ID{9}.String()
+	gone := Handled{ID: none, Status: 404, Error: "message " + none + " is not in the queue", Hint: "if it was here, this says what became of it: stagepost trace " + none}
+	x.err[two] = queue.Refused("is not held")
+	for _, verb := range queue.Verbs() {
+		lines, last, err := collect(t, w, verb, "", none, two.String(), "x", one.String())
+		want := []Handled{gone, {ID: two.String(), Status: 409, Error: "message " + two.String() + " is not held"}, lines[2], {ID: one.String(), Result: verb.Done()}}
+		if got, wanted := marshal(lines), marshal(want); err != nil || got != wanted || lines[2].Status != 400 || !strings.Contains(lines[2].Error, `"x" is not the id`) {
+			t.Errorf("%s: %s, %v; want %s", verb, got, err, wanted)
+		}
+		if !last.End || last.Done != 1 || last.Looked != 4 {
+			t.Errorf("%s: at the end %+v", verb, last)
+		}
+	}
+	for _, f := range []struct {
+		err    error
+		status int
+		text   string
+	}{
+		{store.ErrNotFound, 404, gone.Error},
+		{queue.ErrBusy, 503, ": the message is being delivered; try again in a moment"},
+		{errors.New("disk on fire"), 500, ": disk on fire"},
+	} {
+		x.err[two] = f.err
+		lines, _, err := collect(t, w, queue.Retry, "", two.String())
+		if want := "message " + two.String() + strings.TrimPrefix(f.text, "message "+none); err != nil || lines[0].Status != f.status || lines[0].Error != want {
+			t.Errorf("%+v, %v; want %d %s", lines, err, f.status, want)
+		}
+	}
+	x.orders, x.asked = nil, nil
+	why := strings.Repeat("é ", MaxReason/3-1) + "?&="
+	if _, _, err := collect(t, w, queue.Hold, "dry-run&reason="+url.QueryEscape(" "+why), one.String()); err != nil || !reflect.DeepEqual(x.orders[0], queue.Order{Verb: queue.Hold, Reason: why, Dry: true}) {
+		t.Errorf("%v; ordered %+v", err, x.orders)
+	}
+	lines, _, err := collect(t, w, queue.Bounce, "domain=c.example&reply=5.1.1+no", one.String(), two.String())
+	if err != nil || len(x.asked) != 2 || x.asked[1] != one.String()+" v@c.example" || x.orders[1].Reply.Error() != "550 5.1.1 no" {
+		t.Errorf("%v; ordered %+v of %q", err, x.orders, x.asked)
+	}
+	if !slices.Equal(lines[0].Recipients, []string{"v@c.example"}) || lines[1].Error != "message "+two.String()+" is not one of those that were chosen" {
+		t.Errorf("ids among what is chosen: %+v", lines)
+	}
+}
+
+func marshal(v any) string {
+	b, _ := json.Marshal(v)
+	return string(b)
+}
+
+func TestHandsByChoice(t *testing.T) {
+	x := &hands{err: map[store.ID]error{}}
+	w := newWorld(t, func(o *Options) { o.Hands = x })
+	const many = 2*queue.MaxHandle + 20
+	var ids []store.ID
+	for i := range 3 * many {
+		ids = append(ids, w.put(t, "", nil, fmt.Sprintf("u@d%d.example", i%3)))
+	}
+	x.err[ids[0]] = queue.Refused("is held already: why")
+	x.err[ids[3]] = queue.Refused("is held already: because")
+	lines, last, err := collect(t, w, queue.Hold, "domain=d0.example")
+	if err != nil || len(lines) != 0 || last.Done != many-2 || last.Looked != 3*many || last.Total != 3*many || last.Left["is held already"] != 2 || len(last.Left) != 1 || !last.End || last.Stopped {
+		t.Errorf("%d lines, %+v, %v", len(lines), last, err)
+	}
+	if len(x.asked) != many || len(x.orders) != 3 {
+		t.Errorf("asked for %d in %d batches, want %d in 3", len(x.asked), len(x.orders), many)
+	}
+	x.asked = nil
+	if lines, last, err = collect(t, w, queue.Retry, "all&limit=5&each&dry-run"); err != nil || len(lines) != 5 || lines[0].Status != 409 || lines[1].Result != "would be retried" || last.Done != 3 || len(x.asked) != 5 {
+		t.Errorf("%+v, %+v, %v; asked %d", lines, last, err, len(x.asked))
+	}
+	x.err[ids[0]], x.asked, x.orders = errors.New("disk on fire"), nil, nil
+	if _, _, err = collect(t, w, queue.Delete, "all"); err == nil || !strings.Contains(err.Error(), "disk on fire") || len(x.orders) != 1 {
+		t.Errorf("after %d batches: %v", len(x.orders), err)
+	}
+}
+
+func TestHandsStop(t *testing.T) {
 	x := &hands{}
 	w := newWorld(t, func(o *Options) { o.Hands = x })
-	c, ctx, id := w.client, t.Context(), store.ID{9}
-	why := strings.Repeat("é ", MaxReason/3-1) + "?&="
-	for _, tt := range []struct {
-		asked, result string
-		do            func() (Changed, error)
-	}{
-		{`hold ""`, "held", func() (Changed, error) { return c.Hold(ctx, id.String(), "") }},
-		{fmt.Sprintf("hold %q", why), "held", func() (Changed, error) { return c.Hold(ctx, id.String(), " "+why) }},
-		{"release", "released", func() (Changed, error) { return c.Release(ctx, id.String()) }},
-		{"retry", "retried", func() (Changed, error) { return c.Retry(ctx, id.String()) }},
-		{"delete", "deleted", func() (Changed, error) { return c.Delete(ctx, id.String()) }},
-	} {
-		x.asked, x.err = nil, nil
-		if ch, err := tt.do(); err != nil || ch != (Changed{id.String(), tt.result}) || len(x.asked) != 1 || x.asked[0] != tt.asked+" "+id.String() {
-			t.Errorf("%s: %+v, %v; asked %q", tt.asked, ch, err, x.asked)
-		}
-		for _, f := range []struct {
-			err    error
-			status int
-			text   string
-		}{
-			{store.ErrNotFound, http.StatusNotFound, "message " + id.String() + " is not in the queue; if it was here, this says what became of it: stagepost trace " + id.String()},
-			{queue.Refused("is not held"), http.StatusConflict, "message " + id.String() + " is not held"},
-			{queue.ErrBusy, http.StatusServiceUnavailable, "message " + id.String() + ": the message is being delivered; try again in a moment"},
-			{errors.New("disk on fire"), http.StatusInternalServerError, "message " + id.String() + ": disk on fire"},
-		} {
-			x.err = f.err
-			_, err := tt.do()
-			if e := (*Error)(nil); !errors.As(err, &e) || e.Status != f.status || e.Error() != f.text {
-				t.Errorf("%s: %v, want %d %s", tt.asked, err, f.status, f.text)
+	for range 3 * queue.MaxHandle {
+		w.put(t, "", nil, "u@b.example")
+	}
+	work := make(chan uint64, 1)
+	batches := 0
+	x.before = func() {
+		if batches++; batches == 2 {
+			if err := w.client.StopWork(t.Context(), <-work); err != nil {
+				t.Error(err)
 			}
+		}
+	}
+	var last Progress
+	for h, err := range w.client.Hand(t.Context(), queue.Hold, url.Values{"all": {""}}, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last = *h.Progress; last.Done == 0 {
+			work <- last.Work
+		}
+	}
+	if !last.End || !last.Stopped || last.Done != 2*queue.MaxHandle {
+		t.Errorf("stopped in the second batch: %+v", last)
+	}
+	if err := w.client.StopWork(t.Context(), last.Work); err == nil || !strings.Contains(err.Error(), "is under way") {
+		t.Errorf("stopped twice: %v", err)
+	}
+}
+
+func TestQueueChoice(t *testing.T) {
+	w := newWorld(t, nil)
+	for i := range 2 * scanPage {
+		w.put(t, "", func(e *message.Envelope) { e.Tenant = fmt.Sprint(i % 100) }, fmt.Sprintf("u@d%d.example", i%2))
+	}
+	for query, want := range map[string]int{"": 2 * scanPage, "domain=D1.example": scanPage, "domain=none.example": 0, "tenant=7": 6, "tenant=7&domain=d0.example": 0, "limit=3": 3} {
+		q, _ := url.ParseQuery(query)
+		n := 0
+		for _, err := range w.client.Queue(t.Context(), q) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		if n != want {
+			t.Errorf("%q lists %d, want %d", query, n, want)
 		}
 	}
 }
@@ -72,30 +202,47 @@ func TestHands(t *testing.T) {
 func TestHandsRefuseNonsense(t *testing.T) {
 	x := &hands{}
 	w := newWorld(t, func(o *Options) { o.Hands = x })
-	id := store.ID{9}.String()
+	id := w.put(t, "", nil, "u@b.example").String()
 	for _, tt := range []struct {
-		method, path string
-		status       int
-		text         string
+		method, path, content string
+		status                int
+		text                  string
 	}{
-		{"POST", "/queue/x/hold", 400, `"x" is not the id of a message`},
-		{"DELETE", "/queue/x", 400, `"x" is not the id of a message`},
-		{"POST", "/queue/" + id + "/hold?reason=a%0Ab", 400, "a reason is one line"},
-		{"POST", "/queue/" + id + "/hold?reason=%ff", 400, "a reason is one line"},
-		{"POST", "/queue/" + id + "/hold?reason=" + strings.Repeat("x", MaxReason+1), 400, "at most 500 bytes"},
-		{"POST", "/queue/" + id + "/hold?reasen=x", 400, "nothing but one reason"},
-		{"POST", "/queue/" + id + "/hold?reason=x&reason=y", 400, "nothing but one reason"},
-		{"POST", "/queue/" + id + "/hold?%", 400, "cannot be read"},
-		{"POST", "/queue/" + id, 405, "use DELETE or GET"},
-		{"GET", "/queue/" + id + "/release", 405, "use POST"},
-		{"POST", "/queue/" + id + "/relase", 404, "there is no"},
+		{"POST", "/queue/hold?reason=a%0Ab", `["` + id + `"]`, 400, "a reason is one line"},
+		{"POST", "/queue/hold?reason=%ff", `["` + id + `"]`, 400, "a reason is one line"},
+		{"POST", "/queue/hold?reason=" + strings.Repeat("x", MaxReason+1), `["` + id + `"]`, 400, "at most 500 bytes"},
+		{"POST", "/queue/hold?reason=x&reason=y", `["` + id + `"]`, 400, "one line"},
+		{"POST", "/queue/hold?reasen=x", `["` + id + `"]`, 400, `nothing in the query is called "reasen"`},
+		{"POST", "/queue/hold?%", `["` + id + `"]`, 400, "cannot be read"},
+		{"POST", "/queue/bounce?reply=450+x", `["` + id + `"]`, 400, "5yz"},
+		{"POST", "/queue/bounce?reply=", `["` + id + `"]`, 400, "needs a text"},
+		{"POST", "/queue/retry", "", 400, "needs ids"},
+		{"POST", "/queue/retry?limit=5", "[]", 400, "needs ids"},
+		{"POST", "/queue/retry?limit=0", "", 400, "limit"},
+		{"POST", "/queue/retry?state=new", "", 400, "none of active"},
+		{"POST", "/queue/retry", "{}", 400, "not a list of ids"},
+		{"POST", "/queue/retry", `["` + strings.Repeat("x", 65<<10) + `"]`, 400, "too large"},
+		{"POST", "/queue/retry", "[" + strings.Repeat(`"",`, MaxIDs) + `""]`, 400, "more than 1000 ids"},
+		{"POST", "/queue/" + id, "", 405, "use GET"},
+		{"PUT", "/queue/release", "", 405, "use POST"},
+		{"POST", "/queue/relase", "", 405, "use GET"},
+		{"GET", "/queue?senders=x", "", 400, `nothing in the query is called "senders"`},
+		{"GET", "/queue?older=x", "", 400, "not a duration"},
+		{"DELETE", "/command/x", "", 404, `no command "x" is under way`},
 	} {
-		err := w.client.get(t.Context(), tt.method, tt.path, nil)
+		body, err := w.client.open(t.Context(), tt.method, tt.path, []byte(tt.content))
+		if err == nil {
+			body.Close()
+		}
 		if e := (*Error)(nil); !errors.As(err, &e) || e.Status != tt.status || !strings.Contains(err.Error(), tt.text) {
 			t.Errorf("%s %s: %v, want %d %q", tt.method, tt.path, err, tt.status, tt.text)
 		}
 	}
-	resp, err := w.client.http.Get("http://stagepost/queue/" + id + "/retry")
+	req, err := http.NewRequestWithContext(t.Context(), "PUT", "http://stagepost/queue/retry", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := w.client.http.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

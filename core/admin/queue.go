@@ -5,11 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/queue"
 	"github.com/stagepost/stagepost/core/store"
 )
 
@@ -21,10 +21,10 @@ const (
 
 // States of messages and recipients, besides those of message.Result.
 const (
-	StateActive   = "active"   // due, or being attempted
-	StateDeferred = "deferred" // to be tried later
-	StateHeld     = "held"     // waits for somebody to release it
-	StateFailed   = "failed"   // nothing is left but to tell the sender
+	StateActive   = queue.StateActive
+	StateDeferred = queue.StateDeferred
+	StateHeld     = queue.StateHeld
+	StateFailed   = queue.StateFailed
 )
 
 // Message is one message in the queue.
@@ -86,54 +86,15 @@ func (v viewer) message(it store.Item) Message {
 	if in := env.Injected; in != nil {
 		m.Plugin, m.Key, m.Parcel = in.By, in.Key, in.Via != ""
 	}
-	held := it.State.Held != ""
-	var fresh, deferred, stopped, failed bool
+	look := queue.LookAt(&it, v.active(env.ID), v.now)
+	m.State = look.State
 	for i, r := range env.Rcpts {
 		var st store.RcptState
 		if i < len(it.State.Rcpts) {
 			st = it.State.Rcpts[i]
 		}
-		out := &m.Recipients[i]
-		*out = Recipient{Address: r.Address.Text, State: st.Result.String(), Attempts: int(st.Attempts), LastHost: st.Last.Host, NextHop: st.Lane}
-		if st.Last.Code != 0 {
-			out.LastReply = strings.Join(strings.Fields(strconv.Itoa(st.Last.Code)+" "+st.Last.Enhanced+" "+st.Last.Text), " ")
-		}
-		next := st.Next
-		if st.Result == 0 {
-			next = env.NotBefore
-		}
-		switch {
-		case st.Result == message.Held:
-			stopped = true
-		case st.Result != 0 && st.Result != message.Deferred:
-			failed = failed || st.Result == message.Failed
-		case held:
-			out.State = StateHeld
-		case next.After(v.now):
-			out.State, out.NextAttempt = StateDeferred, &next
-			deferred = true
-		case st.Result == message.Deferred:
-			deferred = true
-		default:
-			out.State = StateActive
-			fresh = true
-		}
-	}
-	switch {
-	case held:
-		m.State = StateHeld
-	case v.active(env.ID):
-		m.State = StateActive
-	case deferred:
-		m.State = StateDeferred
-	case fresh:
-		m.State = StateActive
-	case stopped:
-		m.State = StateHeld
-	case !failed:
-		m.State = StateActive // its sender is to be told of a delivery
-	default:
-		m.State = StateFailed
+		m.Recipients[i] = Recipient{Address: r.Address.Text, State: look.Rcpts[i].State, Attempts: int(st.Attempts), NextAttempt: known(look.Rcpts[i].Next),
+			LastReply: queue.LastReply(&st.Last), LastHost: st.Last.Host, NextHop: st.Lane}
 	}
 	return m
 }

@@ -21,6 +21,11 @@ const (
 // alone changes a message's state from outside its flights. f sees the state as it is on disk, with no mark on its way, and
 // nobody changes it meanwhile; what f does to it must be what it writes. ErrNotFound: the message is gone.
 func (q *Queue) alone(ctx context.Context, id store.ID, f func(env *message.Envelope, state *store.State) error) error {
+	return q.aloneWith(ctx, id, func(m *msg) error { return f(m.env, m.state) })
+}
+
+// aloneWith is alone for one who looks at more.
+func (q *Queue) aloneWith(ctx context.Context, id store.ID, f func(*msg) error) error {
 	visit := q.flights.visit(id)
 	defer q.flights.end(visit)
 	m := visit.msg
@@ -47,5 +52,5 @@ func (q *Queue) alone(ctx context.Context, id store.ID, f func(env *message.Enve
 		}
 		m.env, m.state = env, state
 	}
-	return f(m.env, m.state)
+	return f(m)
 }

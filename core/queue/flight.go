@@ -136,12 +136,16 @@ func (t *table) end(f *flight) {
 	s.mu.Unlock()
 	t.n.Add(-1)
 	if last {
-		m.mu.Lock()
-		if m.content != nil {
-			m.content.Close()
-			m.content = nil
-		}
-		m.mu.Unlock()
+		m.close()
+	}
+}
+
+func (m *msg) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.content != nil {
+		m.content.Close()
+		m.content = nil
 	}
 }
 

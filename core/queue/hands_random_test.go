@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -58,51 +57,77 @@ func TestHandsAtRandom(t *testing.T) {
 			b.sender = sender
 			b.start()
 			var ids []store.ID
-			deleted := map[store.ID]bool{}
+			var all []string                                         // local parts
+			given, forgotten := map[string]bool{}, map[string]bool{} // local parts that were given up, and those of whole messages that were deleted
 			for i := range 10 {
 				var rcpts []string
 				for k := range 1 + rng.IntN(4) {
 					rcpts = append(rcpts, fmt.Sprintf("m%d.%d@d%d.example", i, k, rng.IntN(3)))
+					all = append(all, fmt.Sprintf("m%d.%d", i, k))
 				}
 				ids = append(ids, b.send(func(e *message.Envelope) { e.Sender = smtp.Address{} }, rcpts...))
 			}
 			for range 400 {
-				id := ids[rng.IntN(len(ids))]
-				var err error
+				var chosen []Choice
+				for _, k := range rng.Perm(len(ids))[:1+rng.IntN(4)*rng.IntN(3)] {
+					var some []string
+					if rng.IntN(2) == 0 {
+						some = []string{fmt.Sprintf("*@d%d.example", rng.IntN(3))}
+					}
+					if c, err := b.choice(ids[k], some...); err == nil && len(c.Rcpts) > 0 {
+						chosen = append(chosen, c)
+					}
+				}
+				o := Order{Verb: Hold, Dry: rng.IntN(20) == 0}
 				switch n := rng.IntN(100); {
 				case n < 40:
-					err = b.q.Hold(t.Context(), id, "")
 				case n < 75:
-					err = b.q.Release(t.Context(), id)
+					o.Verb = Release
+				case n < 95:
+					o.Verb = Retry
 				case n < 97:
-					err = b.q.Retry(t.Context(), id)
+					o.Verb = Bounce
 				case n < 98:
-					if err = b.q.Delete(t.Context(), id); err == nil {
-						deleted[id] = true
-					}
+					o.Verb = Delete
 				default:
+					chosen = nil
 					b.stop()
 					b.start()
 				}
-				if no := Refused(""); err != nil && !errors.As(err, &no) && !errors.Is(err, store.ErrNotFound) {
-					t.Fatal(err)
+				for k, d := range b.q.Handle(t.Context(), o, chosen) {
+					if no := Refused(""); d.Err != nil && !errors.As(d.Err, &no) && !errors.Is(d.Err, store.ErrNotFound) {
+						t.Fatal(d.Err)
+					}
+					if d.Err != nil || o.Dry || o.Verb != Bounce && o.Verb != Delete {
+						continue
+					}
+					env := chosen[k].Envelope
+					whose := d.Rcpts
+					if len(whose) == 0 { // all of the message, what is in an attempt, too
+						for _, r := range env.Rcpts {
+							forgotten[r.Address.Local] = true
+						}
+					}
+					for _, i := range whose {
+						given[env.Rcpts[i].Address.Local] = true
+					}
 				}
 				time.Sleep(time.Duration(rng.IntN(4)) * 250 * time.Millisecond)
 			}
 			for _, id := range ids {
-				_ = b.q.Release(t.Context(), id)
+				_ = b.hand(Order{Verb: Release}, id)
 			}
 			time.Sleep(10 * time.Minute)
 			expect(t, "store", b.states())
 			b.sound()
-			for i, id := range ids {
-				for who, n := range sender.took {
-					if strings.HasPrefix(who, fmt.Sprintf("m%d.", i)) && n > 1 {
-						t.Errorf("seed %d: %s came %d times", seed, who, n)
-					}
-				}
-				if sender.took[fmt.Sprintf("m%d.0", i)] == 0 && !deleted[id] {
-					t.Errorf("seed %d: m%d.0 never came", seed, i)
+			for _, who := range all {
+				switch n := sender.took[who]; {
+				case n > 1:
+					t.Errorf("seed %d: %s came %d times", seed, who, n)
+				case n > 0 && given[who]:
+					t.Errorf("seed %d: %s came, and was given up", seed, who)
+				case n == 0 && !given[who] && !forgotten[who]:
+					t.Errorf("seed %d: %s never came", seed, who)
 				}
 			}
 			b.stop()

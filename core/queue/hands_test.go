@@ -16,20 +16,31 @@ import (
 	"github.com/stagepost/stagepost/hooks"
 )
 
+// choice is a message as it is in the store, with those of its recipients that are chosen: all without names.
+func (b *bench) choice(id store.ID, rcpts ...string) (Choice, error) {
+	b.t.Helper()
+	env, state, err := b.store.Load(context.Background(), id)
+	if err != nil {
+		return Choice{}, err
+	}
+	c, _ := (&Selector{Recipients: rcpts}).Choose(store.Item{Envelope: env, State: state}, false, time.Now())
+	return c, nil
+}
+
+// hand carries out an order for one message, or for some of its recipients.
+func (b *bench) hand(o Order, id store.ID, rcpts ...string) error {
+	b.t.Helper()
+	c, err := b.choice(id, rcpts...)
+	if err != nil {
+		return err
+	}
+	return b.q.Handle(context.Background(), o, []Choice{c})[0].Err
+}
+
 // do runs a command; the error, if any, must be Refused with these words.
 func (b *bench) do(command string, id store.ID, refused ...string) {
 	b.t.Helper()
-	var err error
-	switch ctx := context.Background(); command {
-	case "hold":
-		err = b.q.Hold(ctx, id, "a look")
-	case "release":
-		err = b.q.Release(ctx, id)
-	case "retry":
-		err = b.q.Retry(ctx, id)
-	case "delete":
-		err = b.q.Delete(ctx, id)
-	}
+	err := b.hand(Order{Verb: Verb(command), Reason: "a look"}, id)
 	got := ""
 	if no := Refused(""); errors.As(err, &no) {
 		got = string(no)

@@ -228,7 +228,7 @@ func TestKeys(t *testing.T) {
 		a.mu.Unlock()
 		id, _ := parcel("d")
 		time.Sleep(time.Second)
-		if err := b.q.Delete(t.Context(), id); err != nil {
+		if err := b.hand(Order{Verb: Delete}, id); err != nil {
 			t.Fatal(err)
 		}
 		if next, err := parcel("d"); err != nil || next == id {

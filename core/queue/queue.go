@@ -85,6 +85,7 @@ type Queue struct {
 	keys    keys
 	doubts  doubts
 	counts  *Counts
+	hands   sync.Mutex // held while many messages are locked
 	// suspended tells whether mail of a lane, a site or a tenant waits until somebody resumes it; with an empty tenant, that of all
 	// tenants. It is asked for each job and must not block. nil: there are no suspensions.
 	suspended func(lane store.Lane, site, tenant string) bool

@@ -47,7 +47,7 @@ func TestTermsInEveryState(t *testing.T) {
 		{name: "silent", mail: " BY=3600;R", rcpt: " NOTIFY=NEVER"},
 	}
 	held := func(b *bench, _ *bureau, id store.ID) {
-		if err := b.q.Hold(context.Background(), id, "a look first"); err != nil {
+		if err := b.hand(Order{Verb: Hold, Reason: "a look first"}, id); err != nil {
 			b.t.Fatal(err)
 		}
 	}

@@ -63,7 +63,7 @@ func TestSuspects(t *testing.T) {
 			t.Errorf("held: %q, want %q", state.Held, want)
 		}
 		expect(t, "left", b.states(), "u@bad.example fresh")
-		if err := b.q.Release(t.Context(), bad); err != nil {
+		if err := b.hand(Order{Verb: Release}, bad); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
