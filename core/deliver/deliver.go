@@ -213,6 +213,7 @@ type delivery struct {
 	utf8     bool // the transaction that runs needs SMTPUTF8
 	chunked  bool // it goes by BDAT
 	notifies bool // its server does what says and the recipients' parameters want told
+	timed    bool // its server was told by when it is to be delivered
 
 	outcomes []message.Outcome // Result 0: open
 	open     int
@@ -236,7 +237,7 @@ func (d *delivery) decide(i int, reply smtp.Reply, host, stage string) {
 	case reply.Code/100 == 5 && !(reply.Code == 552 && stage == stageRcpt): // "too many recipients", RFC 5321 4.5.3.1.10
 		result = message.Failed
 	}
-	d.set(i, message.Outcome{Result: result, Reply: reply, Host: host, Notifies: result == message.Delivered && d.notifies, Away: result == message.Deferred && d.away})
+	d.set(i, message.Outcome{Result: result, Reply: reply, Host: host, Notifies: result == message.Delivered && d.notifies, Timed: result == message.Delivered && d.timed, Away: result == message.Deferred && d.away})
 	if result != message.Delivered {
 		d.stage = stage
 	}

@@ -42,7 +42,7 @@ func (d *delivery) fit(c *conn) *failure {
 		d.decideAll(smtp.NewReply(552, "5.3.4", fmt.Sprintf("the message has %d octets, more than the %d that %s takes", d.size, c.maxSize, c.label)), "", "")
 		return nil
 	}
-	d.notifies, d.chunked = c.dsn, c.binary && d.says.Body == esmtp.BodyBinary
+	d.notifies, d.timed, d.chunked = c.dsn, c.deliverBy, c.binary && d.says.Body == esmtp.BodyBinary
 	if d.says.Body == esmtp.BodyBinary && !c.binary {
 		binary, err := isBinary(d.sent())
 		if err != nil {
@@ -200,16 +200,27 @@ func (d *delivery) mailParams(b []byte, c *conn) []byte {
 }
 
 // rcptParams appends the parameters of RCPT.
-func (d *delivery) rcptParams(b []byte, c *conn, r *message.Rcpt) []byte {
+func (d *delivery) rcptParams(b []byte, c *conn, i int) []byte {
+	r := d.job.Env.Rcpts[i]
 	if !c.dsn || len(r.Params) == 0 {
 		return b
 	}
 	asked, _ := esmtp.ParseRcpt(r.Params) // they were read when they came
+	if asked.Notify&esmtp.Success != 0 && d.job.Env.Expanded(i) {
+		// The sender is told of the expansion, and not by each of the servers (RFC 3461 section 5.2.7.3).
+		if asked.Notify &^= esmtp.Success; asked.Notify == 0 {
+			asked.Notify = esmtp.Never
+		}
+	}
 	if asked.Notify != 0 {
 		b = append(append(b, " NOTIFY="...), asked.Notify.String()...)
 	}
 	if asked.Original.Type != "" {
-		b = append(append(b, " ORCPT="...), asked.Original.String()...)
+		original := asked.Original.String()
+		if d.utf8 {
+			original = asked.Original.UTF8()
+		}
+		b = append(append(b, " ORCPT="...), original...)
 	}
 	return b
 }

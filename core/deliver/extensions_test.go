@@ -36,6 +36,8 @@ func TestParameters(t *testing.T) {
 			gotMail: "RET=HDRS ENVID=a+2Bb", gotRcpt: "NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x+2By+3Dz@y", notifies: true},
 		{name: "DSN in UTF-8", offers: "DSN", rcpt: " ORCPT=utf-8;\\x{e9}@y", want: "delivered", gotRcpt: `ORCPT=utf-8;\x{E9}@y`, notifies: true},
 		{name: "no DSN", mail: " RET=FULL ENVID=x", rcpt: " NOTIFY=SUCCESS", want: "delivered"},
+		{name: "DSN and UTF-8", offers: all, mail: " SMTPUTF8", rcpt: " ORCPT=utf-8;\\x{e9}\\x{2b}@y", sender: "\u00e4@x.test", want: "delivered", gotMail: "SMTPUTF8",
+			gotRcpt: "ORCPT=utf-8;\u00e9\\x{2B}@y", notifies: true},
 		{name: "priority and time", offers: all, mail: " MT-PRIORITY=4 BY=300;NT", want: "delivered", gotMail: "MT-PRIORITY=4 BY=240;NT", notifies: true},
 		{name: "neither", mail: " MT-PRIORITY=4 BY=300;N", want: "delivered"},
 		{name: "in time or not at all", offers: "DELIVERBY 30", mail: " BY=300;R", want: "delivered", gotMail: "BY=240;R"},

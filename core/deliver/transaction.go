@@ -234,9 +234,9 @@ func (d *delivery) command(b []byte, c *conn, i int) []byte {
 		b = append(append(append(b, "MAIL FROM:<"...), d.sender().Text...), '>')
 		b = d.mailParams(b, c)
 	case i <= len(d.asked):
-		r := d.job.Env.Rcpts[d.job.Rcpts[d.asked[i-1]]]
-		b = append(append(append(b, "RCPT TO:<"...), r.Address.Text...), '>')
-		b = d.rcptParams(b, c, r)
+		n := d.job.Rcpts[d.asked[i-1]]
+		b = append(append(append(b, "RCPT TO:<"...), d.job.Env.Rcpts[n].Address.Text...), '>')
+		b = d.rcptParams(b, c, n)
 	default:
 		b = append(b, "DATA"...)
 	}

@@ -27,8 +27,9 @@ const (
 // Compose returns the notification as it is sent, lines ended by CRLF. Its size is bounded by MaxReturned, and some 3 kB for
 // each recipient.
 //
-// All of it is 7-bit with one exception: a message that is returned whole goes as it came, declared as 8bit where it is. It is
-// not returned whole, but by its header, when it has more than MaxReturned bytes or is not made of plain lines.
+// All of it is 7-bit unless the sender's address needs SMTPUTF8, with one exception: a message that is returned whole as
+// message/rfc822 goes as it came, declared as 8bit where it is. It is not returned whole, but by its header, when it has more than
+// MaxReturned bytes or is not made of plain lines.
 //
 // An error is a mistake in the report, or that of reading Original. After the latter, a report without Original is better
 // than none.
@@ -47,10 +48,14 @@ func (r *Report) Compose() ([]byte, error) {
 		return nil, fmt.Errorf("dsn: the sender %q is not an address: %w", r.Sender.Text, err)
 	}
 	text := part{"text/plain; charset=us-ascii", sevenBit, r.text()}
-	if bytes.ContainsFunc(text.body, func(c rune) bool { return c > '~' }) {
-		text.kind, text.encoding = "text/plain; charset=utf-8", eightBit
+	if !isASCII(text.body) {
+		text = r.beyond("text/plain; charset=utf-8", text.body)
 	}
-	parts := []part{text, {"message/delivery-status", sevenBit, r.fields()}}
+	status := part{"message/delivery-status", sevenBit, r.fields()}
+	if !isASCII(status.body) {
+		status = r.beyond("message/global-delivery-status", status.body)
+	}
+	parts := []part{text, status}
 	if r.Original != nil {
 		original, err := r.original()
 		if err != nil {
@@ -76,6 +81,16 @@ type part struct {
 	body     []byte // encoded, of whole lines but perhaps the last
 }
 
+// beyond is a part with characters beyond ASCII.
+func (r *Report) beyond(kind string, body []byte) part {
+	if r.wide() {
+		return part{kind, eightBit, body}
+	}
+	return part{kind, quotedPrintable, encodeLines(body)}
+}
+
+func isASCII(b []byte) bool { return !bytes.ContainsFunc(b, func(c rune) bool { return c > '~' }) }
+
 func (r *Report) assemble(parts []part) []byte {
 	boundary, size, whole := r.boundary(parts), 1024, sevenBit
 	for _, p := range parts {
@@ -84,7 +99,7 @@ func (r *Report) assemble(parts []part) []byte {
 			whole = eightBit // what holds a part of 8bit is 8bit itself (RFC 2045 section 6.4)
 		}
 	}
-	subject := map[Kind]string{Failed: "Message not delivered", Delayed: "Message delayed", Delivered: "Message delivered", Relayed: "Message passed on"}[r.Kind]
+	subject := map[Kind]string{Failed: "Message not delivered", Delayed: "Message delayed", Delivered: "Message delivered", Relayed: "Message passed on", Expanded: "Message passed on"}[r.Kind]
 	b := make([]byte, 0, size)
 	b = appendLine(b, "From: Mail Delivery System <", postmaster(r), ">")
 	b = appendLine(b, "To: <", r.Sender.Text, ">")
@@ -133,15 +148,20 @@ func (r *Report) fields() []byte {
 	if !r.Arrived.IsZero() {
 		b = appendLine(b, "Arrival-Date: ", date(r.Arrived))
 	}
-	b = appendLine(b, "X-Stagepost-ID: ", r.Message.String())
 	for i := range r.Rcpts {
 		rcpt := &r.Rcpts[i]
 		b = appendLine(b)
-		if rcpt.Original.Type != "" {
+		if kind := rcpt.Original.Type; r.Global && kind == utf8Type {
+			b = appendLine(b, "Original-Recipient: utf-8; ", address(smtp.Address{Text: rcpt.Original.Address}))
+		} else if kind != "" {
 			b = appendLine(b, "Original-Recipient: ", clip(printable(rcpt.Original.Field()), maxEncoded))
 		}
 		final := "rfc822; " + address(rcpt.Final)
-		if !esmtp.IsASCII(rcpt.Final) {
+		switch {
+		case esmtp.IsASCII(rcpt.Final):
+		case r.Global:
+			final = "utf-8; " + address(rcpt.Final)
+		default:
 			final = "utf-8; " + clip(esmtp.EncodeUTF8(address(rcpt.Final)), maxEncoded)
 		}
 		b = appendLine(b, "Final-Recipient: ", final)
@@ -164,6 +184,8 @@ func (r *Report) fields() []byte {
 	}
 	return b
 }
+
+const utf8Type = "utf-8" // of addresses, RFC 6533 section 3
 
 func postmaster(r *Report) string { return "postmaster@" + r.ReportingMTA }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"mime/quotedprintable"
 	"net/mail"
 	"slices"
 	"strings"
@@ -65,20 +66,29 @@ func wellFormed(t *testing.T, r *Report, sent string) {
 		kind, encoding := p.Header.Get("Content-Type"), p.Header.Get("Content-Transfer-Encoding")
 		kinds = append(kinds, kind)
 		if encoding == eightBit {
-			if kind != "message/rfc822" && kind != "text/plain; charset=utf-8" || msg.Header.Get("Content-Transfer-Encoding") != eightBit {
+			if kind != "message/rfc822" && (!strings.Contains(kind, "global") && kind != "text/plain; charset=utf-8" || !r.wide()) || msg.Header.Get("Content-Transfer-Encoding") != eightBit {
 				t.Fatalf("%s is 8bit", kind)
 			}
 		} else if bytes.ContainsFunc(body, func(c rune) bool { return c >= 0x80 }) {
 			t.Fatalf("%s is not %s", kind, encoding)
 		}
+		if encoding == quotedPrintable {
+			if body, err = io.ReadAll(quotedprintable.NewReader(bytes.NewReader(body))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if strings.Contains(kind, "global") && (!r.Global || isASCII(body)) {
+			t.Fatalf("%s without need:\n%s", kind, body)
+		}
 		switch kind {
 		case "text/plain; charset=us-ascii", "text/plain; charset=utf-8":
 			checkText(t, string(body))
-		case "message/delivery-status":
+		case "message/delivery-status", "message/global-delivery-status":
 			checkFields(t, r, string(body))
 		}
 	}
-	if !strings.HasPrefix(kinds[0], "text/plain; charset=u") || kinds[1] != "message/delivery-status" || len(kinds) > 3 || len(kinds) == 3 && !slices.Contains([]string{"message/rfc822", "text/rfc822-headers"}, kinds[2]) {
+	if !strings.HasPrefix(kinds[0], "text/plain; charset=u") || !slices.Contains([]string{"message/delivery-status", "message/global-delivery-status"}, kinds[1]) || len(kinds) > 3 ||
+		len(kinds) == 3 && !slices.Contains([]string{"message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers"}, kinds[2]) {
 		t.Fatalf("parts %q", kinds)
 	}
 }
@@ -110,7 +120,7 @@ func checkFields(t *testing.T, r *Report, body string) {
 			allowed = strings.TrimSuffix(allowed, " Will-Retry-Until")
 		}
 		if i == 0 {
-			allowed, must = "Original-Envelope-Id Reporting-MTA Arrival-Date X-Stagepost-ID", "Reporting-MTA X-Stagepost-ID"
+			allowed, must = "Original-Envelope-Id Reporting-MTA Arrival-Date", "Reporting-MTA"
 		}
 		got := strings.Fields(names(group))
 		left := strings.Fields(allowed) // each at most once, in this order
@@ -178,7 +188,7 @@ func FuzzCompose(f *testing.F) {
 	f.Add("a@a.example", "x", "\r\n\r\n", "4", "--=_", "[::1]", "\x80", "A: \x80\r\n\r\n\x80\r\n", uint8(7), int64(0))
 	f.Fuzz(func(t *testing.T, sender, host, rcpt, status, reply, remote, envid, original string, flags uint8, seconds int64) {
 		at := time.Unix(seconds%(1<<40), 0)
-		kind := Kinds()[flags/2%4]
+		kind := Kinds()[flags/2%5]
 		all := []Rcpt{
 			{Final: smtp.Address{Text: rcpt}, Original: esmtp.Recipient{Type: "utf-8"[:flags%6], Address: reply}, Status: status, Diagnostic: reply, RemoteMTA: remote, LastAttempt: at, WillRetryUntil: at},
 			NewRcpt(kind, &message.Rcpt{Original: smtp.Address{Text: reply}}, message.Last{Code: int(flags) * 4, Enhanced: status, Text: rcpt, Host: remote}, at),
@@ -188,6 +198,7 @@ func FuzzCompose(f *testing.F) {
 			r.Sender, r.ReportingMTA = smtp.Address{Text: sender}, host
 		}
 		r.Arrived, r.EnvelopeID, r.Original, r.ReturnFull = at, envid, memory(original), flags&4 != 0
+		r.Global = flags&32 != 0
 		if flags&16 != 0 {
 			r.Original = &onDisk{memory: memory(original), broken: 1 << 20}
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"mime/quotedprintable"
+	"unicode/utf8"
 
 	"github.com/stagepost/stagepost/core/message"
 )
@@ -26,21 +27,28 @@ func (r *Report) original() (part, error) {
 		}
 	}
 	start = start[:min(len(start), MaxReturned)]
-	if r.ReturnFull && whole {
-		if encoding := lineEncoding(start); encoding != "" {
-			return part{"message/rfc822", encoding, start}, nil
-		}
-	}
 	header, err := headerOf(start, whole)
 	if err != nil {
 		return part{}, err
+	}
+	global := r.Global && !isASCII(header) && utf8.Valid(header)
+	if r.ReturnFull && whole {
+		if encoding := lineEncoding(start); encoding != "" {
+			if global {
+				return r.beyond("message/global", start), nil
+			}
+			return part{"message/rfc822", encoding, start}, nil
+		}
+	}
+	if global && lineEncoding(header) != "" {
+		return r.beyond("message/global-headers", header), nil
 	}
 	encoding, body := encodeHeader(header)
 	return part{"text/rfc822-headers", encoding, body}, nil
 }
 
 // lineEncoding returns 7bit or 8bit for content that may be called so, made of lines of at most maxLine without NUL and stray
-// CR or LF (RFC 2045 sections 2.7 and 2.8), and "" for other content. No other encoding is allowed for message/rfc822.
+// CR or LF (RFC 2045 sections 2.7 and 2.8), and "" for other content. No other encoding is allowed for message/rfc822; for what RFC 6533 has in its place, it is.
 func lineEncoding(content []byte) string {
 	encoding := sevenBit
 	for line := range bytes.Lines(content) {

@@ -4,6 +4,9 @@
 //
 // A notification is one multipart/report (RFC 6522) with three parts that say the same to three readers: plain text for
 // people, message/delivery-status for programs, and the header of the message that it is about, so that both recognize it.
+// Where that message came by SMTPUTF8 and these would not hold what is beyond ASCII in it, their counterparts of RFC 6533 take their
+// place. Whether the way back knows SMTPUTF8 is not known when a notification is composed, so these go in 7-bit encodings, which any
+// server takes, unless the sender's own address asks for SMTPUTF8 anyhow.
 //
 // Everything but the fixed words comes from outside: the addresses from a client, the answers from a remote server, the
 // header from anybody. All of it is data. In text and fields whatever is not printable ASCII becomes "?", so nothing
@@ -32,10 +35,11 @@ const (
 	Delayed                   // not delivered yet, still being tried
 	Delivered                 // it lies where the recipient finds it
 	Relayed                   // handed to a server that does not tell what becomes of it
+	Expanded                  // the address stands for several, and the message went on to these
 )
 
 // Kinds lists them all.
-func Kinds() []Kind { return []Kind{Failed, Delayed, Delivered, Relayed} }
+func Kinds() []Kind { return []Kind{Failed, Delayed, Delivered, Relayed, Expanded} }
 
 // String returns the action-value, or "" for what is no kind.
 func (k Kind) String() string {
@@ -48,6 +52,8 @@ func (k Kind) String() string {
 		return "delivered"
 	case Relayed:
 		return "relayed"
+	case Expanded:
+		return "expanded"
 	}
 	return ""
 }
@@ -72,10 +78,14 @@ type Report struct {
 	Rcpts      []Rcpt       // at least one
 
 	// Original is the message as it was sent on (see message.Envelope.Sent); nil leaves the third part out. ReturnFull
-	// asks for all of it instead of its header; see Compose for when that is not done.
+	// asks for all of it instead of its header; see Compose for when that is not done. Global: it was sent with SMTPUTF8.
 	Original   message.Content
 	ReturnFull bool
+	Global     bool
 }
+
+// wide tells whether the notification itself needs SMTPUTF8 on its way, so that it need not be encoded.
+func (r *Report) wide() bool { return !esmtp.IsASCII(r.Sender) }
 
 // Rcpt is what a report says of one recipient.
 type Rcpt struct {

@@ -110,7 +110,20 @@ func TestGolden(t *testing.T) {
 	utf8.Sender = mustAddress(t, "\u00e4@a.example")
 	utf8.Rcpts[0].Original = esmtp.Recipient{Type: "utf-8", Address: "jos\u00e9@b.example"}
 
+	const wideHeader = "From: \u00e4@a.example\r\nTo: jos\u00e9@b\u00fccher.example\r\nSubject: gr\u00fc\u00dfe\r\n"
+	global := newReport(t, Failed, newRcpt(t, Failed, "jos\u00e9+1@b\u00fccher.example", unknown), newRcpt(t, Failed, "b@b.example", busy))
+	global.Sender, global.Global, global.Original = mustAddress(t, "\u00e4@a.example"), true, memory(wideHeader+"\r\nsecret body\r\n")
+	global.Rcpts[0].Original = esmtp.Recipient{Type: "utf-8", Address: "jos\u00e9 =@b.example"}
+	full7 := *global // to an address in ASCII, whose server may know no SMTPUTF8
+	full7.Sender, full7.ReturnFull, full7.Original = mustAddress(t, "a@a.example"), true, memory(wideHeader+"\r\nbody = \xff\r\n.\r\n")
+	plainGlobal := newReport(t, Failed, newRcpt(t, Failed, "b@b.example", unknown)) // sent with SMTPUTF8, and all in ASCII
+	plainGlobal.Global = true
+	legacy := newReport(t, Failed, newRcpt(t, Failed, "b@b.example", unknown))
+	legacy.Global, legacy.Original = true, memory("Subject: gr\xfc\xdfe\r\n\r\nbody\r\n") // not UTF-8, whatever was said
+	expanded := newReport(t, Expanded, newRcpt(t, Expanded, "team@b.example", done))
+
 	for name, r := range map[string]*Report{
+		"global": global, "global-seven": &full7, "global-plain": plainGlobal, "global-legacy": legacy, "expanded": expanded,
 		"delivered": delivered, "relayed": newReport(t, Relayed, newRcpt(t, Relayed, "b@b.example", done)), "utf8": utf8,
 		"failed": newReport(t, Failed, newRcpt(t, Failed, "b@b.example", unknown)), "several": several, "delayed": delayed,
 		"full": full, "eightbit": eight, "bare": bare,

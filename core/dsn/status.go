@@ -18,7 +18,7 @@ const (
 // a permanent code, which some readers would act upon. Nothing is guessed from the reply code alone: 550 has been used for
 // everything.
 func Status(kind Kind, code int, enhanced string) string {
-	if kind == Delivered || kind == Relayed {
+	if kind == Delivered || kind == Relayed || kind == Expanded {
 		return statusDone
 	}
 	class, detail := splitStatus(enhanced)

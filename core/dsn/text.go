@@ -34,6 +34,8 @@ func (r *Report) text() []byte {
 		say("", "Your message"+arrived+" was delivered to "+whom+", as you asked to be told.")
 	case Relayed:
 		say("", "Your message"+arrived+" was passed on to the mail server of "+whom+". That server does not tell whether it was delivered, so this is the last that you hear of it unless it fails.")
+	case Expanded:
+		say("", "Your message"+arrived+" was passed on to those for whom "+whom+" "+map[bool]string{true: "stands", false: "stand"}[len(r.Rcpts) == 1]+". There will be no notice of each delivery to them, but one if any fails.")
 	}
 	for i := range r.Rcpts[:min(len(r.Rcpts), maxTold)] {
 		b = appendLine(b)

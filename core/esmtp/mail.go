@@ -58,6 +58,9 @@ type By struct {
 	Trace  bool      // the sender is told of each hop, too (T)
 }
 
+// Notify tells whether a time was asked for at which the sender is told (mode N).
+func (b *By) Notify() bool { return !b.At.IsZero() && !b.Return }
+
 // bad is the reply to a parameter that is known and not well formed.
 func bad(text string) error { return smtp.NewReply(501, "5.5.4", text) }
 

@@ -108,6 +108,14 @@ func (r Recipient) String() string {
 	return r.Type + ";" + EncodeXtext(r.Address)
 }
 
+// UTF8 is the value of the parameter where SMTPUTF8 is spoken: characters beyond ASCII are themselves (RFC 6533 section 3).
+func (r Recipient) UTF8() string {
+	if r.Type == typeUTF8 {
+		return r.Type + ";" + encodeUTF8(r.Address, true)
+	}
+	return r.String()
+}
+
 // Field is the value of the field Original-Recipient, in ASCII (RFC 3464 section 2.3.1, RFC 6533 section 3).
 func (r Recipient) Field() string {
 	if r.Type == typeUTF8 {

@@ -90,10 +90,13 @@ func utf8Address(p *smtp.Param) (string, error) {
 }
 
 // EncodeUTF8 returns an address as utf-8-addr-xtext, which is ASCII (RFC 6533 section 3).
-func EncodeUTF8(s string) string {
+func EncodeUTF8(s string) string { return encodeUTF8(s, false) }
+
+// encodeUTF8 leaves characters beyond ASCII as they are where native is set: utf-8-addr-unitext.
+func encodeUTF8(s string, native bool) string {
 	var b strings.Builder
 	for _, r := range s {
-		if r <= ' ' || r > '~' || r == '+' || r == '=' || r == '\\' {
+		if r <= ' ' || r > '~' && !(native && r > 0x7f) || r == '+' || r == '=' || r == '\\' {
 			b.WriteString(`\x{` + strings.ToUpper(strconv.FormatInt(int64(r), 16)) + "}")
 		} else {
 			b.WriteRune(r)

@@ -109,6 +109,16 @@ type Envelope struct {
 	Skip       int64
 }
 
+// Expanded tells whether the address that the i-th recipient was given as stands for several here (RFC 3461 section 5.2.7.3).
+func (e *Envelope) Expanded(i int) bool {
+	for k, r := range e.Rcpts {
+		if k != i && r.Original == e.Rcpts[i].Original {
+			return true
+		}
+	}
+	return false
+}
+
 // Notice says of which message and which of its recipients a notification tells the sender. Its commit is what settles
 // that.
 type Notice struct {

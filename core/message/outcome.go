@@ -44,6 +44,8 @@ type Outcome struct {
 	After  time.Duration // a deferral's own wish when to try again; 0: by the schedule
 	// Notifies: who took the message knows what its sender wants to be told, and will do that.
 	Notifies bool
+	// Timed: who took the message knows by when it is to be delivered (RFC 2852).
+	Timed bool
 	// Unknown: the final dot was sent and no reply was read, so the remote may have the message. It is deferred, never
 	// tried at another host of the same attempt.
 	Unknown bool

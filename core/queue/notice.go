@@ -173,7 +173,7 @@ func (q *Queue) notify(ctx context.Context, id store.ID) error {
 func debts(env *message.Envelope, state *store.State, kind dsn.Kind) *message.Notice {
 	of := &message.Notice{Of: env.ID}
 	for i := range state.Rcpts {
-		if r := &state.Rcpts[i]; r.Owed && noticeKind(env.Rcpts[i], r) == kind {
+		if r := &state.Rcpts[i]; r.Owed && noticeKind(env, i, r) == kind {
 			of.Rcpts = append(of.Rcpts, i)
 		}
 	}
@@ -258,7 +258,7 @@ func (q *Queue) compose(kind dsn.Kind, id message.ID, now time.Time, env *messag
 	set := q.Settings()
 	r := dsn.Report{ID: id, Date: now, Kind: kind, ReportingMTA: set.Hostname, Message: env.ID, Arrived: env.Arrived, Sender: env.Sender}
 	terms := set.terms(env)
-	r.EnvelopeID = terms.asked.EnvelopeID
+	r.EnvelopeID, r.Global = terms.asked.EnvelopeID, terms.asked.UTF8
 	r.ReturnFull = kind == dsn.Failed && terms.asked.Return == esmtp.Full && !terms.asked.RequireTLS // RFC 8689 section 5
 	for _, i := range of.Rcpts {
 		st := &state.Rcpts[i]

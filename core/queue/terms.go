@@ -43,7 +43,7 @@ var lapse = message.Outcome{Result: message.Failed, Reply: smtp.NewReply(550, "5
 // alarm is when the sender wants to be told that the message is late (RFC 2852 section 4, mode N); zero: at no such time. Where the
 // time was over when the message came, a server before this one has told.
 func (t *terms) alarm() time.Time {
-	if by := t.asked.By; !by.Return && by.At.After(t.env.Arrived) {
+	if by := t.asked.By; by.Notify() && by.At.After(t.env.Arrived) {
 		return by.At
 	}
 	return time.Time{}
@@ -82,8 +82,16 @@ func (t *terms) owed(i int, state *store.State, o *message.Outcome, late, hushed
 	case 0, message.Deferred, message.Held:
 		return late && !st.Warned && asked.Notify.Wants(esmtp.Delay)
 	case message.Delivered:
-		if t.asked.By.Trace && asked.Notify != esmtp.Never && t.env.Rcpts[i].Class == message.ClassRelay {
-			return true // RFC 2852 section 4: of each hop
+		if asked.Notify != esmtp.Never && t.env.Rcpts[i].Class == message.ClassRelay && (t.asked.By.Trace || t.asked.By.Notify() && !o.Timed) {
+			return true // RFC 2852 section 4: of each hop, or of one that does not know by when it is to be delivered
+		}
+		if asked.Notify.Wants(esmtp.Success) && t.env.Expanded(i) { // once, of the first that was delivered
+			for k, r := range t.env.Rcpts {
+				if k != i && r.Original == t.env.Rcpts[i].Original && state.Rcpts[k].Result == message.Delivered {
+					return false
+				}
+			}
+			return true
 		}
 		return !o.Notifies && asked.Notify.Wants(esmtp.Success)
 	}
@@ -91,12 +99,15 @@ func (t *terms) owed(i int, state *store.State, o *message.Outcome, late, hushed
 }
 
 // noticeKind is what a notice that is owed says of a recipient.
-func noticeKind(r *message.Rcpt, st *store.RcptState) dsn.Kind {
+func noticeKind(env *message.Envelope, i int, st *store.RcptState) dsn.Kind {
+	r := env.Rcpts[i]
 	switch {
 	case st.Result == message.Failed:
 		return dsn.Failed
 	case st.Result != message.Delivered:
 		return dsn.Delayed
+	case env.Expanded(i):
+		return dsn.Expanded
 	case strings.HasPrefix(st.Lane, message.ViaLMTP+":"), r.Class == message.ClassLocal && strings.HasPrefix(st.Lane, "plugin:"):
 		return dsn.Delivered // by what has mailboxes; SMTP hands on
 	}

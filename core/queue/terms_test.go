@@ -38,7 +38,7 @@ func asking(t testing.TB, mail, rcpt string) func(*message.Envelope) {
 // TestTerms: what the client asked for with MAIL and RCPT is done, and its sender is told what it wants to be told.
 func TestTerms(t *testing.T) {
 	passedOn := yes
-	passedOn.Notifies = true
+	passedOn.Notifies, passedOn.Timed = true, true
 	const day = 24 * time.Hour
 	for _, c := range []struct {
 		name       string
@@ -75,6 +75,15 @@ func TestTerms(t *testing.T) {
 		{name: "told before", mail: " BY=-600;N", to: "u@slow.example", after: time.Minute, sent: []string{"0s"}, store: []string{"u@slow.example deferred"}},
 		{name: "by a time, but not to be told", mail: " BY=600;N", rcpt: " NOTIFY=NEVER", to: "u@slow.example", after: 15 * time.Minute, sent: []string{"0s", "5m0s", "10m0s"},
 			store: []string{"u@slow.example deferred"}},
+		{name: "by a time that the next hop knows nothing of", mail: " BY=600;N", sent: []string{"0s"}, notices: [][]string{{"Action: relayed"}}},
+		{name: "by a time that the next hop knows", mail: " BY=600;N", to: "u@dsn.example", sent: []string{"0s"}},
+		{name: "an address for several", rcpt: " NOTIFY=SUCCESS", to: "u@good.example u2@dsn.example", sent: []string{"0s", "0s"},
+			notices: [][]string{{"Action: expanded", "Final-Recipient: rfc822; team@us.example"}}},
+		{name: "an address for several, in silence", to: "u@good.example u2@good.example", sent: []string{"0s", "0s"}},
+		{name: "one of several fails", rcpt: " NOTIFY=SUCCESS,FAILURE", to: "u@bad.example u2@good.example", sent: []string{"0s", "0s"},
+			notices: [][]string{{"Action: failed", "Final-Recipient: rfc822; team@us.example"}, {"Action: expanded", "-Action: failed"}}},
+		{name: "in UTF-8", mail: " SMTPUTF8", rcpt: " ORCPT=utf-8;\\x{E9}@z", to: "u@bad.example", sent: []string{"0s"},
+			notices: [][]string{{"message/global-delivery-status", "Original-Recipient: utf-8; =C3=A9@z"}}},
 		{name: "traced", mail: " BY=600;NT", sent: []string{"0s"}, notices: [][]string{{"Action: relayed"}}},
 		{name: "traced in silence", mail: " BY=600;NT", rcpt: " NOTIFY=NEVER", sent: []string{"0s"}},
 		{name: "later", mail: " HOLDFOR=7200", after: day, sent: []string{"2h0m0s"}},
@@ -114,11 +123,18 @@ func TestTerms(t *testing.T) {
 				if c.to == "" {
 					c.to = "u@good.example"
 				}
-				b.send(asking(t, c.mail, c.rcpt), c.to)
+				several := strings.Fields(c.to)
+				b.send(func(e *message.Envelope) {
+					if asking(t, c.mail, c.rcpt)(e); len(several) > 1 {
+						for _, r := range e.Rcpts {
+							r.Original = parse(t, "team@us.example")
+						}
+					}
+				}, several...)
 				time.Sleep(c.after + time.Second)
 				var tries []string
 				for _, s := range b.remote.got() {
-					if at, rest, _ := strings.Cut(s, " "); strings.Contains(rest, "<u@") {
+					if at, rest, _ := strings.Cut(s, " "); strings.Contains(rest, "<u") {
 						tries = append(tries, at)
 					}
 				}
