@@ -39,7 +39,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, newApp(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	code := run(ctx, newApp(), calledAs(os.Args[0], os.Args[1:]), os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -109,6 +109,7 @@ func (a *app) commands() []*cobra.Command {
 		a.statusCommand(),
 		a.sendCommand(),
 		a.queueCommand(),
+		a.mailqCommand(),
 		a.traceCommand(),
 		a.pluginCommand(),
 		a.userCommand(),

@@ -10,6 +10,7 @@
 //	POST   /queue/hold          one Handled a line, and Progress; so release, retry, bounce and delete. The content is a list of ids, or
 //	                            the query chooses; "all" takes all, "dry-run" only says what would be done, "each" wants a line for each
 //	                            message, "reason" is why it is held ("of-reason" chooses), "reply" what a bounce says
+//	GET    /shape               one Shape a line, the largest first; "by" is domain, next-hop, sender or tenant, the rest chooses
 //	DELETE /command/{n}            stops such a command
 //	GET    /trace/{id}          one observe.Step a line, in order
 //	GET    /metrics             in Prometheus' text format

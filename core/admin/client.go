@@ -105,6 +105,11 @@ func (c *Client) Queue(ctx context.Context, query url.Values) iter.Seq2[Message,
 	return stream[Message](ctx, c, "/queue?"+query.Encode())
 }
 
+// Shape counts what the query chooses by name and age; the first line is the sum. "by" of the query is one of Shapes.
+func (c *Client) Shape(ctx context.Context, query url.Values) iter.Seq2[Shape, error] {
+	return stream[Shape](ctx, c, "/shape?"+query.Encode())
+}
+
 // Hand carries out a command by hand, for the messages with the ids, or for those that the query chooses, and yields what becomes of
 // them as it comes. The error, if any, is the last thing yielded. What is done stays done when ctx ends; StopWork stops in order.
 func (c *Client) Hand(ctx context.Context, verb queue.Verb, query url.Values, ids []string) iter.Seq2[Handled, error] {

@@ -51,6 +51,7 @@ func Handler(o Options) http.Handler {
 		{"GET", "/order", h.order},
 		{"GET", "/queue", h.queue},
 		{"GET", "/queue/{id}", h.show},
+		{"GET", "/shape", h.shape},
 		{"DELETE", "/command/{n}", h.stopWork},
 		{"GET", "/trace/{id}", h.trace},
 		{"GET", "/metrics", h.metrics},
@@ -255,10 +256,14 @@ func (h *handler) queue(w http.ResponseWriter, req *http.Request) error {
 // selection reads a query that has nothing but a Selector.
 func selection(req *http.Request) (*queue.Selector, error) {
 	q, err := url.ParseQuery(req.URL.RawQuery)
-	var s *queue.Selector
-	if err == nil {
-		s, err = queue.ParseSelector(q)
+	if err != nil {
+		return nil, &Error{http.StatusBadRequest, "the query cannot be read: " + err.Error(), ""}
 	}
+	return selector(q)
+}
+
+func selector(q url.Values) (*queue.Selector, error) {
+	s, err := queue.ParseSelector(q)
 	for name := range q {
 		if err == nil {
 			err = fmt.Errorf("nothing in the query is called %q", shown(name))
