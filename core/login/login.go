@@ -25,10 +25,11 @@ import (
 type Keeper struct {
 	failures *throttle.Failures
 	decoys   *sasl.Decoys
+	pace     throttle.Pace
 }
 
 // New makes one that has seen no log-in.
-func New() *Keeper { return &Keeper{throttle.New(time.Now), sasl.NewDecoys()} }
+func New() *Keeper { return &Keeper{failures: throttle.New(time.Now), decoys: sasl.NewDecoys()} }
 
 // Client is who wants to log in.
 type Client struct {
@@ -117,7 +118,7 @@ func (l *Login) next(response []byte, err error) (s Step) {
 		clear(response)
 	}
 	if l.Name != "" || l.try != nil {
-		defer func() { s.Delay = throttle.Late(began) }()
+		defer func() { s.Delay = l.keeper.pace.Late(began) }()
 	}
 	switch {
 	case err == nil && !done:

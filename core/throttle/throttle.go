@@ -13,7 +13,6 @@ package throttle
 
 import (
 	"hash/maphash"
-	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
@@ -175,17 +174,4 @@ func put[V any](m map[uint64]V, k uint64, v V, now time.Time, until func(V) time
 		delete(m, oldest)
 	}
 	m[k] = v
-}
-
-// Least is how long the answer to a log-in takes at least, plus up to a fifth.
-const Least = 100 * time.Millisecond
-
-// Late is how long to wait with the answer to a log-in that began then, so that the time that it took says nothing: not whether the account exists,
-// nor how much of the password was right.
-func Late(began time.Time) time.Duration {
-	took := time.Since(began)
-	if took > Least {
-		return rand.N(took / 5)
-	}
-	return Least - took + rand.N(Least/5)
 }

@@ -163,23 +163,3 @@ func TestBounded(t *testing.T) {
 		t.Errorf("%d entries", len(f.failed))
 	}
 }
-
-// TestLate: the answer takes as long whatever was found out, and nobody can tell how long exactly.
-func TestLate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, took := range []time.Duration{0, time.Millisecond, 50 * time.Millisecond, Least, 300 * time.Millisecond} {
-			seen := map[time.Duration]bool{}
-			for range 20 {
-				began := time.Now()
-				time.Sleep(took)
-				all := took + Late(began)
-				if seen[all] = true; all < Least || all > max(Least, took)*6/5 {
-					t.Errorf("%s take %s", took, all)
-				}
-			}
-			if len(seen) < 5 {
-				t.Errorf("%s take always the same: %v", took, seen)
-			}
-		}
-	})
-}

@@ -20,6 +20,7 @@ func (s *server) inspect(only *regexp.Regexp) (results []*result) {
 		section, name string
 		look          func() error
 	}{
+		{"1.5", "A8 users are not told from others by the time", s.timing},
 		{"1.13", "I1 each line of the log is one event", s.log},
 		{"1.5", "A1 no password is in the log", s.secrets},
 		{"1.13", "I4 labels of metrics do not come from clients", s.metrics},

@@ -166,7 +166,7 @@ func run(ctx context.Context, o options, args []string, out io.Writer) (ok bool,
 	if t.inspect != nil {
 		results = append(results, t.inspect(only)...)
 	}
-	rep := &report{target: t.name, sections: sections, results: results}
+	rep := &report{target: t.name, notes: t.notes, sections: sections, results: results}
 	if o.json {
 		err = rep.json(out)
 	} else {

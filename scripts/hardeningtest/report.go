@@ -10,6 +10,7 @@ import (
 // report is what came of all plays.
 type report struct {
 	target   string
+	notes    []string
 	sections []*section
 	results  []*result
 }
@@ -52,6 +53,9 @@ func (r *report) print(w io.Writer) {
 		r.row(w, s.number+" "+s.title, counts, n)
 	}
 	r.row(w, "all", sum, plays)
+	for _, note := range r.notes {
+		fmt.Fprintln(w, note)
+	}
 }
 
 func (r *report) row(w io.Writer, name string, counts [leftOut + 1]int, plays int) {

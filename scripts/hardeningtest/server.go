@@ -30,6 +30,7 @@ type server struct {
 	cmd          *exec.Cmd
 	ended        chan struct{}
 	hash         string // of the user's password
+	kinds        []kind // of users whose log-ins are timed
 	descriptors  int    // that it had when nobody had spoken to it
 }
 
@@ -107,7 +108,10 @@ domains = [%[2]q]
 
 [plugin.auth]
 decoy = %[5]q
-users = { %[4]q = %[5]q }
+
+[plugin.auth.users]
+%[4]q = %[5]q
+%[6]s
 
 [plugin.sender-login]
 from = true
@@ -117,7 +121,7 @@ X-Hardening = "^reject$"
 
 [plugin.route]
 default = %[3]q
-`, s.admin, s.target.domain, s.target.sink.address(), s.target.user, s.hash)
+`, s.admin, s.target.domain, s.target.sink.address(), s.target.user, s.hash, users(s.kinds))
 }
 
 // startStagepost starts one in a temporary folder.
@@ -166,6 +170,9 @@ func (s *server) write() (err error) {
 		return err
 	}
 	s.hash = string(hash)
+	if s.kinds, err = kinds(s.target.password); err != nil {
+		return err
+	}
 	certificate, err := selfSigned(hostName)
 	if err != nil {
 		return err

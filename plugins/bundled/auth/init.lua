@@ -1,7 +1,8 @@
 -- Names and what is kept of their passwords stand in `users`. Whether a password is the right one is a question to the service;
 -- for SCRAM the server does the exchange itself, and only wants the keys.
 
--- It is of a password that nobody knows: to check it for a name that is not there takes as long as for one that is.
+-- It is checked for a name that is not there, so that this takes as long as for one that is: a hash of a password that nobody knows, or
+-- the most expensive one in the configuration.
 local decoy = config.decoy or "$argon2id$v=19$m=19456,t=2,p=1$TvZB9j1gPbUABoby8WLeDQ$eLa+0jbaGSVIRANiny7jSsqyuL3YsOH8xj+yJm+QjbA"
 
 -- Takes "HASH groups=a,b" apart.
@@ -23,6 +24,15 @@ end
 -- An error of a service without the place in this file.
 local function why(text) return (string.gsub(text, "^.-password%.%a+: ", "")) end
 
+-- What a check costs, roughly, in KiB and passes of argon2id.
+local function cost(hash)
+  local rounds = string.match(hash, "^%$2[aby]%$(%d%d)%$")
+  if rounds then return 2 ^ rounds * 80 end
+  local memory, passes = string.match(hash, "^%$argon2id%$v=%d+%$m=(%d+),t=(%d+),")
+  if memory then return memory * passes end
+  return (tonumber(string.match(hash, "^SCRAM%-SHA%-256%$(%d+):")) or 0) * 0.5
+end
+
 -- A mistake in a list is found here and not by who logs in.
 if config.decoy then
   local ok, text = pcall(password.scheme, config.decoy)
@@ -36,6 +46,8 @@ if type(config.users) == "table" then
     elseif name ~= string.lower(name) then
       error("[plugin.auth] users: " .. name .. ": write names in lower case; they are found in any", 0)
     end
+    local hash = split(entry)
+    if not config.decoy and cost(hash) > cost(decoy) then decoy = hash end
   end
 end
 
