@@ -63,6 +63,8 @@ func (d *daemon) storeMetrics() []metrics.Family {
 			Read: func(s *metrics.Samples) { s.Add(float64(d.store.Health().Free)) }},
 		{Name: "stagepost_store_disk_bytes", Kind: metrics.Gauge, Help: "What the store takes on disk, without the contents above 32 KiB.",
 			Read: func(s *metrics.Samples) { s.Add(float64(d.store.Usage().Disk)) }},
+		{Name: "stagepost_store_free_slot_bytes", Kind: metrics.Gauge, Help: "What files take on disk that wait for the content of the next messages.",
+			Read: func(s *metrics.Samples) { s.Add(float64(d.store.Usage().Free)) }},
 		{Name: "stagepost_store_read_amplification", Kind: metrics.Gauge, Help: "Files that a read of the store may have to look into; it grows when the disk is too slow to tidy up.",
 			Read: func(s *metrics.Samples) { s.Add(float64(d.store.Usage().Amplification)) }},
 		{Name: "stagepost_content_bytes", Kind: metrics.Gauge, Help: "Content in memory that is being received.",

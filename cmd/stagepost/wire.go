@@ -112,7 +112,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, FS: d.fs, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", wasmCache, admin.SocketName, admin.ScratchName, suspectsFile, suspectsFile + ".new", crashFile, lastCrash}}); err != nil {
+	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, FS: d.fs, Wipe: cfg.Queue.Wipe, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", wasmCache, admin.SocketName, admin.ScratchName, suspectsFile, suspectsFile + ".new", crashFile, lastCrash}}); err != nil {
 		return err
 	}
 	d.suspects = openSuspects(cfg.Data, d.reports, d.log)
@@ -219,6 +219,7 @@ func (d *daemon) prepare(old, next *config.Config) (commit, abort func(), err er
 			d.dns.use(dns)
 		}
 		d.records.Limit(next.Trace.Size, next.Trace.Keep)
+		d.store.Wipe(next.Queue.Wipe)
 		bind()
 	}, unbind, nil
 }

@@ -102,6 +102,7 @@ type Queue struct {
 	Retry  []time.Duration // waits between attempts, never empty; the last repeats
 	Expire time.Duration   // after arrival
 	Warn   time.Duration   // after arrival; 0: never
+	Wipe   bool            // content in files is overwritten when it is not needed any more
 
 	// To one site, where its own table says nothing.
 	Concurrency        int // deliveries at once

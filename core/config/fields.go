@@ -121,6 +121,11 @@ func (c *Config) fields() []field {
 					doc: "A sender is told once when mail has not been delivered for so long and is still being tried. 0s: never.",
 					to:  aDuration(&c.Queue.Warn, 0, 60*day),
 				},
+				{
+					name: "wipe", value: "false",
+					doc: "Content that lay in files is overwritten with zeros when nobody needs it any more. See `stagepost manual queue`.",
+					to:  one(&c.Queue.Wipe, "true or false", boolean),
+				},
 			}, c.Queue.limitFields()...)),
 		},
 		{

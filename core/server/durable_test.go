@@ -51,7 +51,7 @@ func (f *tracedFS) note(op, file string) {
 // kind is what the syncs of a file are counted under.
 func kind(file string) string {
 	switch base := filepath.Base(file); {
-	case file == "/data/body":
+	case file == "/data/body/256k":
 		return "body folder"
 	case strings.HasPrefix(file, "/data/body/"):
 		return "body"

@@ -61,6 +61,17 @@ func (b *Budget) Take(ctx context.Context, n int64) error {
 	return fmt.Errorf("%w: %s", ErrBusy, why)
 }
 
+// TryTake takes n bytes if at least rest are free after that, and nobody waits.
+func (b *Budget) TryTake(n, rest int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n+rest > b.free || len(b.waiting) > 0 {
+		return false
+	}
+	b.free -= n
+	return true
+}
+
 // Give returns n bytes that were taken.
 func (b *Budget) Give(n int64) {
 	b.mu.Lock()

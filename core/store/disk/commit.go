@@ -9,7 +9,7 @@ import (
 	"github.com/stagepost/stagepost/core/store"
 )
 
-// Commit implements store.Store: three keys in one synced batch, after the body file if there is one.
+// Commit implements store.Store: three keys in one synced batch, after the slot or file if there is one.
 func (s *Store) Commit(ctx context.Context, env *message.Envelope, body store.BodyWriter, also ...store.Change) error {
 	w, ok := body.(*writer)
 	if !ok || w.store != s || w.id != env.ID {
@@ -43,22 +43,23 @@ func (s *Store) Commit(ctx context.Context, env *message.Envelope, body store.Bo
 	if w.committed.Swap(true) {
 		return fmt.Errorf("store: message %s is committed already", env.ID)
 	}
-	if c.file != nil {
-		if w.err = s.syncBody(c); w.err != nil {
+	outside := w.size > maxInline
+	if outside {
+		if w.err = w.persist(c); w.err != nil {
 			return w.err
 		}
 	}
 
 	batch := s.db.NewBatch()
-	p := place{inFile: c.file != nil, size: w.size, crc: w.crc, rcpts: len(env.Rcpts)}
-	if p.inFile && w.name != w.id {
-		p.file = w.name
+	p := place{size: w.size, crc: w.crc, rcpts: len(env.Rcpts)}
+	if outside {
+		p.lies(c.out.name, env.ID)
 	}
 	op := batch.SetDeferred(1+idLen, recordLen(p, rec))
 	copy(op.Key, idKey(keyMessage, env.ID))
 	putRecord(op.Value[:0], p, rec)
 	err = op.Finish()
-	if c.file == nil {
+	if !outside {
 		err = errors.Join(err, batch.Set(idKey(keyContent, env.ID), c.buf, nil))
 	}
 	entries, also := store.FirstEntries(env, also)
@@ -87,19 +88,7 @@ func (s *Store) Commit(ctx context.Context, env *message.Envelope, body store.Bo
 		return err
 	}
 	s.depth.Add(1 - u.settled)
-	for _, id := range u.files {
-		s.files.forget(id)
-	}
-	return nil
-}
-
-// syncBody makes a body file durable, name included.
-func (s *Store) syncBody(c *content) error {
-	if err := c.file.SyncData(); err != nil {
-		return beforeCommit("syncing the body file", err)
-	}
-	if err := s.bodySync.do(); err != nil {
-		return beforeCommit("syncing the body folder", err)
-	}
+	s.forget(u.outside)
+	c.keep()
 	return nil
 }

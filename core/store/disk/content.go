@@ -5,25 +5,25 @@ import (
 	"os"
 	"sync/atomic"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"github.com/stagepost/stagepost/core/store"
 )
 
-// content is a complete content with its holders. The last one to close frees the buffer or the file.
+// content is a complete content with its holders. The last one to close frees the buffer, and the slot or file.
 type content struct {
 	store   *Store
-	name    store.ID // of the file
 	size    int64
 	err     error // what makes it incomplete
 	holders atomic.Int32
-	kept    atomic.Bool // committed, or perhaps committed: the file stays when the holders go
+	kept    atomic.Bool // committed, or perhaps committed: the slot or file stays when the holders go
 
-	buf    []byte
-	class  int
-	pooled bool // buf belongs to a pool and counts against the budget
+	memory  bool   // the content is buf[head:]
+	buf     []byte // behind room for a header, if head is not 0
+	head    int
+	class   int
+	pooled  bool // buf belongs to a pool,
+	counted bool // and counts against the budget
 
-	file vfs.File
+	out output // where it is on the disk, if it is; changed before the last holder closes only
 }
 
 // reader is one holder of a content.
@@ -35,8 +35,8 @@ type reader struct {
 func (r *reader) Size() int64 { return r.content.size }
 
 func (r *reader) Bytes() []byte {
-	if c := r.content; c.file == nil && c.err == nil {
-		return c.buf
+	if c := r.content; c.memory && c.err == nil {
+		return c.buf[c.head : c.head+int(c.size)]
 	}
 	return nil
 }
@@ -57,10 +57,10 @@ func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 	if rest := c.size - off; int64(len(p)) > rest {
 		p, end = p[:rest], io.EOF
 	}
-	if c.file == nil {
-		return copy(p, c.buf[off:]), end
+	if c.memory {
+		return copy(p, r.Bytes()[off:]), end
 	}
-	n, err := c.file.ReadAt(p, fileHeader+off)
+	n, err := c.out.file.ReadAt(p, fileHeader+off)
 	if n == len(p) {
 		err = end
 	}
@@ -77,16 +77,32 @@ func (r *reader) Close() error {
 		return nil
 	}
 	c := r.content
-	if c.file == nil {
-		if c.pooled {
-			c.store.giveBack(c.class, c.buf)
-		}
+	if c.pooled {
+		c.uncount()
+		b := c.buf[:0]
+		c.store.buffers[c.class].Put(&b)
+	}
+	if c.out.file == nil {
 		return nil
 	}
-	err := c.file.Close()
-	if !c.kept.Load() {
-		c.store.files.forget(c.name)
+	return c.store.letGo(c.out, c.kept.Load())
+}
+
+// uncount gives the bytes of the buffer back to the budget.
+func (c *content) uncount() {
+	if c.counted {
+		c.counted = false
+		c.store.budget.Give(int64(bufferSizes[c.class]))
 	}
-	c.store.files.release(c.name)
-	return err
+}
+
+// keep is called when the content is committed: it is no longer being received, and who holds on to it bounds how much of that there
+// is. What is in memory is not read from its slot.
+func (c *content) keep() {
+	c.uncount()
+	if c.memory && c.out.file != nil {
+		out := c.out
+		c.out = output{}
+		c.store.letGo(out, true)
+	}
 }

@@ -17,13 +17,14 @@ func (s *Store) Writes() *observe.Histogram { return s.health.took }
 // Usage is what the store takes.
 type Usage struct {
 	Disk          int64 // bytes of Pebble's files
+	Free          int64 // bytes of slots that wait for content
 	Body, Budget  int64 // bytes of content in memory, and the most there may be
 	Amplification int   // files that a read of one key may have to look into
 }
 
 // Usage asks Pebble, which counts its files; for a scrape now and then.
 func (s *Store) Usage() Usage {
-	u := Usage{Body: s.opts.BodyBudget - s.budget.Free(), Budget: s.opts.BodyBudget}
+	u := Usage{Body: s.opts.BodyBudget - s.budget.Free(), Budget: s.opts.BodyBudget, Free: s.slots.bytes()}
 	if s.gate.enter() == nil {
 		defer s.gate.leave()
 		m := s.db.Metrics()

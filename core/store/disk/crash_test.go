@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -54,11 +56,45 @@ func (d *diary) copy() map[store.ID]fate {
 	return c
 }
 
-var crashContent = bytes.Repeat([]byte("0123456789abcdef"), 8<<10)
+var crashContent = bytes.Repeat([]byte("0123456789abcdef"), 16<<10)
+
+// crashClasses are so small that all of them, and files, are in a test.
+var crashClasses = [classes]int64{48 << 10, 96 << 10, 192 << 10}
+
+// crashSize is a size of content of any kind.
+func crashSize(rng *rand.Rand) int {
+	switch rng.IntN(12) {
+	case 0, 1:
+		return maxInline + rng.IntN(50_000)
+	case 2:
+		return maxInline + rng.IntN(210_000)
+	}
+	return rng.IntN(3000)
+}
+
+// lately is a content that is read after its message was settled.
+type lately struct {
+	r    store.BodyReader
+	want []byte
+}
+
+func (l *lately) check(t *testing.T) {
+	got := make([]byte, l.r.Size())
+	if n, err := l.r.ReadAt(got, 0); n != len(got) || !bytes.Equal(got, l.want) {
+		t.Errorf("a content that is read while its message was settled is another now: %d, %v", n, err)
+	}
+	l.r.Close()
+}
 
 // work commits, defers and settles until stop is closed.
 func (d *diary) work(t *testing.T, s *Store, rng *rand.Rand, stop <-chan struct{}) {
 	var mine []*fate
+	var open []*lately
+	defer func() {
+		for _, l := range open {
+			l.check(t)
+		}
+	}()
 	step := func(c store.Change) bool {
 		stale, err := s.Update(ctx, nil, c)
 		if err != nil || len(stale) > 0 {
@@ -84,6 +120,17 @@ func (d *diary) work(t *testing.T, s *Store, rng *rand.Rand, stop <-chan struct{
 				d.note(id, func(f *fate) { f.deferred = true })
 				continue
 			}
+			if rng.IntN(3) == 0 {
+				if r, err := s.Open(ctx, id); err != nil {
+					t.Error(err)
+				} else {
+					open = append(open, &lately{r, f.content})
+				}
+			}
+			if len(open) > 3 {
+				open[0].check(t)
+				open = open[1:]
+			}
 			d.note(id, func(f *fate) { f.settling = true })
 			c := store.Change{ID: id, Settled: true, Del: []store.Entry{store.FirstEntry(f.env), {Lane: "mx:a", At: base.Add(time.Hour)}}}
 			if f.deferred {
@@ -94,19 +141,19 @@ func (d *diary) work(t *testing.T, s *Store, rng *rand.Rand, stop <-chan struct{
 			mine = append(mine[:i], mine[i+1:]...)
 			continue
 		}
-		size := rng.IntN(3000)
-		if rng.IntN(8) == 0 {
-			size = maxInline + rng.IntN(60_000)
+		size, hint := crashSize(rng), int64(0)
+		if rng.IntN(2) == 0 {
+			hint = int64(rng.IntN(2*size + 1))
 		}
-		b, err := s.Body(ctx, 0)
+		b, err := s.Body(ctx, hint)
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		first := b
 		if rng.IntN(4) == 0 { // another content takes its place
-			first.Write(crashContent[:rng.IntN(2*maxInline)])
-			if b, err = first.Instead(ctx, 0); err != nil {
+			first.Write(crashContent[:crashSize(rng)])
+			if b, err = first.Instead(ctx, hint); err != nil {
 				t.Error(err)
 				return
 			}
@@ -147,7 +194,10 @@ func TestCrash(t *testing.T) {
 	for images > 0 {
 		fs := vfs.NewCrashableMem()
 		o := options(t, "/data")
-		o.FS = fs
+		o.FS, o.slotClasses, o.freeSlots, o.Wipe = fs, crashClasses, 1<<20, images%20 < 10
+		if images%40 < 20 { // content does not stay in memory
+			o.BodyBudget = 640 << 10
+		}
 		s, err := Open(o)
 		if err != nil {
 			t.Fatal(err)
@@ -168,6 +218,18 @@ func TestCrash(t *testing.T) {
 			restarted, err := Open(o)
 			if err != nil {
 				t.Fatalf("a start after a crash: %v", err)
+			}
+			checkSlots(t, restarted, image)
+			for range 4 { // what is free is used again
+				b, err := restarted.Body(ctx, 0)
+				if err == nil {
+					b.Write(crashContent[:maxInline+rng.IntN(180_000)])
+					err = restarted.Commit(ctx, envelope(b.ID()), b)
+					b.Abort()
+				}
+				if err != nil {
+					t.Error(err)
+				}
 			}
 			for id, then := range after {
 				was := before[id]
@@ -199,9 +261,7 @@ func TestCrash(t *testing.T) {
 				r.Close()
 			}
 			checkEntries(t, restarted)
-			for restarted.reaper.some() {
-			}
-			eventually(t, "body files without a record are removed", func() bool { return orphans(t, restarted, image) == 0 })
+			checkSlots(t, restarted, image)
 			if err := restarted.Close(); err != nil {
 				t.Error(err)
 			}
@@ -221,33 +281,62 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// orphans counts body files that no record names.
-func orphans(t *testing.T, s *Store, fs vfs.FS) (n int) {
+// checkSlots compares the records with what is in the folders: no two name the same slot or file, each that is named is there, each
+// slot that is not is free, and files that are not are removed.
+func checkSlots(t *testing.T, s *Store, fs vfs.FS) {
 	t.Helper()
-	names, err := fs.List("/data/body")
-	if err != nil {
-		t.Fatal(err)
+	for s.reaper.some() {
 	}
+	s.looking.Wait()
 	items, _, err := s.Scan(ctx, nil, 100_000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	used := map[store.ID]bool{}
+	used := map[bodyName]bool{}
 	for _, it := range items {
-		if p, _, _ := s.place(it.Envelope.ID); p.inFile {
-			used[p.name(it.Envelope.ID)] = true
+		if p, _, _ := s.place(it.Envelope.ID); !p.inline() {
+			name := p.name(it.Envelope.ID)
+			if used[name] {
+				t.Errorf("two messages have their content in %s", s.bodyPath(name))
+			}
+			used[name] = true
 		}
 	}
-	for _, name := range names {
-		id, err := message.ParseID(name)
-		if err != nil {
-			t.Fatalf("file %s", name)
+	eventually(t, "the folders hold what is used and what is free", func() bool {
+		free := map[bodyName]bool{}
+		s.slots.mu.Lock()
+		for _, class := range s.slots.free {
+			for _, sl := range class {
+				if used[sl.name()] || free[sl.name()] {
+					t.Errorf("%s is free and used, or free twice", s.bodyPath(sl.name()))
+				}
+				free[sl.name()] = true
+			}
 		}
-		if !used[id] {
-			n++
+		s.slots.mu.Unlock()
+		there := 0
+		for i, folder := range append([]string{""}, slotFolders[:]...) {
+			names, err := fs.List("/data/body/" + folder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range names {
+				body := bodyName{slot: slotID{class: uint8(i)}}
+				if i > 0 {
+					body.slot.n, err = strconv.ParseUint(name, 10, slotBits)
+				} else if slices.Contains(slotFolders[:], name) {
+					continue
+				} else {
+					body.file, err = message.ParseID(name)
+				}
+				if err != nil || !used[body] && !free[body] {
+					return false
+				}
+				there++
+			}
 		}
-	}
-	return n
+		return there == len(used)+len(free)
+	})
 }
 
 // checkEntries compares messages and due entries: each message has one, in its lane, and no entry is without a message.

@@ -1,16 +1,18 @@
-// Package disk is the engine for one machine: Pebble for everything small, files for content above 32 KiB.
+// Package disk is the engine for one machine: Pebble for everything small, slots for content above 32 KiB, which are files that
+// are used again and again.
 //
 // The data folder:
 //
-//	store/    Pebble: records, states, due entries, small content (keys.go)
-//	body/ID   content above 32 KiB, one file a message (file.go)
-//	lock      held with flock while the store is open, with the process id in it
-//	ballast   64 MiB that are given up when the disk is full, as some open files are when no more may be opened (spare.go)
+//	store/         Pebble: records, states, due entries, small content (keys.go)
+//	body/CLASS/N   slots: content above 32 KiB (slot.go)
+//	body/ID        content that is larger than any slot, and all above 32 KiB of stores of format 1: a file for each (file.go)
+//	lock           held with flock while the store is open, with the process id in it
+//	ballast        64 MiB that are given up when the disk is full, as some open files are when no more may be opened (spare.go)
 //
-// A commit writes and syncs the body file first, if there is one, then its folder, then one Pebble batch. The batch is
-// synced by Pebble's commit pipeline, which takes the syncs of all sessions together. So a record never names content
-// that is not there, and a body file that no record names is left over from a commit that was never answered with 250: it
-// is removed at the next start.
+// A commit writes and syncs the slot first, if the content needs one, then its folder, if the slot is new, then one Pebble batch.
+// The batch is synced by Pebble's commit pipeline, which takes the syncs of all sessions together. So a record never names content
+// that is not there. What no record names is left over from a commit that was never answered with 250, or from a message that is
+// settled: a slot is free then, and a file is removed.
 //
 // Failure is where a store is easily wrong. Pebble reports a failed write of its log by Logger.Fatalf and then goes on as if
 // nothing had been, so Fatalf must not return: it ends the process, nobody hears an answer, and the log decides at the next
@@ -49,6 +51,7 @@ type Options struct {
 	Patience   time.Duration // how long Body and Write wait for the budget; 1 s
 	MinFree    int64         // bytes that must be free to accept mail; 0: 1 GiB or 2 % of the file system; -1: none
 	Ballast    int64         // size of the ballast; 0: 64 MiB; -1: none
+	Wipe       bool          // as by Store.Wipe
 	Known      []string      // names in Dir that belong to other parts of the server and are not reported
 
 	// OnFatal is called with one line when the disk failed in a way that leaves the outcome of writes unknown. It must end the
@@ -58,9 +61,11 @@ type Options struct {
 	FS       vfs.FS                   // for tests; the data folder is then not locked by us
 	Capacity func() (Capacity, error) // for tests; default: what the operating system says of Dir
 
-	misuse   func(string)  // of Pebble, for tests
-	pause    time.Duration // before a broken table is tried again, for tests
-	memTable uint64        // bytes; smaller in tests, for more logs and tables
+	misuse      func(string)   // of Pebble, for tests
+	pause       time.Duration  // before a broken table is tried again, for tests
+	memTable    uint64         // bytes; smaller in tests, for more logs and tables
+	slotClasses [classes]int64 // for tests
+	freeSlots   int64          // bytes in free slots, for tests
 }
 
 // Store is the engine.
@@ -80,10 +85,15 @@ type Store struct {
 	ids      *message.IDs
 	budget   *store.Budget
 	buffers  [len(bufferSizes)]sync.Pool
-	scratch  sync.Pool // *[]byte, for the record of an envelope
-	bodySync groupSync
+	scratch  sync.Pool              // *[]byte, for the record of an envelope
+	pieces   sync.Pool              // of *[pieceSize]byte
+	bodySync [1 + classes]groupSync // of the folders of files and of slots
 	ride     ride
 	files    files
+	slots    slots
+	wiping   atomic.Bool
+	wiper    wiper
+	looking  sync.WaitGroup // for slots that no record names
 	reaper   *reaper
 	spare    spare
 
@@ -122,6 +132,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.memTable == 0 {
 		o.memTable = 16 << 20
+	}
+	if o.slotClasses[0] == 0 {
+		o.slotClasses = slotClasses
+	}
+	if o.freeSlots == 0 {
+		o.freeSlots = maxFree
 	}
 	if o.misuse == nil {
 		o.misuse = func(what string) { o.Log.Error("store: misuse of Pebble", "what", what) }
@@ -162,6 +178,9 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.reaper.stop()
+	s.looking.Wait()
+	s.wiper.stop()
+	s.slots.stop()
 	s.running.Store(false)
 	err := s.db.Close()
 	s.spare.close()

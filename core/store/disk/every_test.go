@@ -31,11 +31,13 @@ func live(s *Store, told func(answered)) {
 		case 0:
 			size = 500
 		case 1:
-			size = 70_000 // in a file
+			size = 70_000 // in a slot
+		case 3:
+			size = 200_000 // in a larger one, or a file
 		}
 		content := make([]byte, size)
 		content[0] = byte(i)
-		b, err := s.Body(ctx, int64(size))
+		b, err := s.Body(ctx, int64(size*(i%3))) // said to be larger, or nothing is said
 		if err != nil {
 			continue
 		}
@@ -61,7 +63,7 @@ func live(s *Store, told func(answered)) {
 		}
 		told(a)
 		b.Abort()
-		if i%3 == 2 && a.err == nil {
+		if (i%3 == 2 || i%12 == 1 || i%12 == 3) && a.err == nil {
 			a.settled = true
 			told(a)
 			stale, err := s.Update(ctx, nil, settled(env))
@@ -112,6 +114,7 @@ func everyCall(t *testing.T, k int64, errno error, sticky, short bool, ended, un
 	var calls atomic.Int64
 	o := options(t, "/data")
 	o.pause = time.Millisecond
+	o.slotClasses, o.Wipe = crashClasses, k%2 == 0
 	o.FS = &faultFS{FS: mem, short: short, fail: func(op, name string) error {
 		if errno == syscall.EMFILE && op != "create" && op != "opendir" {
 			return nil
@@ -157,7 +160,7 @@ func everyCall(t *testing.T, k int64, errno error, sticky, short bool, ended, un
 	close(tell)
 
 	o = options(t, "/data")
-	o.FS = image
+	o.FS, o.slotClasses = image, crashClasses
 	s, err := Open(o)
 	if err != nil {
 		t.Fatalf("call %d fails with %v: the next start: %v", k, errno, err)

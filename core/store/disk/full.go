@@ -9,8 +9,8 @@ import (
 )
 
 // Below a watermark of free space MAIL is refused while deliveries go on. Should the disk fill up all the same, by another
-// program, Pebble's file system calls onDiskFull before it fails anything: the ballast is given up, so that deliveries can
-// still be recorded, and if that is not enough all writes wait until there is space.
+// program, Pebble's file system calls onDiskFull before it fails anything: the ballast and free slots are given up, so that
+// deliveries can still be recorded, and if that is not enough all writes wait until there is space.
 
 const (
 	ballastName = "ballast"
@@ -25,6 +25,7 @@ func (s *Store) onDiskFull() {
 	defer s.health.waiting.Store(false)
 	s.log.Error("store: the disk is full; mail is refused and deliveries wait until there is space", "folder", s.opts.Dir)
 	s.fs.Remove(s.path(ballastName))
+	s.giveUpSlots()
 	for !s.hasRoom() {
 		select {
 		case <-time.After(retryFull):

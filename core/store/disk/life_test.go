@@ -90,7 +90,7 @@ type liver struct {
 	d     *chronicle
 	rng   *rand.Rand
 	mine  []*story
-	check func(token []byte, content []byte) // asked after each commit, unless nil
+	check func(id store.ID, token, content []byte) // asked after each commit, unless nil
 }
 
 var filling = func() []byte {
@@ -213,7 +213,7 @@ func (l *liver) commit(of *story, ch *store.Change) {
 		return
 	}
 	if l.check != nil {
-		l.check(token, content)
+		l.check(env.ID, token, content)
 	}
 	l.d.do(func() {
 		st.done = 1

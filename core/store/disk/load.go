@@ -109,11 +109,7 @@ func (s *Store) Open(_ context.Context, id store.ID) (store.BodyReader, error) {
 		return nil, err
 	}
 	defer s.gate.leave()
-	s.files.hold(id) // before the record is read: from now on a file of that name stays
 	c, err := s.openContent(id)
-	if err != nil || c.file == nil || c.name != id {
-		s.files.release(id)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -133,29 +129,15 @@ func (s *Store) openContent(id store.ID) (*content, error) {
 	if err != nil {
 		return nil, damaged(id, err)
 	}
-	if p.inFile {
-		var f vfs.File
-		name, exists, err := p.name(id), true, error(nil)
-		if name != id { // the message may be settled before the hold, so it is looked for once more
-			s.files.hold(name)
-			_, exists, err = s.place(id)
+	if !p.inline() {
+		name := p.name(id)
+		s.files.hold(name)
+		f, err := s.openHeld(id, p)
+		if err != nil {
+			s.files.release(name, nil)
+			return nil, err
 		}
-		if err == nil && exists {
-			f, err = s.openFile(id, p)
-		}
-		if errors.Is(err, store.ErrDamaged) {
-			_, exists, _ = s.place(id)
-		}
-		if err == nil && exists {
-			return &content{size: p.size, file: f, name: name}, nil
-		}
-		if name != id {
-			s.files.release(name)
-		}
-		if !exists { // settled while we looked
-			err = store.ErrNotFound
-		}
-		return nil, err
+		return &content{size: p.size, out: output{name: name, file: f}}, nil
 	}
 	v, closer, err = s.db.Get(idKey(keyContent, id))
 	if err != nil {
@@ -170,7 +152,20 @@ func (s *Store) openContent(id store.ID) (*content, error) {
 	if int64(len(v)) != p.size || crc32.Checksum(v, castagnoli) != p.crc {
 		return nil, fmt.Errorf("%w: message %s: its content has another checksum", store.ErrDamaged, id)
 	}
-	return &content{size: p.size, buf: append(make([]byte, 0, len(v)), v...)}, nil
+	return &content{size: p.size, memory: true, buf: append(make([]byte, 0, len(v)), v...)}, nil
+}
+
+// openHeld opens the content of a message whose record was read before what it names was held. It may have been settled in
+// between, and its slot be another message's by now.
+func (s *Store) openHeld(id store.ID, p place) (vfs.File, error) {
+	_, exists, err := s.place(id)
+	if err != nil {
+		return nil, err
+	}
+	if !exists {
+		return nil, store.ErrNotFound
+	}
+	return s.openFile(id, p)
 }
 
 func notFoundOr(id store.ID, err error) error {

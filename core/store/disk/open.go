@@ -1,28 +1,25 @@
 package disk
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/store"
 )
 
-// storeFormat is the format of our records; a higher one is refused. pebbleFormat is that of Pebble's files, raised by us
-// alone: with older ones a flipped bit in the log silently ends its replay.
+// storeFormat is the format of our records; a higher one is refused. Since 2 they name slots, which a program of 1 would take for
+// contents in Pebble. pebbleFormat is that of Pebble's files, raised by us alone: with older ones a flipped bit in the log silently
+// ends its replay.
 const (
-	storeFormat  = 1
+	storeFormat  = 2
 	pebbleFormat = pebble.FormatMajorVersion(24)
 )
 
@@ -44,7 +41,7 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("data folder %s %w", o.Dir, err)
 	}
 	s.reaper = newReaper(s.removeFile, s.keepReserves)
-	s.files = files{reap: s.reaper.add, open: map[store.ID]*openFile{}}
+	s.files = files{reap: s.reap, park: s.slots.park, open: map[bodyName]*openFile{}}
 	if err := s.sortFolder(); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("data folder %s cannot be read: %w", o.Dir, err)
@@ -77,13 +74,18 @@ func (s *Store) open() error {
 		}
 		s.lock = lock
 	}
-	s.bodySync.sync = func() error { return syncDir(s.fs, s.path(bodyFolder)) }
+	s.slots.most, s.slots.parked = s.opts.freeSlots, map[slotID]*slot{}
+	s.wiper.wipe, s.wiper.shut = s.wipeSlot, s.slots.close
+	s.wiping.Store(s.opts.Wipe)
 	s.budget = store.NewBudget(s.opts.BodyBudget, s.opts.Patience)
 	if err := s.openPebble(); err != nil {
 		return err
 	}
 	if err := s.checkVersion(); err != nil {
 		return err
+	}
+	if err := s.makeSlotFolders(); err != nil {
+		return fmt.Errorf("cannot be used: %w", err)
 	}
 	if err := s.loadSweep(); err != nil {
 		return corrupt(err)
@@ -95,6 +97,23 @@ func (s *Store) open() error {
 func (s *Store) makeFolders() error {
 	for _, dir := range []string{s.path(storeFolder), s.path(bodyFolder)} {
 		if err := s.makeFolder(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeSlotFolders makes the folders of slots. Names in them that a process before this one made may not be durable yet: from here
+// on they are.
+func (s *Store) makeSlotFolders() error {
+	s.bodySync[0].sync = func() error { return syncDir(s.fs, s.path(bodyFolder)) }
+	for c, name := range slotFolders {
+		dir := s.path(bodyFolder, name)
+		if err := s.makeFolder(dir); err != nil {
+			return err
+		}
+		s.bodySync[c+1].sync = func() error { return syncDir(s.fs, dir) }
+		if err := s.bodySync[c+1].sync(); err != nil {
 			return err
 		}
 	}
@@ -185,7 +204,8 @@ func corrupt(err error) error {
 	return fmt.Errorf("%w: %w; restore it from a backup, or move it away to start with an empty one", ErrCorrupt, err)
 }
 
-// checkVersion reads the record of the format, or writes it to a new store.
+// checkVersion reads the record of the format, or writes it to a new store. In one of an older format nothing else has to be changed:
+// its contents are read where they are, until they are settled.
 func (s *Store) checkVersion() error {
 	v, closer, err := s.db.Get([]byte{keyVersion})
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -204,101 +224,9 @@ func (s *Store) checkVersion() error {
 		return fmt.Errorf("%w, format %d; this one reads up to %d", ErrNewer, have.format, storeFormat)
 	}
 	s.created = have.created
+	if have.format < storeFormat {
+		have.format = storeFormat
+		return s.db.Set([]byte{keyVersion}, have.append(nil), pebble.Sync)
+	}
 	return nil
-}
-
-// sortFolder counts the messages and looks through the folders: body files that no record names go, what is not ours stays
-// and is reported. New ids come behind all that is there. Body files older than the store are of one before it, which was lost
-// or moved away: they may be all that is left of its mail.
-func (s *Store) sortFolder() error {
-	newest, err := s.countMessages()
-	if err != nil {
-		return err
-	}
-	names, err := s.fs.List(s.path(bodyFolder))
-	if err != nil {
-		return err
-	}
-	var strange []string
-	for _, name := range names {
-		id, err := message.ParseID(name)
-		if err != nil {
-			strange = append(strange, s.path(bodyFolder, name))
-			continue
-		}
-		if info, err := s.fs.Stat(s.path(bodyFolder, name)); err != nil || !info.Mode().IsRegular() {
-			strange = append(strange, s.path(bodyFolder, name))
-			continue
-		}
-		if bytes.Compare(id[:], newest[:]) > 0 {
-			newest = id
-		}
-		owner, own := s.ownerOf(id)
-		used, err := s.usesFile(id, owner)
-		if err != nil {
-			return err
-		}
-		switch {
-		case used:
-		case id.Time().Before(s.created.Truncate(time.Millisecond)) || !own:
-			strange = append(strange, s.path(bodyFolder, name))
-		default:
-			s.reaper.add(id)
-		}
-	}
-	if names, err = s.fs.List(s.opts.Dir); err != nil {
-		return err
-	}
-	ours := append([]string{storeFolder, bodyFolder, lockName, ballastName}, s.opts.Known...)
-	for _, name := range names {
-		if !slices.Contains(ours, name) {
-			strange = append(strange, s.path(name))
-		}
-	}
-	s.report(strange)
-	s.ids = message.NewIDs(s.now, 0, newest)
-	return nil
-}
-
-// usesFile tells whether a message has its content in that file: the one that it is called by, or the one that its header names. Where a
-// record cannot be read, it may.
-func (s *Store) usesFile(name, owner store.ID) (bool, error) {
-	for _, id := range []store.ID{name, owner} {
-		p, exists, err := s.place(id)
-		if err != nil {
-			return false, err
-		}
-		if exists && (p.damaged || p.inFile && p.name(id) == name) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-func (s *Store) countMessages() (newest store.ID, err error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyMessage}, UpperBound: []byte{keyMessage + 1}})
-	if err != nil {
-		return newest, err
-	}
-	defer func() { err = errors.Join(err, it.Close()) }()
-	for it.First(); it.Valid(); it.Next() {
-		if id, ok := idOf(it.Key()); ok {
-			newest = id
-			s.depth.Add(1)
-		}
-	}
-	return newest, it.Error()
-}
-
-// report tells of files that are not ours, which are never touched.
-func (s *Store) report(strange []string) {
-	const most = 20
-	slices.Sort(strange)
-	for i, name := range strange {
-		if i == most {
-			s.log.Warn("store: further files in the data folder do not belong there and are left alone", "count", len(strange)-most)
-			return
-		}
-		s.log.Warn("store: a file in the data folder does not belong there and is left alone", "file", name)
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/store"
 )
 
@@ -68,7 +69,7 @@ func TestNewerFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
-	openFails(t, o, ErrNewer, "data folder /data was written by a newer version, format 7; this one reads up to 1")
+	openFails(t, o, ErrNewer, "data folder /data was written by a newer version, format 8; this one reads up to 2")
 
 	marker := "/data/store/marker.format-version.000999.025"
 	f, err := fs.Create(marker, vfs.WriteCategoryUnspecified)
@@ -128,11 +129,11 @@ func TestForeignFilesStay(t *testing.T) {
 	dir := t.TempDir()
 	var log lines
 	o := options(t, dir)
-	o.Log = log.logger()
+	o.Log, o.slotClasses = log.logger(), crashClasses
 	o.Known = []string{"control.sock"}
 	s := mustOpen(t, o)
-	live := mustCommit(t, s, make([]byte, 100_000))
-	gone := mustCommit(t, s, make([]byte, 100_000))
+	live := mustCommit(t, s, make([]byte, 300_000))
+	gone := mustCommit(t, s, make([]byte, 300_000))
 	mustSettle(t, s, gone)
 	orphan := s.ids.Next()
 	s.Close()
@@ -185,9 +186,12 @@ func TestBodiesOfAStoreThatIsGone(t *testing.T) {
 	dir := t.TempDir()
 	var log lines
 	o := options(t, dir)
-	o.Log = log.logger()
+	o.Log, o.slotClasses = log.logger(), crashClasses
 	s := mustOpen(t, o)
-	body := filepath.Join(dir, "body", mustCommit(t, s, make([]byte, 100_000)).ID.String())
+	body := filepath.Join(dir, "body", mustCommit(t, s, make([]byte, 300_000)).ID.String())
+	content := bytes.Repeat([]byte("kept"), 10_000)
+	mustCommit(t, s, content)
+	slot := filepath.Join(dir, "body", "256k", "0")
 	s.Close()
 	if err := os.RemoveAll(filepath.Join(dir, "store")); err != nil {
 		t.Fatal(err)
@@ -195,54 +199,80 @@ func TestBodiesOfAStoreThatIsGone(t *testing.T) {
 	o.Now = func() time.Time { return time.Now().Add(time.Second) }
 	for range 2 {
 		s = mustOpen(t, o)
+		s.looking.Wait()
 		eventually(t, "the reaper has nothing to do", func() bool {
 			s.reaper.mu.Lock()
 			defer s.reaper.mu.Unlock()
 			return len(s.reaper.waiting) == 0
 		})
+		mustCommit(t, s, make([]byte, 40_000))
 		s.Close() // waits for the reaper
 	}
-	if !exists(body) || !strings.Contains(log.String(), filepath.Base(body)) {
-		t.Errorf("%s: exists %v, log:\n%s", body, exists(body), log.String())
+	for _, file := range []string{body, slot} {
+		if !exists(file) || !strings.Contains(log.String(), "file="+file) {
+			t.Errorf("%s: exists %v, log:\n%s", file, exists(file), log.String())
+		}
+	}
+	if b, err := os.ReadFile(slot); err != nil || !bytes.Contains(b, content) {
+		t.Errorf("the slot holds something else now, %v", err)
 	}
 }
 
 func TestDamagedBodyFile(t *testing.T) {
 	dir := t.TempDir()
-	s := mustOpen(t, options(t, dir))
-	content := bytes.Repeat([]byte("0123456789"), 10_000)
-	other := mustCommit(t, s, content)
-	for _, c := range []struct {
-		name   string
-		damage func(file string) error
-		want   string
-	}{
-		{"one bit", func(f string) error { return patch(f, fileHeader+70_000, []byte("X")) }, "checksum"},
-		{"header", func(f string) error { return patch(f, 0, []byte("X")) }, "another header"},
-		{"file of another message", func(f string) error {
-			b, err := os.ReadFile(filepath.Join(dir, "body", other.ID.String()))
-			return errors.Join(err, os.WriteFile(f, b, 0o600))
-		}, "another header"},
-		{"torn", func(f string) error { return os.Truncate(f, 50_000) }, "50000 bytes, not 100032"},
-		{"longer", func(f string) error { return os.Truncate(f, 150_000) }, "150000 bytes"},
-		{"empty", func(f string) error { return os.Truncate(f, 0) }, "0 bytes"},
-		{"gone", os.Remove, "is gone"},
-	} {
-		env := mustCommit(t, s, content)
-		if err := c.damage(filepath.Join(dir, "body", env.ID.String())); err != nil {
-			t.Fatal(err)
+	o := options(t, dir)
+	o.slotClasses = [classes]int64{48 << 10, 64 << 10, 128 << 10}
+	s := mustOpen(t, o)
+	for _, where := range []struct {
+		name string
+		size int
+	}{{"slot", 100_000}, {"file", 200_000}} {
+		content := bytes.Repeat([]byte("0123456789"), where.size/10)
+		path := func(env *message.Envelope) string {
+			p, _, err := s.place(env.ID)
+			if err != nil || p.inline() || p.inFile != (where.name == "file") {
+				t.Fatalf("content of %d bytes lies in %+v, %v", where.size, p, err)
+			}
+			return s.bodyPath(p.name(env.ID))
 		}
-		r, err := s.Open(ctx, env.ID)
-		if err == nil {
-			r.Close()
+		other := mustCommit(t, s, content)
+		for _, c := range []struct {
+			name   string
+			damage func(file string) error
+			want   string
+		}{
+			{"one bit", func(f string) error { return patch(f, fileHeader+70_000, []byte("X")) }, "checksum"},
+			{"header", func(f string) error { return patch(f, 0, []byte("X")) }, "another header"},
+			{"content of another message", func(f string) error {
+				b, err := os.ReadFile(path(other))
+				return errors.Join(err, os.WriteFile(f, b, 0o600))
+			}, "another header"},
+			{"torn", func(f string) error { return os.Truncate(f, 50_000) }, fmt.Sprintf("50000 bytes, not %d", where.size+fileHeader)},
+			{"longer", func(f string) error { return os.Truncate(f, 250_000) }, "250000 bytes"},
+			{"empty", func(f string) error { return os.Truncate(f, 0) }, "0 bytes"},
+			{"gone", os.Remove, "is gone"},
+		} {
+			env := mustCommit(t, s, content)
+			if err := c.damage(path(env)); err != nil {
+				t.Fatal(err)
+			}
+			r, err := s.Open(ctx, env.ID)
+			if err == nil {
+				r.Close()
+			}
+			switch {
+			case where.name == "slot" && c.name == "longer": // as it may be
+				if err != nil {
+					t.Error(err)
+				}
+			case !errors.Is(err, store.ErrDamaged) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), env.ID.String()):
+				t.Errorf("%s of a %s: %v", c.name, where.name, err)
+			}
+			if _, _, err := s.Load(ctx, env.ID); err != nil {
+				t.Errorf("%s: the envelope is good, but %v", c.name, err)
+			}
+			mustSettle(t, s, env)
 		}
-		if !errors.Is(err, store.ErrDamaged) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), env.ID.String()) {
-			t.Errorf("%s: %v", c.name, err)
-		}
-		if _, _, err := s.Load(ctx, env.ID); err != nil {
-			t.Errorf("%s: the envelope is good, but %v", c.name, err)
-		}
-		mustSettle(t, s, env)
 	}
 }
 

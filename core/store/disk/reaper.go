@@ -5,85 +5,97 @@ import (
 	"io/fs"
 	"sync"
 	"time"
-
-	"github.com/stagepost/stagepost/core/store"
 )
 
-// files knows which body files are open here, so that one is removed only after its last reader.
+// files knows which body files and slots are in use here, so that one is removed, or used for another content, only after its
+// last reader.
 type files struct {
-	reap func(store.ID)
+	reap func(bodyName, *slot)
+	park func(*slot)
 
 	mu   sync.Mutex
-	open map[store.ID]*openFile
+	open map[bodyName]*openFile
 }
 
 type openFile struct {
 	holders int
 	dead    bool
+	slot    *slot // left by the one who wrote to it
 }
 
-// hold keeps the file of id until release.
-func (f *files) hold(id store.ID) {
+// hold keeps what has that name until release. It says nothing about what is in it: who read the name from a record looks for
+// the record once more.
+func (f *files) hold(name bodyName) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	o := f.open[id]
+	o := f.open[name]
 	if o == nil {
 		o = &openFile{}
-		f.open[id] = o
+		f.open[name] = o
 	}
 	o.holders++
 }
 
-func (f *files) release(id store.ID) {
+// release ends a hold; sl is the slot of the holder who wrote to it, nil of others.
+func (f *files) release(name bodyName, sl *slot) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	o := f.open[id]
+	o := f.open[name]
+	if sl != nil {
+		o.slot = sl
+	}
 	if o.holders--; o.holders > 0 {
+		f.mu.Unlock()
 		return
 	}
-	delete(f.open, id)
-	if o.dead {
-		f.reap(id)
+	delete(f.open, name)
+	f.mu.Unlock()
+	switch {
+	case o.dead:
+		f.reap(name, o.slot)
+	case o.slot != nil:
+		f.park(o.slot)
 	}
 }
 
-// forget removes the file of id, now or after its last reader.
-func (f *files) forget(id store.ID) {
+// forget gives up what has that name, now or after its last holder.
+func (f *files) forget(name bodyName) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if o := f.open[id]; o != nil {
+	o := f.open[name]
+	if o != nil {
 		o.dead = true
-	} else {
-		f.reap(id)
+	}
+	f.mu.Unlock()
+	if o == nil {
+		f.reap(name, nil)
 	}
 }
 
-// reaper removes body files off the way of mail: removing a large file can take the file system as long as writing it. It
-// takes 20 a second, and more when more wait, so that the backlog never holds more than what a second or so brought.
+// reaper removes files off the way of mail: removing a large file can take the file system as long as writing it. It takes 20 a
+// second, and more when more wait, so that the backlog never holds more than what a second or so brought.
 //
 // Its goroutine also does what the store wants done every minute.
 type reaper struct {
-	remove func(store.ID)
+	remove func(bodyName)
 	minute func()
 	wake   chan struct{}
 	quit   chan struct{}
 	done   chan struct{}
 
 	mu      sync.Mutex
-	waiting []store.ID
+	waiting []bodyName
 }
 
 const reapEvery = 50 * time.Millisecond
 
-func newReaper(remove func(store.ID), minute func()) *reaper {
+func newReaper(remove func(bodyName), minute func()) *reaper {
 	r := &reaper{remove: remove, minute: minute, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
 	go r.run()
 	return r
 }
 
-func (r *reaper) add(id store.ID) {
+func (r *reaper) add(name bodyName) {
 	r.mu.Lock()
-	r.waiting = append(r.waiting, id)
+	r.waiting = append(r.waiting, name)
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
@@ -124,8 +136,8 @@ func (r *reaper) some() bool {
 		r.waiting = nil
 	}
 	r.mu.Unlock()
-	for _, id := range batch {
-		r.remove(id)
+	for _, name := range batch {
+		r.remove(name)
 	}
 	return more
 }
@@ -136,8 +148,12 @@ func (r *reaper) stop() {
 	<-r.done
 }
 
-func (s *Store) removeFile(id store.ID) {
-	if err := s.fs.Remove(s.bodyPath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.log.Warn("store: a body file cannot be removed; the next start tries again", "file", s.bodyPath(id), "error", err)
+func (s *Store) removeFile(name bodyName) {
+	if s.wiping.Load() {
+		s.wipeFile(name)
+	}
+	path := s.bodyPath(name)
+	if err := s.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.Warn("store: a body file cannot be removed; the next start tries again", "file", path, "error", err)
 	}
 }

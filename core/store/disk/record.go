@@ -19,8 +19,9 @@ const recordVersion = 1
 
 var errRecord = errors.New("damaged record")
 
-// place says where a message's content lies and how to know it.
+// place says where a message's content lies and how to know it: in a slot, in a file, or else in Pebble.
 type place struct {
+	slot   slotID
 	inFile bool
 	size   int64
 	crc    uint32
@@ -30,12 +31,26 @@ type place struct {
 	damaged bool // the record cannot be read
 }
 
-// name is what the file of a message is called.
-func (p *place) name(id store.ID) store.ID {
-	if p.file == (store.ID{}) {
-		return id
+// inline tells whether the content lies in Pebble.
+func (p *place) inline() bool { return !p.inFile && p.slot.class == 0 }
+
+// name is what holds the content of a message, if it is not inline.
+func (p *place) name(id store.ID) bodyName {
+	switch {
+	case p.slot.class > 0:
+		return bodyName{slot: p.slot}
+	case p.file != (store.ID{}):
+		return bodyName{file: p.file}
 	}
-	return p.file
+	return bodyName{file: id}
+}
+
+// lies notes what holds the content of a message.
+func (p *place) lies(in bodyName, id store.ID) {
+	p.slot, p.inFile = in.slot, in.slot.class == 0
+	if p.inFile && in.file != id {
+		p.file = in.file
+	}
 }
 
 const (
@@ -45,6 +60,8 @@ const (
 	placeRcpts
 	placeEnvelope
 	placeFile
+	placeClass
+	placeSlot
 )
 
 // recordLen and putRecord write the value of an m key straight into a batch.
@@ -52,6 +69,9 @@ func recordLen(p place, env []byte) int {
 	n := 0
 	if p.file != (store.ID{}) {
 		n = protowire.SizeTag(placeFile) + protowire.SizeBytes(idLen)
+	}
+	if p.slot.class > 0 {
+		n += protowire.SizeTag(placeClass) + 1 + protowire.SizeTag(placeSlot) + protowire.SizeVarint(p.slot.n)
 	}
 	return n + 1 + protowire.SizeTag(placeInFile) + 1 + protowire.SizeTag(placeSize) + protowire.SizeVarint(uint64(p.size)) +
 		protowire.SizeTag(placeCRC) + 4 + protowire.SizeTag(placeRcpts) + protowire.SizeVarint(uint64(p.rcpts)) + protowire.SizeTag(placeEnvelope) + protowire.SizeBytes(len(env))
@@ -66,11 +86,16 @@ func putRecord(b []byte, p place, env []byte) []byte {
 	if p.file != (store.ID{}) {
 		b = protowire.AppendBytes(protowire.AppendTag(b, placeFile, protowire.BytesType), p.file[:])
 	}
+	if p.slot.class > 0 {
+		b = protowire.AppendVarint(protowire.AppendTag(b, placeClass, protowire.VarintType), uint64(p.slot.class))
+		b = protowire.AppendVarint(protowire.AppendTag(b, placeSlot, protowire.VarintType), p.slot.n)
+	}
 	return protowire.AppendBytes(protowire.AppendTag(b, placeEnvelope, protowire.BytesType), env)
 }
 
 // readRecord reads the value of an m key; env refers to b.
 func readRecord(b []byte) (p place, env []byte, err error) {
+	class := uint64(0)
 	err = eachField(b, func(num protowire.Number, v uint64, raw []byte) {
 		switch num {
 		case placeInFile:
@@ -83,13 +108,18 @@ func readRecord(b []byte) (p place, env []byte, err error) {
 			p.rcpts = int(v)
 		case placeFile:
 			copy(p.file[:], raw)
+		case placeClass:
+			class = v
+		case placeSlot:
+			p.slot.n = v
 		case placeEnvelope:
 			env = raw
 		}
 	})
-	if err == nil && (env == nil || p.size < 0) {
+	if err == nil && (env == nil || p.size < 0 || class > classes || p.slot.n>>slotBits > 0) {
 		err = errRecord
 	}
+	p.slot.class = uint8(class)
 	return p, env, err
 }
 

@@ -58,10 +58,15 @@ func (s *Store) Update(_ context.Context, _ store.Lease, ch ...store.Change) (st
 		}
 	}
 	s.depth.Add(-u.settled)
-	for _, id := range u.files {
-		s.files.forget(id)
-	}
+	s.forget(u.outside)
 	return stale, nil
+}
+
+// forget frees what held the contents of messages that are forgotten for good.
+func (s *Store) forget(names []bodyName) {
+	for _, name := range names {
+		s.files.forget(name)
+	}
 }
 
 // sync makes durable what was written to the log before.
@@ -99,7 +104,7 @@ type updating struct {
 	seen    []store.ID // changed in the batch
 	sent    bool       // a batch before this one, not synced yet
 	settled int64
-	files   []store.ID // of settled messages
+	outside []bodyName // what held the contents of settled messages
 }
 
 // drop gives the batch up for an error.
@@ -198,10 +203,10 @@ func (u *updating) settle(id store.ID, p place, exists, changed bool) error {
 	}
 	u.settled++
 	err := u.batch.Delete(idKey(keyMessage, id), nil)
-	if p.inFile {
-		u.files = append(u.files, p.name(id))
+	if !p.inline() {
+		u.outside = append(u.outside, p.name(id))
 	}
-	if !p.inFile || p.rcpts == 0 { // where the record is damaged it may be either
+	if p.inline() || p.rcpts == 0 { // where the record is damaged it may be either
 		err = errors.Join(err, u.batch.Delete(idKey(keyContent, id), nil))
 	}
 	if !changed {
