@@ -63,7 +63,7 @@ func (tr *trial) over() bool {
 func TestImages(t *testing.T) {
 	tr := &trial{t: t, jobs: make(chan job), left: *images, count: map[string]int{}}
 	if tr.left == 0 {
-		if tr.left = 1000; testing.Short() {
+		if tr.left = 500; testing.Short() {
 			tr.left = 150
 		}
 	}
