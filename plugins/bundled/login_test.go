@@ -3,6 +3,8 @@ package bundled_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -17,6 +19,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/stagepost/stagepost/core/certs/certstest"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/password"
 	"github.com/stagepost/stagepost/hooks"
@@ -32,6 +35,12 @@ type door struct {
 
 func newDoor(t *testing.T, settings string, connect func(ctx context.Context, where string) (net.Conn, error), files ...string) *door {
 	t.Helper()
+	return newDoorTo(t, settings, service.Options{Connect: connect}, files...)
+}
+
+// newDoorTo is newDoor with what plugins reach.
+func newDoorTo(t *testing.T, settings string, o service.Options, files ...string) *door {
+	t.Helper()
 	dir := t.TempDir()
 	for i := 0; i < len(files); i += 2 {
 		if err := os.WriteFile(filepath.Join(dir, files[i]), []byte(files[i+1]), 0o600); err != nil {
@@ -43,7 +52,8 @@ func newDoor(t *testing.T, settings string, connect func(ctx context.Context, wh
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	m, err := generation.New(generation.Options{File: file, Host: service.NewHost(service.Options{Log: log, Connect: connect}), Log: log, Console: io.Discard})
+	o.Log = log
+	m, err := generation.New(generation.Options{File: file, Host: service.NewHost(o), Log: log, Console: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,6 +313,7 @@ func TestAuthProxy(t *testing.T) {
 		{"TLS is wanted", "220 hello\r\n", map[string]string{"EHLO": both, "AUTH": "538 5.7.11 TLS\r\n"}, later + "answers AUTH with 538 5.7.11 TLS"},
 		{"busy", "421 busy\r\n", nil, later + "answers the connection with 421 busy"},
 		{"no AUTH", "220 hello\r\n", map[string]string{"EHLO": "250 mail.example.org\r\n"}, later + "offers neither PLAIN nor LOGIN"},
+		{"STARTTLS first", "220 hello\r\n", map[string]string{"EHLO": "250-mail.example.org\r\n250 STARTTLS\r\n"}, later + "wants STARTTLS before a log-in, which is not spoken here; use its port for TLS from the beginning (465)"},
 		{"CRAM-MD5 only", "220 hello\r\n", map[string]string{"EHLO": "250-mail.example.org\r\n250 AUTH CRAM-MD5 PLAIN-CLIENTTOKEN\r\n"}, later + "offers neither PLAIN nor LOGIN"},
 		{"a challenge that nobody wants", "220 hello\r\n", map[string]string{"EHLO": both, "AUTH": "334 \r\n"}, later + "answers AUTH with 334 "},
 		{"no SMTP", "SSH-2.0-x\r\n", nil, "454 4.7.0 temporary authentication failure: the server says what is no reply"},
@@ -317,6 +328,58 @@ func TestAuthProxy(t *testing.T) {
 			}
 			if got := newDoor(t, onProxy, p.connect).login("password", "joe", "pencil"); got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestAuthProxyTLS: a password goes to the server that has the certificate for its name, encrypted, and to no other.
+func TestAuthProxyTLS(t *testing.T) {
+	ca, other := certstest.New(t, "an authority"), certstest.New(t, "another")
+	here := func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} }
+	starttls := map[string]string{"EHLO": "250-mail.example.org\r\n250 STARTTLS\r\n"}
+	logins := map[string]string{"EHLO": "250-mail.example.org\r\n250 AUTH PLAIN\r\n", "AUTH PLAIN AGpvZQBwZW5jaWw=": "235 2.7.0 yes\r\n"}
+	const later = "454 4.7.0 temporary authentication failure: "
+	for _, tt := range []struct {
+		name        string
+		certificate *tls.Certificate // nil: in clear
+		answers     map[string]string
+		tls         bool
+		want        string
+	}{
+		{"from the beginning", new(ca.Issue(t, here, "mail.example.org")), logins, true, "joe"},
+		{"somebody else's certificate", new(other.Issue(t, here, "mail.example.org")), logins, true, "x509: certificate signed by unknown authority"},
+		{"for another name", new(ca.Issue(t, nil, "mail.example.org")), logins, true, "x509: cannot validate certificate for 127.0.0.1"},
+		{"in clear at the first", nil, starttls, true, "first record does not look like a TLS handshake"},
+		{"STARTTLS", nil, starttls, false, later + "the server wants STARTTLS before a log-in"},
+		{"in clear, as it is told to", nil, logins, false, "joe"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			p := submission("220 hello\r\n", tt.answers)
+			go func() {
+				conn, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				if tt.certificate != nil {
+					conn = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{*tt.certificate}})
+				}
+				p.talk(p, bufio.NewReader(conn), conn)
+			}()
+			at := ln.Addr().String()
+			settings := fmt.Sprintf("[plugins]\nenable = [\"auth-proxy\"]\n[plugin.auth-proxy]\nserver = %q\ntls = %t\n[run.auth-proxy]\ngrant = { net = [%q] }\n", at, tt.tls, at)
+			got := newDoorTo(t, settings, service.Options{Roots: ca.Pool()}).login("password", "joe", "pencil")
+			if got != tt.want && !(strings.HasPrefix(got, later) && strings.Contains(got, tt.want)) {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+			if heard := strings.Join(p.all(), ""); tt.want != "joe" && strings.Contains(heard, "AUTH") {
+				t.Errorf("it heard %q", heard)
 			}
 		})
 	}

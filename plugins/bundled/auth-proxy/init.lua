@@ -54,9 +54,10 @@ local function ask(l)
   expect(220, "the connection", reply(server))
   local ip = l.session.local_ip or "127.0.0.1"
   if string.find(ip, ":", 1, true) then ip = "IPv6:" .. ip end
-  local plain, login
+  local plain, login, starttls
   for _, text in ipairs(expect(250, "EHLO", command(server, "EHLO [" .. ip .. "]"))) do
     text = string.upper(text)
+    starttls = starttls or text == "STARTTLS"
     if string.find(text, "^AUTH[ =]") then
       for word in string.gmatch(string.sub(text, 6), "%S+") do
         plain = plain or word == "PLAIN"
@@ -71,6 +72,8 @@ local function ask(l)
     expect(334, "AUTH LOGIN", command(server, "AUTH LOGIN"))
     code, texts = command(server, base64(l.name))
     if code == 334 then code, texts = command(server, base64(l.password or "")) end
+  elseif starttls then
+    error("the server wants STARTTLS before a log-in, which is not spoken here; use its port for TLS from the beginning (465)", 0)
   else
     error("the server offers neither PLAIN nor LOGIN", 0)
   end
