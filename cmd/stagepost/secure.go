@@ -55,13 +55,23 @@ func showCertificates(out output, list []admin.Certificate, now time.Time) {
 
 // tlsMetrics are of handshakes, by listener, and of certificates.
 func (d *daemon) tlsMetrics(each func(func(*tally.Listener, *metrics.Samples, ...string)) func(*metrics.Samples), labels func(...metrics.Label) []metrics.Label) []metrics.Family {
-	none := certs.NewCounts()
+	none := certs.NewCounts(nil)
 	return []metrics.Family{
 		{Name: "stagepost_tls_handshakes_total", Kind: metrics.Counter, Help: "TLS handshakes with clients that were made.", Labels: labels(words("version", none.Made)),
 			Read: each(func(t *tally.Listener, s *metrics.Samples, l ...string) { s.Counters(t.TLS.Made, l...) })},
 		{Name: "stagepost_tls_handshakes_failed_total", Kind: metrics.Counter, Labels: labels(words("reason", none.Failed)),
 			Help: "TLS handshakes with clients that failed: there was no TLS; no version, cipher or protocol (ALPN) in common; the client's certificate will not do; the client refused ours; a timeout; the client went away.",
 			Read: each(func(t *tally.Listener, s *metrics.Samples, l ...string) { s.Counters(t.TLS.Failed, l...) })},
+		{Name: "stagepost_tls_handshakes_waiting", Kind: metrics.Gauge, Help: "TLS handshakes that wait for their turn, now: as many compute at once as there are CPUs.",
+			Read: func(s *metrics.Samples) {
+				now, _ := d.smtp.Board.Turns.Waiting()
+				s.Add(float64(now))
+			}},
+		{Name: "stagepost_tls_handshakes_waited_total", Kind: metrics.Counter, Help: "Times that a TLS handshake had to wait for its turn.",
+			Read: func(s *metrics.Samples) {
+				_, waited := d.smtp.Board.Turns.Waiting()
+				s.Add(float64(waited))
+			}},
 		{Name: "stagepost_certificate_expires_timestamp_seconds", Kind: metrics.Gauge, Help: "When a certificate in force expires.",
 			Labels: []metrics.Label{{Name: "file", Of: "files of `[tls]`"}},
 			Read: func(s *metrics.Samples) {

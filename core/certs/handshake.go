@@ -20,16 +20,15 @@ import (
 type Counts struct {
 	Made   *observe.Counters // by version
 	Failed *observe.Counters // by reason
+	turns  *Turns
 }
 
-// NewCounts makes them.
-func NewCounts() *Counts {
-	return &Counts{observe.NewCounters("TLSv1.2", "TLSv1.3"), observe.NewCounters(failures[:]...)}
+// NewCounts makes them for handshakes that take turns.
+func NewCounts(t *Turns) *Counts {
+	return &Counts{observe.NewCounters("TLSv1.2", "TLSv1.3"), observe.NewCounters(failures[:]...), t}
 }
 
-// Handshake makes it, counts it, and gives what was agreed on, with the certificate that the client showed if it is by one of the authorities
-// of the Side; else nil. An error says in a word, first, why there was none. Deadlines are those of the connection.
-func (n *Counts) Handshake(conn *tls.Conn, s *Side) (*message.TLS, *x509.Certificate, error) {
+func (n *Counts) handshake(conn *tls.Conn, s *Side) (*message.TLS, *x509.Certificate, error) {
 	if err := conn.Handshake(); err != nil {
 		why := failure(err)
 		n.Failed.Add(slices.Index(failures[:], why))

@@ -29,8 +29,7 @@ type TLS struct {
 	Side *certs.Side
 }
 
-// handshakeTime is the time for a handshake.
-const handshakeTime = 30 * time.Second
+const handshakeTime = 30 * time.Second // for a handshake
 
 var (
 	replyNoTLS     = smtp.NewReply(530, "5.7.0", "say STARTTLS first")
@@ -66,13 +65,14 @@ func (s *session) startTLS(string) intake.Answer {
 func (s *session) secure() {
 	s.flush()
 	s.rest()
-	conn, source := idle.TLS(s.conn, s.source, &s.srv.buffers, s.at.TLS.Side.Config())
-	err := s.conn.SetDeadline(time.Now().Add(s.srv.Gate.Patience(handshakeTime)))
+	turn := s.tally.TLS.Turn(s.conn)
+	conn, source := idle.TLS(turn, s.source, &s.srv.buffers, s.at.TLS.Side.Config())
+	err := turn.SetDeadline(time.Now().Add(s.srv.Gate.Patience(handshakeTime)))
 	if s.broken || s.srv.draining.Load() { // in this order, see arm
 		err = net.ErrClosed
 	}
 	if err == nil {
-		s.info.TLS, s.client, err = s.tally.TLS.Handshake(conn, s.at.TLS.Side)
+		s.info.TLS, s.client, err = turn.Handshake(conn, s.at.TLS.Side)
 	}
 	if err != nil {
 		s.over = true

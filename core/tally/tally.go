@@ -4,6 +4,7 @@
 package tally
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -70,6 +71,7 @@ func (l *Listener) Reply(r smtp.Reply) { l.Replies.Add(r.Code/100 - 2) }
 // Board has the Listeners that are served or have sessions.
 type Board struct {
 	Answered *observe.Histogram // how long the replies to final dots took, on all listeners
+	Turns    *certs.Turns       // of TLS handshakes on all listeners
 
 	mechanisms, results []string
 	mu                  sync.Mutex
@@ -78,7 +80,7 @@ type Board struct {
 
 // NewBoard makes an empty one. The Logins of each Listener are counters of these results, one for each mechanism.
 func NewBoard(mechanisms, results []string) *Board {
-	return &Board{mechanisms: mechanisms, results: results, Answered: observe.NewTimes(time.Millisecond, 5*time.Millisecond, 20*time.Millisecond,
+	return &Board{mechanisms: mechanisms, results: results, Turns: certs.NewTurns(runtime.GOMAXPROCS(0)), Answered: observe.NewTimes(time.Millisecond, 5*time.Millisecond, 20*time.Millisecond,
 		100*time.Millisecond, 500*time.Millisecond, 2*time.Second, 10*time.Second, time.Minute)}
 }
 
@@ -91,7 +93,7 @@ func (b *Board) New(name string, role message.Role) *Listener {
 		Cut:      observe.NewCounters("draining", "timeout", "rate", "session_time", "errors", "idle", "early", "protocol"),
 		Commands: observe.NewCounters(append(slices.Clone(commands[:]), "unknown")...),
 		Replies:  observe.NewCounters("2xx", "3xx", "4xx", "5xx"),
-		TLS:      certs.NewCounts(),
+		TLS:      certs.NewCounts(b.Turns),
 	}
 	for range b.mechanisms {
 		l.Logins = append(l.Logins, observe.NewCounters(b.results...))
