@@ -232,8 +232,14 @@ func (d *delivery) lookupAll(hosts []resolve.MX) []looked {
 }
 
 // lookup returns the addresses of a host in the resolver's order, but IPv4 and IPv6 by turns: which of the two this machine
-// has a route for is only known by trying, and this way at most one address is tried in vain.
-func (d *delivery) lookup(host string) ([]netip.Addr, *failure) {
+// has a route for is only known by trying, and this way at most one address is tried in vain. A resolver that panics could not tell:
+// on a goroutine of lookupAll that would end the server.
+func (d *delivery) lookup(host string) (addrs []netip.Addr, f *failure) {
+	defer func() {
+		if p := recover(); p != nil {
+			addrs, f = nil, failed(451, "4.4.3", fmt.Sprintf("%s: the resolver failed: %v", host, p))
+		}
+	}()
 	found, err := resolve.LookupAddrs(d.ctx, d.resolver, host)
 	if err != nil {
 		return nil, unresolved(err)
@@ -246,7 +252,7 @@ func (d *delivery) lookup(host string) ([]netip.Addr, *failure) {
 		}
 		families[f] = append(families[f], ip)
 	}
-	addrs := make([]netip.Addr, 0, maxHostAddrs)
+	addrs = make([]netip.Addr, 0, maxHostAddrs)
 	for i := 0; len(addrs) < min(len(found.Addrs), maxHostAddrs); i++ {
 		if f := &families[i%2]; len(*f) > 0 {
 			addrs = append(addrs, (*f)[0])

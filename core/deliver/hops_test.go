@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/stagepost/stagepost/core/deliver/remotetest"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/core/resolve/resolvetest"
 )
 
@@ -228,6 +230,32 @@ func TestEqualPreferenceIsShuffled(t *testing.T) {
 	first, second := orders["192.0.2.1:25 192.0.2.2:25 192.0.2.3:25"], orders["192.0.2.2:25 192.0.2.1:25 192.0.2.3:25"]
 	if first+second != 200 || first == 0 || second == 0 {
 		t.Errorf("orders: %v", orders)
+	}
+}
+
+// faulty panics over some names, as a fault in a resolver would.
+type faulty struct {
+	resolve.Resolver
+	names string
+}
+
+func (f faulty) Lookup(ctx context.Context, name string, t resolve.Type) (resolve.Answer, error) {
+	if strings.Contains(f.names, strings.TrimSuffix(name, ".")) {
+		panic("a fault in the resolver")
+	}
+	return f.Resolver.Lookup(ctx, name, t)
+}
+
+// A resolver that panics over a host could not tell; the others are tried.
+func TestResolverPanics(t *testing.T) {
+	zone := resolvetest.New(t, map[string][]string{"y.test": {"MX 10 one.test", "MX 10 two.test", "MX 10 three.test"},
+		"one.test": hopsZone["one.test"], "two.test": hopsZone["two.test"], "three.test": hopsZone["three.test"]})
+	for names, want := range map[string]string{"one.test": "deferred 451 4.4.1", "two.test three.test": "deferred 451 4.4.1", "one.test two.test three.test": "deferred 451 4.4.3"} {
+		network := &remotetest.Net{}
+		got := newSender(t, network, Options{Resolver: faulty{zone, names}}).Send(t.Context(), newJob(t, memory(plain), "u@y.test"))
+		if tried := 3 - len(strings.Fields(names)); briefs(got) != want || len(network.Dialed()) != tried {
+			t.Errorf("%s: %s (%s), want %s; connections to %v, want %d", names, briefs(got), got[0].Reply.Error(), want, network.Dialed(), tried)
+		}
 	}
 }
 

@@ -110,7 +110,8 @@ func (c *Context) inject(m map[string]any) (any, error) {
 }
 
 // handIn does it on a goroutine of its own: what goes wrong in the store must not be taken for a plugin's fault, and the call ends
-// in time whatever the store does.
+// in time whatever the store does. A panic on it is an error, too; those within a write to the store do not get here, since after them the
+// server must not go on.
 func handIn(ctx context.Context, hand func(context.Context) (store.ID, error)) (any, error) {
 	type result struct {
 		id  store.ID
@@ -118,8 +119,14 @@ func handIn(ctx context.Context, hand func(context.Context) (store.ID, error)) (
 	}
 	done := make(chan result, 1)
 	go func() {
-		id, err := hand(ctx)
-		done <- result{id, err}
+		var r result
+		defer func() {
+			if p := recover(); p != nil {
+				r.err = fmt.Errorf("the server failed: %v", p)
+			}
+			done <- r
+		}()
+		r.id, r.err = hand(ctx)
 	}()
 	select {
 	case r := <-done:

@@ -27,6 +27,7 @@ type outbox struct {
 	parcels []string
 	keys    []string
 	block   chan bool
+	panics  bool
 }
 
 func (o *outbox) Once(ctx context.Context, by, key string, do func() (store.ID, error)) (store.ID, error) {
@@ -35,6 +36,9 @@ func (o *outbox) Once(ctx context.Context, by, key string, do func() (store.ID, 
 	}
 	if o.err != nil {
 		return store.ID{}, o.err
+	}
+	if o.panics {
+		panic("a fault in the queue")
 	}
 	return do()
 }
@@ -269,6 +273,13 @@ func TestInjectIsBounded(t *testing.T) {
 		}
 	})
 	close(o.block)
+	c, o, about = injector(t, nil)
+	o.panics = true
+	within(t, c, about, time.Minute, func() {
+		if _, err := find(t, "inject").Do(c, list(mailArgs())); err == nil || !strings.Contains(err.Error(), "the server failed: a fault in the queue") {
+			t.Errorf("a queue that panics: %v", err)
+		}
+	})
 }
 
 // TestInjectIsRefusedByPolicy: the answer of whoever refused it is the error.
