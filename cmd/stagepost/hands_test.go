@@ -10,12 +10,17 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/admin"
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/queue"
+	"github.com/stagepost/stagepost/core/store"
 )
 
 // hands is a queue that does what it is told, but with a message to odd@example.org, of which it says that it is not so, and with one
 // to fire@example.org, at which it fails.
-type hands struct{ asked []string }
+type hands struct {
+	asked     []string
+	suspended []queue.Suspension
+}
 
 func (h *hands) Handle(_ context.Context, o queue.Order, chosen []queue.Choice) (out []queue.Handled) {
 	for _, c := range chosen {
@@ -38,6 +43,53 @@ func (h *hands) Handle(_ context.Context, o queue.Order, chosen []queue.Choice) 
 		out = append(out, d)
 	}
 	return out
+}
+
+func (h *hands) Suspend(_ context.Context, s queue.Suspension) error {
+	h.suspended = append(h.suspended, s)
+	return nil
+}
+
+func (h *hands) Resume(_ context.Context, kind, name string) error {
+	h.suspended = slices.DeleteFunc(h.suspended, func(s queue.Suspension) bool { return s.Kind == kind && s.Name == name })
+	return nil
+}
+
+func (h *hands) Suspensions() []queue.Suspension { return slices.Clone(h.suspended) }
+
+func (h *hands) Suspended(env *message.Envelope, i int, _ store.Lane) *queue.Suspension {
+	for _, s := range h.suspended {
+		if s.Name == env.Rcpts[i].Address.Domain {
+			return &s
+		}
+	}
+	return nil
+}
+
+func TestSuspendByHand(t *testing.T) {
+	s := newSite(t, minimal)
+	x := &hands{}
+	st := s.serve(func(o *admin.Options) { o.Hands = x })
+	id := put(t, st, "a@example.net", "x", "u@example.org", "v@example.com").String()
+	s.want(s.run("queue", "suspend"), 0, "nothing is suspended\n")
+	s.want(s.run("queue", "suspend", "--domain", "Example.org", "--tenant", "acme", "--for", "2h", "--reason", "moving"), 0,
+		"suspended domain example.org until "+moment(noon.Add(2*time.Hour), noon)+"\n", "suspended tenant acme until")
+	s.want(s.run("queue", "suspend", "--sender", "<>"), 0, "suspended sender <> until it is resumed\n")
+	s.want(s.run("queue", "suspend", "--list"), 0, "domain example.org  "+moment(noon, noon), "(in 2h)", "moving", "sender <>")
+	s.want(s.run("queue", "suspend", "--list", "--json"), 0, `{"kind":"domain","name":"example.org","reason":"moving","since":"2026-03-01T12:00:00Z","until":"2026-03-01T14:00:00Z"}`, `{"kind":"sender","name":"","reason":"","since":"2026-03-01T12:00:00Z"}]`)
+	s.want(s.run("status"), 0, "suspended: domain example.org, tenant acme, sender <>\n")
+	s.want(s.run("queue", "list"), 0, "suspended, domain example.org: moving\n")
+	s.want(s.run("queue", "show", id), 0, "suspended, domain example.org: moving", "v@example.com")
+	s.want(s.run("queue", "resume", "--domain", "example.net"), exitNoInput, "domain example.net is not suspended; this lists what is: stagepost queue suspend --list")
+	s.want(s.run("queue", "resume", "--domain", "example.org", "--json"), 0, `[{"kind":"domain","name":"example.org"`)
+	s.want(s.run("queue", "resume", "--all"), 0, "resumed tenant acme\nresumed sender <>\n")
+	s.want(s.run("queue", "resume", "--all"), 0, "nothing is suspended\n")
+	for args, want := range map[string]string{
+		"suspend --for 2h": "name what is to be suspended", "suspend --list --domain x": "--list alone", "suspend --domain x --for 2x": "not a duration", "suspend --sender x": "--sender: \"x\" is no address",
+		"resume": "name what is to be resumed", "resume --all --domain x": "--all alone",
+	} {
+		s.want(s.run(append([]string{"queue"}, strings.Fields(args)...)...), exitUsage, want)
+	}
 }
 
 func TestQueueByHand(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 func (a *app) queueCommand() *cobra.Command {
 	return parent("queue", "Look into the queue, and change it by hand",
 		a.queueListCommand(), a.queueShowCommand(), a.queueShapeCommand(), a.queueHoldCommand(), a.queueReleaseCommand(), a.queueRetryCommand(),
-		a.queueBounceCommand(), a.queueDeleteCommand())
+		a.queueBounceCommand(), a.queueDeleteCommand(), a.queueSuspendCommand(), a.queueResumeCommand())
 }
 
 func (a *app) queueListCommand() *cobra.Command {
@@ -86,12 +86,15 @@ func (a *app) queueRow(t *table, m *admin.Message) {
 		if n := len(m.Recipients) - 1; n > 0 {
 			rcpts += fmt.Sprintf(" +%d", n)
 		}
-		if r.NextAttempt != nil {
+		switch {
+		case r.Suspended != "":
+			last = "suspended, " + r.Suspended + "; " + last
+		case r.NextAttempt != nil:
 			last = strings.TrimSpace("next " + relative(*r.NextAttempt, a.now()) + "; " + last)
 		}
 	}
 	t.add(text(m.ID), text(relative(m.Arrived, a.now())), text(size(m.Size)), cell{m.State, verdictPaint(m.State)}, text(sender(m)), text(rcpts),
-		text(strings.TrimSuffix(last, ";")))
+		text(strings.TrimRight(last, "; ")))
 }
 
 func sender(m *admin.Message) string {
@@ -160,7 +163,10 @@ func (a *app) showMessage(out output, m *admin.MessageDetail) {
 	t := newTable(out, "RECIPIENT", "STATE", "ATTEMPTS", "NEXT ATTEMPT", "NEXT HOP", "LAST REPLY")
 	for _, r := range m.Recipients {
 		next := ""
-		if r.NextAttempt != nil {
+		switch {
+		case r.Suspended != "":
+			next = "suspended, " + r.Suspended
+		case r.NextAttempt != nil:
 			next = moment(*r.NextAttempt, now)
 		}
 		last := r.LastReply

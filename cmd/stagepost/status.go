@@ -63,6 +63,9 @@ func (a *app) showStatus(out output, s *admin.Status) {
 	line("received", counted(s.Traffic.Received, s.LastMinute.Received, "accepted", "held", "discarded", "rejected", "deferred", "dropped", "unknown"))
 	line("outcomes", counted(s.Traffic.Outcomes, s.LastMinute.Outcomes, "delivered", "deferred", "failed", "held", "discarded"))
 	line("queue", queueWords(&s.Queue, now))
+	if len(s.Suspended) > 0 {
+		line("suspended", out.paint(yellow, printable(suspendedWords(s.Suspended))))
+	}
 	line("store", storeWords(&s.Store))
 	if s.Lost.Records+s.Lost.Log > 0 {
 		line("lost", out.paint(yellow, fmt.Sprintf("%d entries of records, %d lines of the log", s.Lost.Records, s.Lost.Log)))

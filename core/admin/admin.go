@@ -11,6 +11,10 @@
 //	                            the query chooses; "all" takes all, "dry-run" only says what would be done, "each" wants a line for each
 //	                            message, "reason" is why it is held ("of-reason" chooses), "reply" what a bounce says
 //	GET    /shape               one Shape a line, the largest first; "by" is domain, next-hop, sender or tenant, the rest chooses
+//	GET    /suspensions         a list of queue.Suspension
+//	POST   /suspensions         suspends what the query names by next-hop, site, domain, tenant or sender, "for" a time, with a "reason", and
+//	                            answers with the list of what it suspended
+//	DELETE /suspensions         resumes what the query names, or "all", and answers with the list of that; 404 when it is not suspended
 //	DELETE /command/{n}            stops such a command
 //	GET    /trace/{id}          one observe.Step a line, in order
 //	GET    /metrics             in Prometheus' text format
@@ -30,6 +34,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/queue"
 	"github.com/stagepost/stagepost/core/store"
@@ -60,6 +65,10 @@ type Finder interface {
 // Hands changes messages in the queue, as *queue.Queue does and says.
 type Hands interface {
 	Handle(ctx context.Context, o queue.Order, chosen []queue.Choice) []queue.Handled
+	Suspend(ctx context.Context, s queue.Suspension) error
+	Resume(ctx context.Context, kind, name string) error
+	Suspensions() []queue.Suspension
+	Suspended(env *message.Envelope, i int, lane store.Lane) *queue.Suspension
 }
 
 // Status is the state of the server as a whole.
@@ -79,6 +88,8 @@ type Status struct {
 	Store        StoreStatus   `json:"store"`
 	Lost         Lost          `json:"lost"`
 	Plugins      []Plugin      `json:"plugins"`
+
+	Suspended []queue.Suspension `json:"suspended"` // what is not tried until somebody resumes it
 }
 
 // Traffic is what came in and what became of it: since the start, or in some time.

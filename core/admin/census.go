@@ -92,7 +92,7 @@ func (c *Census) Last() (QueueCounts, error) {
 func (c *Census) run(done chan struct{}) {
 	defer close(done)
 	q := QueueCounts{CountedAt: c.now().UTC()}
-	v := viewer{c.active, c.now()}
+	v := viewer{active: c.active, now: c.now()}
 	var worked time.Duration
 	page := time.Now()
 	err := scan(c.ctx, c.store, func(items []store.Item) error {

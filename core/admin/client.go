@@ -110,6 +110,21 @@ func (c *Client) Shape(ctx context.Context, query url.Values) iter.Seq2[Shape, e
 	return stream[Shape](ctx, c, "/shape?"+query.Encode())
 }
 
+// Suspensions lists what is suspended.
+func (c *Client) Suspensions(ctx context.Context) (s []queue.Suspension, err error) {
+	return s, c.get(ctx, "GET", "/suspensions", &s)
+}
+
+// Suspend suspends what the query names, and returns that.
+func (c *Client) Suspend(ctx context.Context, query url.Values) (s []queue.Suspension, err error) {
+	return s, c.get(ctx, "POST", "/suspensions?"+query.Encode(), &s)
+}
+
+// Resume resumes what the query names, and returns that; an *Error with status 404 when it is not suspended.
+func (c *Client) Resume(ctx context.Context, query url.Values) (s []queue.Suspension, err error) {
+	return s, c.get(ctx, "DELETE", "/suspensions?"+query.Encode(), &s)
+}
+
 // Hand carries out a command by hand, for the messages with the ids, or for those that the query chooses, and yields what becomes of
 // them as it comes. The error, if any, is the last thing yielded. What is done stays done when ctx ends; StopWork stops in order.
 func (c *Client) Hand(ctx context.Context, verb queue.Verb, query url.Values, ids []string) iter.Seq2[Handled, error] {

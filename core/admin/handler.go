@@ -52,6 +52,9 @@ func Handler(o Options) http.Handler {
 		{"GET", "/queue", h.queue},
 		{"GET", "/queue/{id}", h.show},
 		{"GET", "/shape", h.shape},
+		{"GET", "/suspensions", h.suspensions},
+		{"POST", "/suspensions", h.suspend},
+		{"DELETE", "/suspensions", h.resume},
 		{"DELETE", "/command/{n}", h.stopWork},
 		{"GET", "/trace/{id}", h.trace},
 		{"GET", "/metrics", h.metrics},
@@ -182,7 +185,7 @@ func (h *handler) status(w http.ResponseWriter, req *http.Request) error {
 	if s.Queue, err = h.Census.Count(req.Context(), countTime); err != nil {
 		return err
 	}
-	s.Listeners, s.Plugins = list(s.Listeners), list(s.Plugins)
+	s.Listeners, s.Plugins, s.Suspended = list(s.Listeners), list(s.Plugins), list(h.suspended())
 	return send(w, s)
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/queue"
@@ -24,6 +25,8 @@ type hands struct {
 	asked  []string // "id rcpt ..."
 	err    map[store.ID]error
 	before func()
+
+	suspended []queue.Suspension
 }
 
 func (h *hands) Handle(ctx context.Context, o queue.Order, chosen []queue.Choice) []queue.Handled {
@@ -47,6 +50,59 @@ func (h *hands) Handle(ctx context.Context, o queue.Order, chosen []queue.Choice
 		out = append(out, d)
 	}
 	return out
+}
+
+func (h *hands) Suspend(_ context.Context, s queue.Suspension) error {
+	if s.Name == "full.example" {
+		return queue.Refused("would be one suspension too many")
+	}
+	h.suspended = append(h.suspended, s)
+	return nil
+}
+
+func (h *hands) Resume(_ context.Context, kind, name string) error {
+	h.asked = append(h.asked, kind+":"+name)
+	return nil
+}
+
+func (h *hands) Suspensions() []queue.Suspension { return h.suspended }
+
+func (h *hands) Suspended(*message.Envelope, int, store.Lane) *queue.Suspension { return nil }
+
+func TestSuspensions(t *testing.T) {
+	x := &hands{}
+	w := newWorld(t, func(o *Options) { o.Hands = x })
+	q := url.Values{"domain": {"A.example", "b.example"}, "sender": {"<>"}, "for": {"90m"}, "reason": {" why "}}
+	done, err := w.client.Suspend(t.Context(), q)
+	if err != nil || len(done) != 3 || done[0] != (queue.Suspension{Kind: "domain", Name: "a.example", Reason: "why", Since: noon, Until: noon.Add(90 * time.Minute)}) {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if list, err := w.client.Suspensions(t.Context()); err != nil || !slices.Equal(list, done) || !slices.Equal(list, x.suspended) {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if list, err := w.client.Resume(t.Context(), url.Values{"sender": {"<>"}, "domain": {"b.EXAMPLE"}}); err != nil || len(list) != 2 || !slices.Equal(x.asked, []string{"domain:b.example", "sender:"}) {
+		t.Errorf("%+v, %v; asked %q", list, err, x.asked)
+	}
+	if list, err := w.client.Resume(t.Context(), url.Values{"all": {""}}); err != nil || len(list) != 3 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	for _, tt := range []struct {
+		method, query string
+		status        int
+		text          string
+	}{
+		{"POST", "", 400, "nothing is named"}, {"DELETE", "", 400, "nothing is named"}, {"POST", "all", 400, `called "all"`}, {"DELETE", "all&domain=x", 400, `called "all"`},
+		{"POST", "domain=x&for=1y", 400, "not a duration"}, {"POST", "domain=x&reason=a%0Ab", 400, "one line"}, {"POST", "domain=", 400, "empty"}, {"POST", "%", 400, "escape"},
+		{"POST", "domain=full.example", 409, "domain full.example would be one suspension too many"}, {"DELETE", "domain=none.example", 404, "is not suspended"},
+	} {
+		err := w.client.get(t.Context(), tt.method, "/suspensions?"+tt.query, nil)
+		if e := (*Error)(nil); !errors.As(err, &e) || e.Status != tt.status || !strings.Contains(err.Error(), tt.text) {
+			t.Errorf("%s %s: %v, want %d %q", tt.method, tt.query, err, tt.status, tt.text)
+		}
+	}
+	if s, err := w.client.Status(t.Context()); err != nil || len(s.Suspended) != 3 {
+		t.Errorf("status: %+v, %v", s.Suspended, err)
+	}
 }
 
 // collect reads an answer: the lines but for those of progress, and the last of those.

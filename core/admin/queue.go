@@ -45,10 +45,11 @@ type Recipient struct {
 	Address     string     `json:"address"`
 	State       string     `json:"state"`
 	Attempts    int        `json:"attempts"`
-	NextAttempt *time.Time `json:"next_attempt"` // null: at once, or never
-	LastReply   string     `json:"last_reply"`   // with its codes; "" before the first attempt
-	LastHost    string     `json:"last_host"`    // who said it; "" was this server
-	NextHop     string     `json:"next_hop"`     // where it waits for; "" before it was routed
+	NextAttempt *time.Time `json:"next_attempt"`        // null: at once, or never
+	LastReply   string     `json:"last_reply"`          // with its codes; "" before the first attempt
+	LastHost    string     `json:"last_host"`           // who said it; "" was this server
+	NextHop     string     `json:"next_hop"`            // where it waits for; "" before it was routed
+	Suspended   string     `json:"suspended,omitempty"` // what keeps it from being tried: "domain example.org: a reason"
 }
 
 // MessageDetail is all that is known of one message.
@@ -77,6 +78,7 @@ type Origin struct {
 // viewer describes messages at one moment.
 type viewer struct {
 	active func(store.ID) bool
+	hands  Hands // nil: nothing is suspended
 	now    time.Time
 }
 
@@ -96,10 +98,22 @@ func (v viewer) message(it store.Item) Message {
 		m.Recipients[i] = Recipient{Address: r.Address.Text, State: look.Rcpts[i].State, Attempts: int(st.Attempts), NextAttempt: known(look.Rcpts[i].Next),
 			LastReply: queue.LastReply(&st.Last), LastHost: st.Last.Host, NextHop: st.Lane}
 	}
+	for i := range m.Recipients {
+		if r := &m.Recipients[i]; v.hands != nil && (r.State == StateActive || r.State == StateDeferred) {
+			if s := v.hands.Suspended(env, i, r.NextHop); s != nil {
+				r.Suspended = suspension(s)
+			}
+		}
+	}
 	return m
 }
 
-func (h *handler) viewer() viewer { return viewer{h.Active, h.Now()} }
+func (h *handler) viewer() viewer { return viewer{h.Active, h.Hands, h.Now()} }
+
+// suspension says in words what keeps a recipient from being tried.
+func suspension(s *queue.Suspension) string {
+	return strings.TrimSuffix(s.String()+": "+s.Reason, ": ")
+}
 
 // scan yields pages of the whole queue. A page is valid until the next one.
 func scan(ctx context.Context, st store.Store, yield func([]store.Item) error) error {

@@ -24,6 +24,9 @@ func (q *Queue) try(j *job) {
 		q.skip(j)
 		return
 	}
+	if q.parked(j) {
+		return
+	}
 	began, gen := time.Now(), q.Current.Acquire()
 	defer gen.Release()
 	m := j.flight.msg
@@ -83,6 +86,10 @@ func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.E
 		p := *plan
 		if _, o := Decide(hooks.Result{Plan: &p}, r); o != nil {
 			out[i] = *o
+			continue
+		}
+		if q.suspensions.of(env, i, laneOf(env, &p), p.Site) != nil {
+			out[i] = suspendedReply()
 			continue
 		}
 		k := 0

@@ -89,6 +89,9 @@ func TestHandsAtRandom(t *testing.T) {
 					o.Verb = Bounce
 				case n < 98:
 					o.Verb = Delete
+				case n < 99:
+					chosen = nil
+					b.suspend([]string{SuspendDomain, SuspendNextHop}[rng.IntN(2)], fmt.Sprintf("*d%d.example", rng.IntN(3)), time.Duration(rng.IntN(60))*time.Second)
 				default:
 					chosen = nil
 					b.stop()
@@ -116,6 +119,11 @@ func TestHandsAtRandom(t *testing.T) {
 			}
 			for _, id := range ids {
 				_ = b.hand(Order{Verb: Release}, id)
+			}
+			for _, s := range b.q.Suspensions() {
+				if err := b.q.Resume(t.Context(), s.Kind, s.Name); err != nil {
+					t.Error(err)
+				}
 			}
 			time.Sleep(10 * time.Minute)
 			expect(t, "store", b.states())

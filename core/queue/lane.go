@@ -95,8 +95,7 @@ func (l *lanes) shard(name store.Lane) *struct {
 // push gives a job to its lane, and a worker to the lane if it may have another. A full lane turns the job away: its entry
 // is moved to the lane's own place on disk, so that the lane "" never fills with what cannot be sent.
 func (l *lanes) push(j *job) {
-	if q := l.q; q.suspended != nil && q.suspended(j.lane, string(j.lane), j.flight.msg.env.Tenant) {
-		q.park(j)
+	if l.q.parked(j) {
 		return
 	}
 	s := l.shard(j.lane)

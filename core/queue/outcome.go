@@ -122,15 +122,6 @@ func (q *Queue) overflow(j *job) {
 	m.mu.Unlock()
 }
 
-// park leaves a job to the disk, in its lane's own place.
-func (q *Queue) park(j *job) {
-	if j.flight.entry.Lane == j.lane {
-		q.skip(j)
-		return
-	}
-	q.overflow(j)
-}
-
 // skip gives a job up without an attempt; its entry stays.
 func (q *Queue) skip(j *job) {
 	m := j.flight.msg

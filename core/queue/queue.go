@@ -72,23 +72,21 @@ type Options struct {
 // Queue is the running queue. It implements intake.Queue.
 type Queue struct {
 	Options
-	own     store.Lease
-	flights table
-	lanes   lanes
-	routes  chan *flight
-	marks   chan *mark
-	trying  chan struct{} // one for each attempt that runs
-	senders *workers.Pool
-	wake    waker
-	budget  budget
-	notices notices
-	keys    keys
-	doubts  doubts
-	counts  *Counts
-	hands   sync.Mutex // held while many messages are locked
-	// suspended tells whether mail of a lane, a site or a tenant waits until somebody resumes it; with an empty tenant, that of all
-	// tenants. It is asked for each job and must not block. nil: there are no suspensions.
-	suspended func(lane store.Lane, site, tenant string) bool
+	own         store.Lease
+	flights     table
+	lanes       lanes
+	routes      chan *flight
+	marks       chan *mark
+	trying      chan struct{} // one for each attempt that runs
+	senders     *workers.Pool
+	wake        waker
+	budget      budget
+	notices     notices
+	keys        keys
+	doubts      doubts
+	counts      *Counts
+	hands       sync.Mutex // held while many messages are locked
+	suspensions suspensions
 
 	stop     context.CancelFunc // ends waking, routing and attempts that have not sent the final dot
 	stopping context.Context
@@ -112,6 +110,10 @@ func New(o Options) (*Queue, error) {
 		}
 		q.own = lease
 		break
+	}
+	if err := q.loadSuspensions(ctx); err != nil {
+		stop()
+		return nil, err
 	}
 	q.marking.Add(1)
 	go q.writeMarks()

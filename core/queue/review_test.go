@@ -113,7 +113,7 @@ func TestTermsInEveryState(t *testing.T) {
 						b.send(func(e *message.Envelope) { e.Sender = parse(t, "first@a.example") }, "first@slow.example")
 						synctest.Wait()
 					case "in a lane that is suspended":
-						b.q.suspended = func(lane store.Lane, _, _ string) bool { return lane == "mx:slow.example" }
+						b.suspend(SuspendNextHop, "mx:slow.example", 0)
 					case "in an attempt":
 						b.remote.blocked(door)
 					}

@@ -17,6 +17,7 @@ type job struct {
 	rcpts  []int
 	plan   *message.Plan
 	lane   store.Lane
+	site   string // whose limits count
 	steps  recorded
 
 	decided []message.Outcome // one for each of rcpts where no attempt is made: the stage route said so, or their time is over

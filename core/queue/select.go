@@ -177,7 +177,7 @@ func (s *Selector) rcpt(r *message.Rcpt, st *store.RcptState, held string) bool 
 			return false
 		}
 	}
-	if len(s.NextHops) > 0 && !anyMatches(s.NextHops, st.Lane) {
+	if len(s.NextHops) > 0 && !anyMatches(s.NextHops, hopForms(st.Lane)...) {
 		return false
 	}
 	if len(s.Reasons) == 0 {

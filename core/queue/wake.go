@@ -2,6 +2,7 @@ package queue
 
 import (
 	"container/heap"
+	"strings"
 	"sync"
 	"time"
 
@@ -166,11 +167,11 @@ func (w *waker) due(now time.Time) (lanes []store.Lane) {
 // fill makes flights of what is due in a lane, as far as there is room.
 func (w *waker) fill(lane store.Lane, now time.Time) {
 	q := w.q
-	if q.suspended != nil && lane != termsLane && q.suspended(lane, string(lane), "") {
+	if q.suspensions.asleep(lane) {
 		return
 	}
 	room := window
-	if lane != "" {
+	if lane != "" && !strings.HasPrefix(lane, suspendedLane) {
 		room = q.lanes.room(lane)
 	}
 	w.mu.Lock()
