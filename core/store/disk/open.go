@@ -23,6 +23,10 @@ const (
 	pebbleFormat = pebble.FormatMajorVersion(24)
 )
 
+// pebbleMemory is for blocks and memtables together: Pebble takes the memtables, also those that wait to be written, out of the
+// size of its cache, and with nothing left of that it reads each block from the disk each time.
+const pebbleMemory = 40 << 20 // bytes
+
 const (
 	storeFolder = "store"
 	bodyFolder  = "body"
@@ -143,7 +147,7 @@ func (s *Store) openPebble() error {
 	if format, newer := s.newerPebble(dir); newer {
 		return fmt.Errorf("%w, with files of format %d; this one reads up to %d", ErrNewer, format, pebbleFormat)
 	}
-	cache := pebble.NewCache(16 << 20)
+	cache := pebble.NewCache(pebbleMemory)
 	defer cache.Unref()
 	o := &pebble.Options{
 		FS:                          s.pebbleFS(),
