@@ -10,11 +10,15 @@ import (
 )
 
 // The garbage collector makes others wait while it runs, most of all where plugins make much garbage, and how often it runs depends
-// on what is alive: a small server would collect every few megabytes. Ours waits until there is collectAfter of garbage, or as
-// much as is alive where that is more. Once a server with many idle sessions is quiet nobody minds: then what is garbage goes, and
+// on what is alive: a small server would collect every few megabytes. Ours waits until there is as
+// much garbage as is made in collectWorth, but at least collectLeast or a fourth of what is alive, and at most collectAfter, or as much as
+// is alive where that is more. So a busy server is rarely held up, and one that only waits for dead sites with a long queue stays
+// small. Once a server with many idle sessions is quiet nobody minds: then what is garbage goes, and
 // their stacks that grew become small again. An operator who sets GOGC has it as set.
 const (
 	collectAfter = 128 << 20 // bytes
+	collectLeast = 32 << 20  // bytes
+	collectWorth = 2 * time.Second
 	mostPercent  = 1000
 	collectLook  = 500 * time.Millisecond
 	quietBelow   = 256 << 10 // bytes allocated from one look to the next
@@ -41,13 +45,15 @@ func collectSeldom(ctx context.Context) {
 	heap := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/cycles/total:gc-cycles"}}
 	now := 100
 	var q quiet
+	var made uint64 // bytes from one look to the next
 	defer func() { debug.SetGCPercent(100) }()
 	for tick := time.NewTicker(collectLook); ; {
 		metrics.Read(heap)
+		made = max(heap[1].Value.Uint64()-q.allocated, made*3/4) // what pauses for a moment is not over
 		if q.look(heap[1].Value.Uint64(), heap[2].Value.Uint64()) && runtime.NumGoroutine() >= quietMany {
 			debug.FreeOSMemory()
 		}
-		if want := percentFor(heap[0].Value.Uint64()); want*10 < now*9 || want*9 > now*10 { // to change it stops the process for a moment
+		if want := percentFor(heap[0].Value.Uint64(), made*uint64(collectWorth/collectLook)); want*10 < now*9 || want*9 > now*10 { // to change it stops the process for a moment
 			debug.SetGCPercent(want)
 			now = want
 		}
@@ -60,9 +66,10 @@ func collectSeldom(ctx context.Context) {
 	}
 }
 
-// percentFor is the garbage in percent of what is alive at which to collect.
-func percentFor(alive uint64) int {
-	return int(max(100, min(mostPercent, collectAfter*100/max(1, alive))))
+// percentFor is the garbage in percent of what is alive at which to collect, where so much is made in collectWorth.
+func percentFor(alive, made uint64) int {
+	garbage := min(max(made, collectLeast, alive/4), max(collectAfter, alive))
+	return int(min(mostPercent, garbage/max(1, alive/100)))
 }
 
 // quiet tells when a server that is quiet has garbage worth a collection.

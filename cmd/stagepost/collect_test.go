@@ -10,19 +10,23 @@ import (
 
 func TestPercentFor(t *testing.T) {
 	for _, c := range []struct {
-		alive uint64
-		want  int
+		alive, made uint64
+		want        int
 	}{
-		{0, mostPercent},
-		{1 << 20, mostPercent},
-		{collectAfter / 4, 400},
-		{collectAfter / 2, 200},
-		{collectAfter, 100},
-		{10 * collectAfter, 100},
-		{math.MaxUint64, 100},
+		{0, 0, mostPercent},
+		{1 << 20, 0, mostPercent},
+		{collectLeast, 0, 100},
+		{2 * collectLeast, 0, 50},
+		{10 * collectLeast, 0, 25},
+		{collectAfter / 4, 1 << 40, 400},
+		{collectAfter / 2, collectAfter / 2, 100},
+		{collectAfter / 2, 1 << 40, 200},
+		{collectAfter, 1 << 40, 100},
+		{10 * collectAfter, 1 << 60, 100},
+		{math.MaxUint64, math.MaxUint64, 100},
 	} {
-		if got := percentFor(c.alive); got != c.want {
-			t.Errorf("%d alive: %d, want %d", c.alive, got, c.want)
+		if got := percentFor(c.alive, c.made); got != c.want {
+			t.Errorf("%d alive, %d made: %d, want %d", c.alive, c.made, got, c.want)
 		}
 	}
 }
