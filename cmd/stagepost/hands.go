@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/stagepost/stagepost/core/admin"
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/queue"
 )
 
@@ -128,6 +129,32 @@ func (a *app) queueDeleteCommand() *cobra.Command {
 	return a.handCommand(queue.Delete, queue.ByReason, "Take messages out of the queue; nobody is told",
 		"delete takes a message out of the queue for ever. Its sender is not told. Its record stays. Chosen by recipient, domain, next hop or\n"+
 			"reason, the others of a message go on.", nil)
+}
+
+func (a *app) queueRerouteCommand() *cobra.Command {
+	var to string
+	var clear bool
+	cmd := a.handCommand(queue.Reroute, queue.ByReason, "Send messages to another next hop",
+		"reroute chooses the next hop of recipients for all attempts to come, whatever plugins say, and makes those due at once that wait:\n"+
+			"host:port or smtp:host:port, lmtp:host:port, or mx:domain for the exchangers of a domain. Those of a message that is held go there\n"+
+			"when it is released. --clear leaves it to the plugins again, from the next attempt on. queue show tells what was chosen.",
+		func(q url.Values) error {
+			if clear == (to != "") {
+				return fail(exitUsage, "say where with --to host:port, or --clear")
+			}
+			if clear {
+				q.Set("clear", "")
+				return nil
+			}
+			if _, err := message.ParseHop(to); err != nil {
+				return fail(exitUsage, "--to: %w", err)
+			}
+			q.Set("to", to)
+			return nil
+		})
+	cmd.Flags().StringVar(&to, "to", "", "the next hop: host:port, lmtp:host:port or mx:domain")
+	cmd.Flags().BoolVar(&clear, "clear", false, "let plugins choose again")
+	return cmd
 }
 
 // handCommand makes the command of a verb; more adds what else it was given to the query.

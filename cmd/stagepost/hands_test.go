@@ -31,7 +31,7 @@ func (h *hands) Handle(_ context.Context, o queue.Order, chosen []queue.Choice) 
 		case "fire":
 			d.Err = errors.New("disk on fire")
 		default:
-			why := o.Reason
+			why := o.Reason + o.Route
 			if o.Reply.Code != 0 {
 				why = o.Reply.Error()
 			}
@@ -95,11 +95,16 @@ func TestSuspendByHand(t *testing.T) {
 func TestQueueByHand(t *testing.T) {
 	s := newSite(t, minimal)
 	for _, v := range queue.Verbs() {
+		if v == queue.Reroute {
+			continue
+		}
 		s.want(s.run("queue", string(v), "0000000000000000"), exitUnavailable, "no server is running")
 		s.want(s.run("queue", string(v)), exitUsage, "needs the ids of messages, flags that choose some, or --all", "see: stagepost queue "+string(v))
 		s.want(s.run("queue", string(v), "--limit", "3"), exitUsage, "or --all")
 		s.want(s.run("queue", string(v), "--sender", "example.org"), exitUsage, "*@example.org")
 	}
+	s.want(s.run("queue", "reroute", "--all"), exitUsage, "say where with --to host:port, or --clear")
+	s.want(s.run("queue", "reroute", "--all", "--to", "x:y"), exitUsage, "--to: ")
 	s.want(s.run("queue", "bounce", "--reply", "450 later", "--all"), exitUsage, "5yz")
 	s.want(s.run("queue", "list", "--older", "x"), exitUsage, "not a duration")
 	x := &hands{}
@@ -119,7 +124,9 @@ func TestQueueByHand(t *testing.T) {
 	exactly(s.run("queue", "release", one, "--dry-run"), 0, one+" would be released\n", "")
 	exactly(s.run("queue", "bounce", one, "--reply", "5.1.1 no", "--domain", "example.com"), 0, one+" bounced\n", "")
 	exactly(s.run("queue", "delete", one), 0, one+" deleted\n", "")
-	if got, want := x.asked, []string{"hold  2", "hold a look 2", "release  2", "bounce 550 5.1.1 no 1", "delete  2"}; !slices.Equal(got, want) {
+	exactly(s.run("queue", "reroute", "--to", "mx:Example.com", one), 0, one+" rerouted\n", "")
+	exactly(s.run("queue", "reroute", "--clear", one), 0, one+" rerouted\n", "")
+	if got, want := x.asked, []string{"hold  2", "hold a look 2", "release  2", "bounce 550 5.1.1 no 1", "delete  2", "reroute mx:example.com 2", "reroute  2"}; !slices.Equal(got, want) {
 		t.Errorf("asked %q, want %q", got, want)
 	}
 	exactly(s.run("queue", "retry", none), exitNoInput, "", gone)

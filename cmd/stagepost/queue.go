@@ -14,7 +14,7 @@ import (
 func (a *app) queueCommand() *cobra.Command {
 	return parent("queue", "Look into the queue, and change it by hand",
 		a.queueListCommand(), a.queueShowCommand(), a.queueShapeCommand(), a.queueHoldCommand(), a.queueReleaseCommand(), a.queueRetryCommand(),
-		a.queueBounceCommand(), a.queueDeleteCommand(), a.queueSuspendCommand(), a.queueResumeCommand())
+		a.queueBounceCommand(), a.queueDeleteCommand(), a.queueRerouteCommand(), a.queueSuspendCommand(), a.queueResumeCommand())
 }
 
 func (a *app) queueListCommand() *cobra.Command {
@@ -169,11 +169,14 @@ func (a *app) showMessage(out output, m *admin.MessageDetail) {
 		case r.NextAttempt != nil:
 			next = moment(*r.NextAttempt, now)
 		}
-		last := r.LastReply
+		hop, last := r.NextHop, r.LastReply
+		if r.Rerouted != "" {
+			hop = r.Rerouted + " (chosen by hand)"
+		}
 		if r.LastHost != "" {
 			last += " (" + r.LastHost + ")"
 		}
-		t.add(text(r.Address), cell{r.State, verdictPaint(r.State)}, text(strconv.Itoa(r.Attempts)), text(next), text(r.NextHop), text(last))
+		t.add(text(r.Address), cell{r.State, verdictPaint(r.State)}, text(strconv.Itoa(r.Attempts)), text(next), text(hop), text(last))
 	}
 	t.flush()
 	out.printf("\n")

@@ -7,9 +7,10 @@
 //	GET    /order               a list of StageOrder
 //	GET    /queue               one Message a line, oldest first; the query chooses (queue.Selector)
 //	GET    /queue/{id}          one MessageDetail
-//	POST   /queue/hold          one Handled a line, and Progress; so release, retry, bounce and delete. The content is a list of ids, or
+//	POST   /queue/hold          one Handled a line, and Progress; so release, retry, bounce, delete and reroute. The content is a list of ids, or
 //	                            the query chooses; "all" takes all, "dry-run" only says what would be done, "each" wants a line for each
-//	                            message, "reason" is why it is held ("of-reason" chooses), "reply" what a bounce says
+//	                            message, "reason" is why it is held ("of-reason" chooses), "reply" what a bounce says, "to" the next hop
+//	                            of reroute, which "clear" takes back
 //	GET    /shape               one Shape a line, the largest first; "by" is domain, next-hop, sender or tenant, the rest chooses
 //	GET    /suspensions         a list of queue.Suspension
 //	POST   /suspensions         suspends what the query names by next-hop, site, domain, tenant or sender, "for" a time, with a "reason", and

@@ -156,6 +156,11 @@ func (h *handler) read(verb queue.Verb, req *http.Request) (*work, error) {
 			return nil, err
 		}
 	}
+	if verb == queue.Reroute {
+		if err := routeIn(q, &wk.order); err != nil {
+			return nil, err
+		}
+	}
 	if wk.choose, err = queue.ParseSelector(q); err != nil {
 		return nil, err
 	}
@@ -185,6 +190,27 @@ func (h *handler) read(verb queue.Verb, req *http.Request) (*work, error) {
 		return nil, fmt.Errorf("%s needs ids, or something to choose by, or \"all\"", verb)
 	}
 	return wk, nil
+}
+
+// routeIn takes out of a query where mail is to go.
+func routeIn(q url.Values, o *queue.Order) error {
+	_, clear := q["clear"]
+	to, err := line(q, "to")
+	delete(q, "clear")
+	switch {
+	case err != nil:
+		return err
+	case clear == (to != ""):
+		return errors.New(`reroute needs a next hop in "to", or "clear"`)
+	case clear:
+		return nil
+	}
+	hop, err := message.ParseHop(to)
+	if err != nil {
+		return err
+	}
+	o.Route = hop.Hop()
+	return nil
 }
 
 // line takes one line of text out of a query.

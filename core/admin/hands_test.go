@@ -133,7 +133,11 @@ func TestHandsByID(t *testing.T) {
 	gone := Handled{ID: none, Status: 404, Error: "message " + none + " is not in the queue", Hint: "if it was here, this says what became of it: stagepost trace " + none}
 	x.err[two] = queue.Refused("is not held")
 	for _, verb := range queue.Verbs() {
-		lines, last, err := collect(t, w, verb, "", none, two.String(), "x", one.String())
+		query := ""
+		if verb == queue.Reroute {
+			query = "clear"
+		}
+		lines, last, err := collect(t, w, verb, query, none, two.String(), "x", one.String())
 		want := []Handled{gone, {ID: two.String(), Status: 409, Error: "message " + two.String() + " is not held"}, lines[2], {ID: one.String(), Result: verb.Done()}}
 		if got, wanted := marshal(lines), marshal(want); err != nil || got != wanted || lines[2].Status != 400 || !strings.Contains(lines[2].Error, `"x" is not the id`) {
 			t.Errorf("%s: %s, %v; want %s", verb, got, err, wanted)
@@ -162,6 +166,10 @@ func TestHandsByID(t *testing.T) {
 	if _, _, err := collect(t, w, queue.Hold, "dry-run&reason="+url.QueryEscape(" "+why), one.String()); err != nil || !reflect.DeepEqual(x.orders[0], queue.Order{Verb: queue.Hold, Reason: why, Dry: true}) {
 		t.Errorf("%v; ordered %+v", err, x.orders)
 	}
+	if _, _, err := collect(t, w, queue.Reroute, "to=LMTP.example", one.String()); err != nil || x.orders[1].Route != "smtp:lmtp.example:25" {
+		t.Errorf("%v; ordered %+v", err, x.orders)
+	}
+	x.orders, x.asked = x.orders[:1], x.asked[:1]
 	lines, _, err := collect(t, w, queue.Bounce, "domain=c.example&reply=5.1.1+no", one.String(), two.String())
 	if err != nil || len(x.asked) != 2 || x.asked[1] != one.String()+" v@c.example" || x.orders[1].Reply.Error() != "550 5.1.1 no" {
 		t.Errorf("%v; ordered %+v of %q", err, x.orders, x.asked)
@@ -272,6 +280,9 @@ func TestHandsRefuseNonsense(t *testing.T) {
 		{"POST", "/queue/hold?%", `["` + id + `"]`, 400, "cannot be read"},
 		{"POST", "/queue/bounce?reply=450+x", `["` + id + `"]`, 400, "5yz"},
 		{"POST", "/queue/bounce?reply=", `["` + id + `"]`, 400, "needs a text"},
+		{"POST", "/queue/reroute", `["` + id + `"]`, 400, "needs a next hop"},
+		{"POST", "/queue/reroute?to=a&clear", `["` + id + `"]`, 400, "needs a next hop"},
+		{"POST", "/queue/reroute?to=plugin:x", `["` + id + `"]`, 400, "port"},
 		{"POST", "/queue/retry", "", 400, "needs ids"},
 		{"POST", "/queue/retry?limit=5", "[]", 400, "needs ids"},
 		{"POST", "/queue/retry?limit=0", "", 400, "limit"},

@@ -49,6 +49,7 @@ type Recipient struct {
 	LastReply   string     `json:"last_reply"`          // with its codes; "" before the first attempt
 	LastHost    string     `json:"last_host"`           // who said it; "" was this server
 	NextHop     string     `json:"next_hop"`            // where it waits for; "" before it was routed
+	Rerouted    string     `json:"rerouted,omitempty"`  // the next hop that was chosen by hand
 	Suspended   string     `json:"suspended,omitempty"` // what keeps it from being tried: "domain example.org: a reason"
 }
 
@@ -96,7 +97,7 @@ func (v viewer) message(it store.Item) Message {
 			st = it.State.Rcpts[i]
 		}
 		m.Recipients[i] = Recipient{Address: r.Address.Text, State: look.Rcpts[i].State, Attempts: int(st.Attempts), NextAttempt: known(look.Rcpts[i].Next),
-			LastReply: queue.LastReply(&st.Last), LastHost: st.Last.Host, NextHop: st.Lane}
+			LastReply: queue.LastReply(&st.Last), LastHost: st.Last.Host, NextHop: st.Lane, Rerouted: st.Route}
 	}
 	for i := range m.Recipients {
 		if r := &m.Recipients[i]; v.hands != nil && (r.State == StateActive || r.State == StateDeferred) {

@@ -93,6 +93,34 @@ func (p *Plan) Hop() string {
 	return "mx:" + p.MX
 }
 
+// ParseHop makes a plan of a next hop that a person names: "mx:example.org", "host:port" or "smtp:host:port", "lmtp:host:port", several
+// hosts with commas between them. It may have a private address.
+func ParseHop(s string) (*Plan, error) {
+	p := &Plan{}
+	s = strings.TrimSpace(s)
+	if domain, ok := strings.CutPrefix(s, "mx:"); ok {
+		p.MX, p.Private = domain, 1
+	} else {
+		if rest, ok := strings.CutPrefix(s, ViaLMTP+":"); ok {
+			p.Via, s = ViaLMTP, rest
+		} else {
+			s = strings.TrimPrefix(s, ViaSMTP+":")
+		}
+		p.Hosts = strings.Split(s, ",")
+		p.Private = 1<<len(p.Hosts) - 1
+	}
+	if len(p.Hosts) > maxHosts {
+		p.Hosts = p.Hosts[:maxHosts+1] // enough to be refused
+	}
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	if p.MX == "" && len(p.Hosts) == 0 {
+		return nil, fmt.Errorf("mx: it names no domain")
+	}
+	return p, nil
+}
+
 // Equal tells whether two recipients with these plans may travel in one transaction.
 func (p *Plan) Equal(q *Plan) bool {
 	return p.Via == q.Via && p.MX == q.MX && p.Private == q.Private && p.Helo == q.Helo && p.Source == q.Source && p.Site == q.Site && slices.Equal(p.Hosts, q.Hosts) &&

@@ -112,3 +112,21 @@ func TestCanonicalHost(t *testing.T) {
 		}
 	}
 }
+
+func TestParseHop(t *testing.T) {
+	for in, want := range map[string]string{
+		"Host.example": "smtp:host.example:25", "host.example:2525": "smtp:host.example:2525", "smtp:10.0.0.1": "smtp:10.0.0.1:25", "lmtp:[::1]:24": "lmtp:[::1]:24",
+		" mx:Example.org ": "mx:example.org", "a.example,b.example:26": "smtp:a.example:25,b.example:26",
+		"": "", "mx:": "", "mx:a b": "", "smtp:": "", "lmtp:": "", "host:0": "", "host:x": "", "a,": "", "plugin:x": "", strings.Repeat("a.example,", 16) + "a.example": "",
+	} {
+		p, err := ParseHop(in)
+		if (err == nil) != (want != "") || err == nil && p.Hop() != want {
+			t.Errorf("%q is %+v, %v; want %q", in, p, err, want)
+		}
+		if err == nil {
+			if again, err := ParseHop(p.Hop()); err != nil || !again.Equal(p) {
+				t.Errorf("%q reads as %+v, %v", p.Hop(), again, err)
+			}
+		}
+	}
+}

@@ -34,17 +34,19 @@ type Verb string
 // The verbs. Hold stops all attempts of a message until Release; one that is under way ends as it would. Release lets a message go on
 // that is held, or the chosen recipients that are: at once, or at NotBefore if they were never tried. A suspect is none any more. Retry makes the chosen recipients
 // that wait for their next try due at once. Bounce fails the chosen ones for good, and the sender is told as always. Delete forgets a
-// message, whatever became of it so far, or the chosen recipients; nobody is told.
+// message, whatever became of it so far, or the chosen recipients; nobody is told. Reroute chooses the next hop of the chosen ones for all
+// attempts to come, or leaves it to the plugins again.
 const (
 	Hold    Verb = "hold"
 	Release Verb = "release"
 	Retry   Verb = "retry"
 	Bounce  Verb = "bounce"
 	Delete  Verb = "delete"
+	Reroute Verb = "reroute"
 )
 
 // Verbs lists them.
-func Verbs() []Verb { return []Verb{Hold, Release, Retry, Bounce, Delete} }
+func Verbs() []Verb { return []Verb{Hold, Release, Retry, Bounce, Delete, Reroute} }
 
 // Done is the verb's past: "held".
 func (v Verb) Done() string {
@@ -64,6 +66,7 @@ type Order struct {
 	Verb   Verb
 	Reason string     // of Hold, shown to people; the empty one becomes "by hand"
 	Reply  smtp.Reply // of Bounce, told to the sender; the zero one becomes Returned
+	Route  string     // of Reroute: a next hop as message.Plan.Hop names it; "": plugins choose again
 	Dry    bool       // only find out what would be done
 }
 
@@ -212,6 +215,10 @@ func (s *situation) detail() string {
 	switch {
 	case s.order.Verb == Hold && s.order.Reason != "":
 		words += ": " + s.order.Reason
+	case s.order.Verb == Reroute && s.order.Route == "":
+		words += ": as plugins say"
+	case s.order.Verb == Reroute:
+		words += ": to " + s.order.Route
 	case s.order.Verb == Bounce:
 		words += ": " + s.order.Reply.Error()
 	}

@@ -22,6 +22,7 @@ type situation struct {
 const (
 	refusedFlying Refused = "is being tried right now"
 	refusedHeld   Refused = "is held; release it first"
+	refusedNobody Refused = "has no such recipient for whom something is to be done"
 )
 
 // plan makes the change. Of whom an attempt is being made for, that attempt decides.
@@ -37,6 +38,8 @@ func (s *situation) plan() error {
 		return s.bounce()
 	case Delete:
 		return s.delete()
+	case Reroute:
+		return s.reroute()
 	}
 	return Refused("cannot be handled so: " + string(s.order.Verb))
 }
@@ -159,6 +162,37 @@ func (s *situation) delete() error {
 	return nil
 }
 
+// reroute notes the next hop. Who waits is due there at once; whom an attempt is being made for goes there with the next one, if any.
+func (s *situation) reroute() error {
+	if s.env.IsParcel() {
+		return Refused("is a parcel, which its plugin alone can take")
+	}
+	at, same := soonest(s.air), false
+	for _, i := range s.choice.Rcpts {
+		r := s.state.Rcpts[i]
+		switch _, isDue := entryOf(s.env, &r); {
+		case !waits(r):
+			continue
+		case r.Route == s.order.Route:
+			same = true
+			continue
+		case isDue && s.order.Route != "" && !s.isBegun(i) && !s.env.NotBefore.After(at):
+			r.Result, r.Lane, r.Next = message.Deferred, s.order.Route, at
+		}
+		r.Route = s.order.Route
+		s.set(i, r)
+	}
+	switch {
+	case len(s.ch.Rcpts) > 0:
+		return s.rearrange()
+	case same && s.order.Route == "":
+		return Refused("has no next hop that was chosen by hand")
+	case same:
+		return Refused("goes there already")
+	}
+	return refusedNobody
+}
+
 // chosen tells whether a recipient is meant.
 func (s *situation) chosen(i int) bool { return !s.choice.Part || slices.Contains(s.choice.Rcpts, i) }
 
@@ -174,7 +208,7 @@ func (s *situation) rearrangeOr(flying bool) error {
 	case flying:
 		return refusedFlying
 	}
-	return Refused("has no such recipient for whom something is to be done")
+	return refusedNobody
 }
 
 // after is what will be known of the recipients.

@@ -116,6 +116,9 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *jo
 			res = gen.Run(&call)
 			plan, out = Decide(res, m.env.Rcpts[i])
 		}
+		if hop := m.rerouted(i); hop != nil {
+			plan, out = byHand(hop, plan), nil
+		}
 		if out != nil && res.Failed && q.stopping.Err() != nil { // the plugin may have failed for that alone
 			broken := interrupted
 			out = &broken
@@ -149,6 +152,32 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *jo
 		settled.steps = rec
 	}
 	return jobs, settled
+}
+
+// rerouted is the next hop that somebody chose for a recipient by hand; nil: nobody did.
+func (m *msg) rerouted(i int) *message.Plan {
+	m.mu.Lock()
+	route := m.state.Rcpts[i].Route
+	m.mu.Unlock()
+	if route == "" {
+		return nil
+	}
+	hop, err := message.ParseHop(route)
+	if err != nil { // it was read before it was stored
+		return nil
+	}
+	return hop
+}
+
+// byHand is a plan in which the next hop is that which somebody chose, whatever the plugins said. What they said of the rest stays.
+func byHand(hop, plan *message.Plan) *message.Plan {
+	if plan == nil {
+		return hop
+	}
+	p := *plan
+	p.Via, p.Hosts, p.MX, p.Private = hop.Via, hop.Hosts, hop.MX, hop.Private
+	p.Site, p.SiteBy = "", "" // that of the next hop counts
+	return &p
 }
 
 // interrupted is what becomes of a recipient whose plugin was broken off because the queue stops; see unfinished.

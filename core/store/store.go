@@ -150,6 +150,8 @@ type RcptState struct {
 	Last     message.Last
 	Owed     bool // the sender is still to be told: of the failure or the delivery, or, while Deferred, of the delay
 	Warned   bool // the sender was told of the delay
+	// Route is the next hop that somebody chose by hand, as message.Plan.Hop names it; empty: plugins choose.
+	Route string
 }
 
 // Begin is the state of a message that nobody changed.

@@ -169,6 +169,7 @@ const (
 	rcptOwed
 	rcptWarned
 	rcptTried
+	rcptRoute
 )
 
 func appendRcpt(b []byte, r *store.RcptState) []byte {
@@ -184,7 +185,8 @@ func appendRcpt(b []byte, r *store.RcptState) []byte {
 	b = appendString(b, rcptText, r.Last.Text)
 	b = appendUint(b, rcptOwed, protowire.EncodeBool(r.Owed))
 	b = appendUint(b, rcptWarned, protowire.EncodeBool(r.Warned))
-	return appendTime(b, rcptTried, r.Tried)
+	b = appendTime(b, rcptTried, r.Tried)
+	return appendString(b, rcptRoute, r.Route)
 }
 
 func readRcpt(b []byte) (r store.RcptState, err error) {
@@ -214,6 +216,8 @@ func readRcpt(b []byte) (r store.RcptState, err error) {
 			r.Warned = v != 0
 		case rcptTried:
 			r.Tried = readTime(v)
+		case rcptRoute:
+			r.Route = string(raw)
 		}
 	})
 	return r, err

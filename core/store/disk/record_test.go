@@ -11,7 +11,7 @@ import (
 	"github.com/stagepost/stagepost/core/store"
 )
 
-var fullRcpt = store.RcptState{Result: message.Failed, Attempts: 3, First: base, Tried: base, Next: base, Lane: "mx:a", Owed: true, Warned: true,
+var fullRcpt = store.RcptState{Result: message.Failed, Attempts: 3, First: base, Tried: base, Next: base, Lane: "mx:a", Owed: true, Warned: true, Route: "smtp:b:25",
 	Last: message.Last{Code: 550, Enhanced: "5.1.1", Host: "h", Text: "t"}}
 
 func TestValues(t *testing.T) {
