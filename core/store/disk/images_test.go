@@ -125,11 +125,11 @@ func (tr *trial) storeOn(fs vfs.FS) Options {
 }
 
 // lives begins some lives, and gives a function that ends them and closes the store.
-func (tr *trial) lives(s *Store, d *chronicle, rng *rand.Rand) (end func()) {
+func (tr *trial) lives(s *Store, d *chronicle, rng *rand.Rand, light bool) (end func()) {
 	stop := make(chan struct{})
 	var group sync.WaitGroup
 	for range 4 {
-		l := &liver{t: tr.t, s: s, d: d, rng: rand.New(rand.NewPCG(rng.Uint64(), 2))}
+		l := &liver{t: tr.t, s: s, d: d, rng: rand.New(rand.NewPCG(rng.Uint64(), 2)), light: light}
 		group.Go(func() { l.live(1<<30, stop) })
 	}
 	return func() {
@@ -168,7 +168,7 @@ func (tr *trial) cut(rng *rand.Rand) {
 	if err != nil {
 		tr.t.Fatal(err)
 	}
-	end := tr.lives(s, d, rng)
+	end := tr.lives(s, d, rng, false)
 	for made := false; !made && !tr.over(); {
 		select {
 		case <-enough:
@@ -186,7 +186,7 @@ func (tr *trial) cloned(rng *rand.Rand) {
 	if err != nil {
 		tr.t.Fatal(err)
 	}
-	end := tr.lives(s, d, rng)
+	end := tr.lives(s, d, rng, true) // all is copied for each image
 	for range 100 {
 		time.Sleep(time.Duration(rng.IntN(3000)) * time.Microsecond) // any moment will do
 		before := d.copy()
@@ -203,7 +203,7 @@ func (tr *trial) judge(j job) {
 	v := &verdict{}
 	s := tr.look(j, v)
 	if s != nil && !v.wrong() && rng.IntN(4) == 0 {
-		l := &liver{t: tr.t, s: s, d: j.diary, rng: rng}
+		l := &liver{t: tr.t, s: s, d: j.diary, rng: rng, light: j.kind == clone}
 		for _, st := range j.diary.stories {
 			l.mine = append(l.mine, st)
 		}

@@ -91,6 +91,7 @@ type liver struct {
 	rng   *rand.Rand
 	mine  []*story
 	check func(id store.ID, token, content []byte) // asked after each commit, unless nil
+	light bool                                     // nothing is very large
 }
 
 var filling = func() []byte {
@@ -104,17 +105,17 @@ var filling = func() []byte {
 
 // size is that of a content: most are small, and each class of large ones comes.
 func (l *liver) size() int {
-	switch n := l.rng.IntN(1000); {
-	case n < 700:
+	switch n := l.rng.IntN(2000); {
+	case n < 1500:
 		return l.rng.IntN(3000)
-	case n < 760:
+	case n < 1620:
 		return 16<<10 + l.rng.IntN(17<<10)
-	case n < 940:
-		return maxInline + 1 + l.rng.IntN(40<<10)
-	case n < 985:
-		return 200<<10 + l.rng.IntN(120<<10)
-	case n < 998:
-		return 900<<10 + l.rng.IntN(300<<10)
+	case n < 1950 || l.light:
+		return maxInline + 1 + l.rng.IntN(24<<10)
+	case n < 1990:
+		return 240<<10 + l.rng.IntN(40<<10)
+	case n < 1999:
+		return 1<<20 - 50<<10 + l.rng.IntN(100<<10)
 	}
 	return 8<<20 + l.rng.IntN(1<<19)
 }
