@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +24,9 @@ type letter struct {
 	to      []string
 	content io.Reader // lines end with LF or CRLF
 	tls     string    // "off", "starttls" or "implicit"
+
+	user, password string // "": nobody logs in
+	verify         string // the name that the server's certificate must have; "": any will do
 }
 
 // Waits for the server; it may hold a reply back for a minute because a plugin asked for it.
@@ -43,9 +48,9 @@ func newExchange(conn net.Conn) *exchange {
 	return x
 }
 
-// secure begins TLS. Whose certificate the server shows is not looked at: what is sent is a test, and to this machine mostly.
-func secure(ctx context.Context, conn net.Conn, server string) (*exchange, error) {
-	c := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+// secure begins TLS. Without a password it is not looked at whose certificate the server shows: what is sent is a test, and to this machine mostly.
+func secure(ctx context.Context, conn net.Conn, server, verify string) (*exchange, error) {
+	c := tls.Client(conn, &tls.Config{ServerName: verify, InsecureSkipVerify: verify == ""})
 	conn.SetDeadline(time.Now().Add(replyTime))
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, fail(exitUnavailable, "the TLS handshake with %s failed: %w", server, err)
@@ -77,7 +82,7 @@ func (a *app) deliver(ctx context.Context, out output, server string, l *letter)
 	defer stop()
 	x := newExchange(conn)
 	if l.tls == "implicit" {
-		if x, err = secure(ctx, conn, server); err != nil {
+		if x, err = secure(ctx, conn, server, l.verify); err != nil {
 			return err
 		}
 	}
@@ -117,7 +122,7 @@ func (a *app) transaction(ctx context.Context, out output, x *exchange, l *lette
 		if reply.Code != 220 {
 			return refusal("STARTTLS", reply), nil
 		}
-		secured, err := secure(ctx, x.conn, x.conn.RemoteAddr().String())
+		secured, err := secure(ctx, x.conn, x.conn.RemoteAddr().String(), l.verify)
 		if err != nil {
 			return nil, err
 		}
@@ -127,6 +132,11 @@ func (a *app) transaction(ctx context.Context, out output, x *exchange, l *lette
 		}
 		if !hello.Positive() {
 			return refusal("EHLO "+l.helo, hello), nil
+		}
+	}
+	if l.user != "" {
+		if refused, err := x.logIn(l, esmtp.ParseExtensions(hello)); refused != nil || err != nil {
+			return refused, err
 		}
 	}
 	mail := "MAIL FROM:<" + l.from + ">"
@@ -177,6 +187,25 @@ func (a *app) transaction(ctx context.Context, out output, x *exchange, l *lette
 		out.printf("%s\n", a.command("trace", id))
 	}
 	return refused, nil
+}
+
+// logIn says who sends, by PLAIN (RFC 4616).
+func (x *exchange) logIn(l *letter, ext esmtp.Extensions) (refused, err error) {
+	offered := strings.Fields(strings.ToUpper(ext["AUTH"]))
+	switch {
+	case slices.Contains(offered, "PLAIN"):
+	case len(offered) > 0:
+		return fail(exitUnavailable, "the server offers %s to log in with, and not PLAIN", strings.Join(offered, " ")), nil
+	case l.tls != "starttls" && l.tls != "implicit":
+		return fail(exitUnavailable, "the server offers no log-in; where it does so within TLS only, write --tls starttls or --tls implicit"), nil
+	default:
+		return fail(exitUnavailable, "the server offers no log-in"), nil
+	}
+	reply, err := x.ask("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+l.user+"\x00"+l.password)))
+	if err != nil || reply.Positive() {
+		return nil, err
+	}
+	return refusal("the log-in of "+l.user, reply), nil
 }
 
 func refusal(what string, reply smtp.Reply) error {

@@ -95,6 +95,17 @@ func TestSend(t *testing.T) {
 			[]string{"--to", "u@example.org", "--from", "a@example.net", "--file", "-"}, exitUnavailable, []string{"the message was refused: 554 5.6.0 no"}},
 		{"greeting refused", "S: 421 busy\nC: QUIT\n", "", []string{"--to", "u@example.org"}, exitTemporary, []string{"the greeting was refused: 421 busy"}},
 		{"broken off", "S: 220 mx\nC: EHLO localhost\n", "", []string{"--to", "u@example.org"}, exitTemporary, []string{"broke off"}},
+		{"log-in", "S: 220 mx\nC: EHLO localhost\nS: 250-mx\nS: 250 AUTH LOGIN PLAIN\nC: AUTH PLAIN AGpvZUBleGFtcGxlLm9yZwBwZW5jaWw=\nS: 235 2.7.0 yes\n" +
+			"C: MAIL FROM:<joe@example.org>\nS: 250 ok\nC: RCPT TO:<u@example.org>\nS: 550 5.1.1 no\nC: QUIT\n", "pencil\r\n",
+			[]string{"--to", "u@example.org", "--user", "joe@example.org", "--tls", "off"}, exitUnavailable, []string{"<u@example.org> was refused: 550 5.1.1 no"}},
+		{"log-in refused", "S: 220 mx\nC: EHLO localhost\nS: 250-mx\nS: 250 AUTH PLAIN\nC: AUTH PLAIN AGpvZQBwZW5jaWw=\nS: 535 5.7.8 wrong\nC: QUIT\n", "pencil",
+			[]string{"--to", "u@example.org", "--user", "joe", "--tls", "off"}, exitUnavailable, []string{"the log-in of joe was refused: 535 5.7.8 wrong", "!pencil"}},
+		{"other log-ins", "S: 220 mx\nC: EHLO localhost\nS: 250-mx\nS: 250 AUTH CRAM-MD5 PLAIN-CLIENTTOKEN\nC: QUIT\n", "pencil",
+			[]string{"--to", "u@example.org", "--user", "joe", "--tls", "off"}, exitUnavailable, []string{"the server offers CRAM-MD5 PLAIN-CLIENTTOKEN to log in with, and not PLAIN"}},
+		{"no log-in", "S: 220 mx\nC: EHLO localhost\nS: 250 mx\nC: QUIT\n", "pencil",
+			[]string{"--to", "u@example.org", "--user", "joe", "--tls", "off"}, exitUnavailable, []string{"the server offers no log-in; where it does so within TLS only, write --tls starttls"}},
+		{"no TLS for it", "S: 220 mx\nC: EHLO localhost\nS: 250 mx\nC: STARTTLS\nS: 502 5.5.1 no\nC: QUIT\n", "pencil",
+			[]string{"--to", "u@example.org", "--user", "joe"}, exitUnavailable, []string{"STARTTLS was refused: 502 5.5.1 no"}},
 		{"nonsense", "S: hello\n", "", []string{"--to", "u@example.org"}, exitTemporary, []string{"broke off", "bad reply"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -122,6 +133,24 @@ func TestSendFinds(t *testing.T) {
 	s.write("stagepost.toml", strings.Replace(minimal, "127.0.0.1:0", "127.0.0.1:1", 1))
 	s.want(s.run("send", "--to", "u@example.org"), exitUnavailable, "nobody answers at 127.0.0.1:1", "stagepost serve --config")
 	s.want(s.run("send", "--to", "u@example.org", "--file", "nonexistent"), exitNoInput, "nonexistent")
+}
+
+// TestSendPassword: what cannot be, is said before anything is sent.
+func TestSendPassword(t *testing.T) {
+	s := newSite(t, minimal)
+	for _, tt := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"--user", "joe"}, exitConfig, "no listener has the role \"submission\"; name a server with --server"},
+		{[]string{"--password-file", "pw"}, exitUsage, "whose password it is, says --user NAME"},
+		{[]string{"--user", "joe", "--server", "192.0.2.1:587", "--tls", "off"}, exitUsage, "without TLS everybody on the way to 192.0.2.1:587 could read the password"},
+		{[]string{"--user", "joe", "--server", "127.0.0.1:1", "--file", "-"}, exitUsage, "give the password with --password-file"},
+		{[]string{"--user", "joe", "--server", "127.0.0.1:1", "--password-file", "/nonexistent"}, exitNoInput, "/nonexistent"},
+	} {
+		s.want(s.run(append([]string{"send", "--to", "u@example.org"}, tt.args...)...), tt.code, tt.want)
+	}
 }
 
 func TestCRLF(t *testing.T) {

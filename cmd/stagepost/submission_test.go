@@ -43,6 +43,14 @@ func TestExampleSubmission(t *testing.T) {
 	t.Cleanup(next.close)
 	d := serveQuietly(t, s.config, daemonOptions{dial: (&internet{remotes: map[string]*remote{"127.0.0.1:2526": next}}).dial})
 
+	s.write("password", "pencil\nthe rest is no password\n")
+	logIn := []string{"send", "--to", "u@elsewhere.example", "--password-file", filepath.Join(s.dir, "password"), "--user"}
+	s.want(s.run(append(logIn, "joe@example.org")...), 0, "250 2.0.0 queued as ")
+	if got := arrived(t, next, "u@elsewhere.example"); !strings.Contains(got, "From: <joe@example.org>") {
+		t.Errorf("arrived as\n%s", got)
+	}
+	s.want(s.run(append(logIn, "ann@example.org")...), exitUnavailable, "the log-in of ann@example.org was refused: 535 5.7.8")
+
 	for i, tt := range []struct{ password, from, header, want string }{
 		{"pencil", "joe@example.org", "joe@example.org", "250 2.0.0"},
 		{"pencil", "sales@example.org", "Sales@example.org", "250 2.0.0"},

@@ -283,7 +283,7 @@ func configured() bool {
 
 // newHash asks for a password and makes what is kept of it.
 func newHash(cmd *cobra.Command, name string, scram bool) (string, error) {
-	text, err := askPassword(cmd, name)
+	text, err := askPassword(cmd, name, true)
 	if err != nil {
 		return "", err
 	}
@@ -297,19 +297,24 @@ func newHash(cmd *cobra.Command, name string, scram bool) (string, error) {
 	return hash, nil
 }
 
-// askPassword reads a password: twice where somebody types it.
-func askPassword(cmd *cobra.Command, name string) (string, error) {
+// passwordLine reads a password that nobody types.
+func passwordLine(r io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, 64<<10)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", fail(exitIO, "the password cannot be read: %w", err)
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), nil
+}
+
+// askPassword reads a password. Where somebody types one that is new, it is asked for twice.
+func askPassword(cmd *cobra.Command, name string, isNew bool) (string, error) {
 	file, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
-		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 64<<10)).ReadString('\n')
-		if err != nil && err != io.EOF {
-			return "", fail(exitIO, "the password cannot be read: %w", err)
-		}
-		return strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), nil
+		return passwordLine(cmd.InOrStdin())
 	}
 	first, err := typed(cmd.Context(), file, cmd.ErrOrStderr(), "Password of "+printable(name)+": ")
-	if err != nil {
-		return "", err
+	if err != nil || !isNew {
+		return first, err
 	}
 	second, err := typed(cmd.Context(), file, cmd.ErrOrStderr(), "The same again: ")
 	if err != nil {

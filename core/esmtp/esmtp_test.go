@@ -209,7 +209,6 @@ func TestOffer(t *testing.T) {
 		{name: "binary left out", change: func(o *Offer) { o.Chunking, o.Without = true, []string{"binarymime"} }, come: []string{"CHUNKING"}},
 		{name: "left out", change: func(o *Offer) { o.Without = []string{"dsn", "limits"} }, go_: []string{"DSN", "LIMITS RCPTMAX=50"}, mail: " RET=FULL", refused: "RET"},
 		{name: "UTF-8 left out", change: func(o *Offer) { o.Without = []string{"smtputf8"} }, go_: []string{"SMTPUTF8"}, mail: " SMTPUTF8", refused: "SMTPUTF8"},
-		{name: "few messages", change: func(o *Offer) { o.MaxMails = 3 }, come: []string{"LIMITS RCPTMAX=50 MAILMAX=3"}, go_: []string{"LIMITS RCPTMAX=50"}},
 	} {
 		o := plain
 		if c.change != nil {

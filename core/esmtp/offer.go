@@ -20,7 +20,6 @@ type Offer struct {
 	XClient    bool     // the client is a proxy that may say who its own is
 	MaxSize    int64    // of a message
 	MaxRcpts   int      // of a message
-	MaxMails   int      // of a session; 0: not bounded
 	Now        time.Time
 }
 
@@ -67,13 +66,8 @@ func futureRelease(o *Offer) string {
 	return strconv.Itoa(int(MaxHold/time.Second)) + " " + o.Now.Add(MaxHold).UTC().Format(time.RFC3339)
 }
 
-func limits(o *Offer) string {
-	s := "RCPTMAX=" + strconv.Itoa(o.MaxRcpts)
-	if o.MaxMails > 0 {
-		s += " MAILMAX=" + strconv.Itoa(o.MaxMails)
-	}
-	return s
-}
+// limits has no MAILMAX: messages of a session are not counted.
+func limits(o *Offer) string { return "RCPTMAX=" + strconv.Itoa(o.MaxRcpts) }
 
 // Switchable lists the keywords that a listener may leave out, in lower case.
 func Switchable() (names []string) {
