@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -138,13 +139,14 @@ func (s *server) leftDescriptors() error {
 	return fmt.Errorf("%d descriptors are open, %d were at the start", n, s.descriptors)
 }
 
-// leftContent looks for the files of contents, when the queue is empty.
+// leftContent looks for the files of contents, when the queue is empty. Slots, which lie in folders, stay for the next ones.
 func (s *server) leftContent() error {
 	for until := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
 		files, err := os.ReadDir(filepath.Join(s.dir, "data", "body"))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
+		files = slices.DeleteFunc(files, os.DirEntry.IsDir)
 		if len(files) == 0 {
 			return nil
 		}

@@ -218,7 +218,7 @@ func (s *server) ask(ctx context.Context, args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// leftBodies lists the body files that belong to no message in the queue.
+// leftBodies lists the body files that belong to no message in the queue. Slots are free as soon as no record names them.
 func (s *server) leftBodies(queue []entry) ([]string, error) {
 	files, err := os.ReadDir(filepath.Join(s.dir, "data", "body"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -230,7 +230,7 @@ func (s *server) leftBodies(queue []entry) ([]string, error) {
 	}
 	var left []string
 	for _, f := range files {
-		if !known[f.Name()] {
+		if !f.IsDir() && !known[f.Name()] {
 			left = append(left, f.Name())
 		}
 	}
