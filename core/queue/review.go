@@ -189,7 +189,7 @@ func (q *Queue) patrol() {
 // walk looks at messages from a cursor on, the oldest first, until f says that one is too young, and brings those to review that it
 // says are to be. It returns where to go on, at or before the place where it ended.
 func (q *Queue) walk(from store.Cursor, f func(*store.Item) (review, older bool)) store.Cursor {
-	for q.stopping.Err() == nil && q.flights.count() < window-freshReserve {
+	for q.stopping.Err() == nil {
 		items, next, err := q.Store.Scan(q.stopping, from, page)
 		if err != nil {
 			if q.stopping.Err() == nil {
@@ -206,11 +206,7 @@ func (q *Queue) walk(from store.Cursor, f func(*store.Item) (review, older bool)
 				continue
 			}
 			if fl := q.flights.take(store.Entry{ID: items[i].Envelope.ID, Lane: termsLane, At: time.Unix(0, 0)}); fl != nil {
-				select {
-				case q.routes <- fl:
-				case <-q.stopping.Done():
-					q.flights.end(fl)
-				}
+				q.routeFlight(fl) // not by a router: what waits there may be what there is too much of
 			}
 		}
 		if next == nil {

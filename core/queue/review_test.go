@@ -206,13 +206,12 @@ func TestTakenTooLate(t *testing.T) {
 func TestReviewLeavesOthersEntries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.set.Hostname = "mx.example"
+		b.set.Hostname, b.set.Expire = "mx.example", time.Hour
 		b.remote.answer["slow.example"] = []message.Outcome{later}
 		b.start()
 		b.q.Notify((&bureau{b: b}).submit)
 		// Held from the start, one recipient waits for a person; the others are due at once.
 		b.send(func(e *message.Envelope) { e.Rcpts[0].Hold = "looks odd" }, "u@slow.example", "v@slow.example")
-		b.set.Expire = time.Hour
 		time.Sleep(2 * time.Hour)
 		expect(t, "store", b.states(), "u@slow.example held", "v@slow.example failed")
 		b.stop()

@@ -189,7 +189,7 @@ func (w *waker) fill(lane store.Lane, now time.Time) {
 			case e.At.After(now):
 				w.at(lane, e.At)
 				return
-			case q.flights.count() >= window-freshReserve:
+			case q.flights.count() >= window-freshReserve && lane != termsLane: // a review is over at once
 				w.missed()
 				return
 			case room == 0:
