@@ -11,12 +11,12 @@ import (
 
 // The garbage collector makes others wait while it runs, most of all where plugins make much garbage, and how often it runs depends
 // on what is alive: a small server would collect every few megabytes. Ours waits until there is as
-// much garbage as is made in collectWorth, but at least collectLeast or a fourth of what is alive, and at most collectAfter, or as much as
-// is alive where that is more. So a busy server is rarely held up, and one that only waits for dead sites with a long queue stays
-// small. Once a server with many idle sessions is quiet nobody minds: then what is garbage goes, and
+// much garbage as is made in collectWorth, but at least collectLeast or a fourth of what is alive, and at most what fills the heap to
+// collectUntil, or half of what is alive where that is more. So a busy server is rarely held up, and one that only waits for dead sites
+// with a long queue stays small. Once a server with many idle sessions is quiet nobody minds: then what is garbage goes, and
 // their stacks that grew become small again. An operator who sets GOGC has it as set.
 const (
-	collectAfter = 128 << 20 // bytes
+	collectUntil = 104 << 20 // bytes
 	collectLeast = 32 << 20  // bytes
 	collectWorth = 2 * time.Second
 	mostPercent  = 1000
@@ -68,7 +68,11 @@ func collectSeldom(ctx context.Context) {
 
 // percentFor is the garbage in percent of what is alive at which to collect, where so much is made in collectWorth.
 func percentFor(alive, made uint64) int {
-	garbage := min(max(made, collectLeast, alive/4), max(collectAfter, alive))
+	most := max(collectLeast, alive/2)
+	if alive < collectUntil {
+		most = max(most, collectUntil-alive)
+	}
+	garbage := min(max(made, collectLeast, alive/4), most)
 	return int(min(mostPercent, garbage/max(1, alive/100)))
 }
 

@@ -18,12 +18,11 @@ func TestPercentFor(t *testing.T) {
 		{collectLeast, 0, 100},
 		{2 * collectLeast, 0, 50},
 		{10 * collectLeast, 0, 25},
-		{collectAfter / 4, 1 << 40, 400},
-		{collectAfter / 2, collectAfter / 2, 100},
-		{collectAfter / 2, 1 << 40, 200},
-		{collectAfter, 1 << 40, 100},
-		{10 * collectAfter, 1 << 60, 100},
-		{math.MaxUint64, math.MaxUint64, 100},
+		{collectUntil / 4, 1 << 40, 300},
+		{collectUntil / 2, collectUntil / 3, 66},
+		{collectUntil / 2, 1 << 40, 100},
+		{2 * collectUntil, 1 << 40, 50},
+		{math.MaxUint64, math.MaxUint64, 50},
 	} {
 		if got := percentFor(c.alive, c.made); got != c.want {
 			t.Errorf("%d alive, %d made: %d, want %d", c.alive, c.made, got, c.want)
