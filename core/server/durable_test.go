@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/queue"
+	"github.com/stagepost/stagepost/core/store/crashfs"
 	"github.com/stagepost/stagepost/core/store/disk"
 	"github.com/stagepost/stagepost/hooks"
 )
@@ -154,7 +156,7 @@ func (nobody) Send(ctx context.Context, j *deliver.Job) []message.Outcome {
 type durableRig struct {
 	t     *testing.T
 	srv   *Server
-	mem   *vfs.MemFS
+	mem   *crashfs.FS
 	fs    *tracedFS
 	start int // of the effects that count
 
@@ -168,7 +170,7 @@ func diskOptions(fs vfs.FS) disk.Options {
 
 func newDurableRig(t *testing.T, delay time.Duration) *durableRig {
 	t.Helper()
-	r := &durableRig{t: t, mem: vfs.NewCrashableMem(), sent: map[string]string{}}
+	r := &durableRig{t: t, mem: crashfs.New(), sent: map[string]string{}}
 	r.fs = &tracedFS{FS: r.mem, delay: delay}
 	gen, err := hooks.NewGeneration(1, []*hooks.Hook{hook(hooks.Rcpt, func(*hooks.Call) *hooks.Verdict {
 		return &hooks.Verdict{Kind: hooks.Accept, Class: hooks.Relay}
@@ -209,10 +211,22 @@ func newDurableRig(t *testing.T, delay time.Duration) *durableRig {
 }
 
 // promised looks at the disk in the moment in which a client is about to be told that the server has its message: what would
-// be left if the power went now, and nothing that was not synced were kept, must hold it whole.
+// be left if the power went now must hold it whole, whether nothing that was not synced is kept, or parts are, or the removals alone.
 func (r *durableRig) promised(id string) {
-	image := r.mem.CrashClone(vfs.CrashCloneCfg{})
+	kinds := []crashfs.Image{crashfs.Synced, crashfs.Removals, crashfs.Mixed}
+	images := make([]*crashfs.FS, len(kinds))
+	r.mem.Stop(func(m *crashfs.Moment) {
+		for i, kind := range kinds {
+			images[i] = m.Image(kind, rand.New(rand.NewPCG(uint64(len(id)), uint64(id[len(id)-1]))))
+		}
+	})
 	r.fs.note("reply", id)
+	for _, image := range images {
+		r.holds(image, id)
+	}
+}
+
+func (r *durableRig) holds(image vfs.FS, id string) {
 	st, err := disk.Open(diskOptions(image))
 	if err != nil {
 		r.t.Errorf("%s: the store does not open on what is synced: %v", id, err)

@@ -49,6 +49,7 @@ type FS struct {
 	count int
 	log   []Op // the latest
 	watch func(Op, *Moment)
+	fails func(name string) error
 	story []choice // of an image
 }
 
@@ -149,6 +150,14 @@ func (y *FS) Stop(f func(*Moment)) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	f(&Moment{y})
+}
+
+// FailSyncs lets a sync of a file fail where f gives an error, as the kernel does it: what was to be synced never comes to the disk, though
+// programs read it as long as the power is there, and the next sync knows nothing of it. With SyncTo f is not asked.
+func (y *FS) FailSyncs(f func(name string) error) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.fails = f
 }
 
 // did logs an operation. y.mu is held.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -346,6 +347,32 @@ func TestHolding(t *testing.T) {
 	holding(2, 1)
 	check(t, y.Rename("/d/a", "/d/b"))
 	holding(0, 2)
+}
+
+// TestFailSyncs: after a sync that failed what was written is lost, whatever the next one says.
+func TestFailSyncs(t *testing.T) {
+	y := New()
+	put(t, y, "/a", "first", true)
+	syncFolder(t, y, "/")
+	f, err := y.OpenReadWrite("/a", write)
+	check(t, err)
+	f.WriteAt([]byte("later"), 0)
+	y.FailSyncs(func(string) error { return syscall.EIO })
+	if err := f.Sync(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("the sync says %v", err)
+	}
+	y.FailSyncs(nil)
+	check(t, f.Sync())
+	if text, _ := get(t, y, "/a"); text != "later" {
+		t.Errorf("programs read %q", text)
+	}
+	y.Stop(func(m *Moment) {
+		for image := range m.Every() {
+			if text, _ := get(t, image, "/a"); text != "first" {
+				t.Errorf("on the disk is %q", text)
+			}
+		}
+	})
 }
 
 // TestLikeMem does the same at random here and in Pebble's file system in memory; but for links, since that one loses a file

@@ -230,6 +230,11 @@ func (f *file) sync(kind Kind) error {
 	}
 	if f.node.folder {
 		kind = SyncFolder
+	} else if f.fs.fails != nil {
+		if err := f.fs.fails(f.name); err != nil {
+			f.node.pending = nil
+			return fail("sync", f.name, err)
+		}
 	}
 	f.node.settle()
 	f.fs.did(kind, f.name, "", 0, 0)

@@ -3,6 +3,7 @@ package disk
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -85,13 +86,14 @@ func (d *chronicle) later(after *chronicle) *chronicle {
 
 // liver is one goroutine of a life.
 type liver struct {
-	t     testing.TB
-	s     *Store
-	d     *chronicle
-	rng   *rand.Rand
-	mine  []*story
-	check func(id store.ID, token, content []byte) // asked after each commit, unless nil
-	light bool                                     // nothing is very large
+	t      testing.TB
+	s      *Store
+	d      *chronicle
+	rng    *rand.Rand
+	mine   []*story
+	check  func(id store.ID, token, content []byte) // asked after each commit, unless nil
+	faults bool                                     // of the disk: what cannot be written is given up
+	light  bool                                     // nothing is very large
 }
 
 var filling = func() []byte {
@@ -210,7 +212,17 @@ func (l *liver) commit(of *story, ch *store.Change) {
 		}
 	})
 	if err := l.s.Commit(ctx, env, b, also...); err != nil {
-		l.t.Error(err)
+		if !l.faults {
+			l.t.Error(err)
+		}
+		if l.faults && (errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrBusy)) { // nothing was written
+			l.d.do(func() {
+				if st.begun, st.with = 0, nil; of != nil {
+					of.begun--
+					of.steps = of.steps[: len(of.steps)-1 : len(of.steps)-1]
+				}
+			})
+		}
 		return
 	}
 	if l.check != nil {
