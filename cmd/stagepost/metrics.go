@@ -232,6 +232,13 @@ func (d *daemon) queueMetrics() []metrics.Family {
 			Read: func(s *metrics.Samples) { s.Add(float64(d.queue.Load().Budget)) }},
 		{Name: "stagepost_queue_lanes", Kind: metrics.Gauge, Help: "Next hops that have work now.",
 			Read: func(s *metrics.Samples) { s.Add(float64(d.queue.Load().Lanes)) }},
+		{Name: "stagepost_queue_sites", Kind: metrics.Gauge, Help: "Sites that are known: next hops, or sets of mail exchangers. Those that are asleep did not answer, and are probed by one attempt now and then.",
+			Labels: []metrics.Label{{Name: "state", Values: []string{"awake", "asleep"}}},
+			Read: func(s *metrics.Samples) {
+				l := d.queue.Load()
+				s.Add(float64(l.Sites-l.Asleep), "awake")
+				s.Add(float64(l.Asleep), "asleep")
+			}},
 		{Name: "stagepost_queue_jobs", Kind: metrics.Gauge, Help: "Attempts that run now, and those that wait for a connection to their next hop.", Labels: []metrics.Label{{Name: "state", Values: []string{"waiting", "running"}}},
 			Read: func(s *metrics.Samples) {
 				l := d.queue.Load()

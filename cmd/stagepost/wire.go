@@ -82,6 +82,7 @@ type daemon struct {
 	wasm     *wasm.Engine
 	plugins  *generation.Manager
 	sender   *deliver.Sender
+	shaping  shaping
 	queue    *queue.Queue
 	intake   *intake.Intake
 	census   *admin.Census
@@ -140,9 +141,9 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	current := d.plugins.Current()
 	hostname := func() string { return d.plugins.Config().Hostname }
 	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Own: d.bound.own, Dial: d.dial, Source: d.source})
-	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Records: d.records, Log: d.log, Suspects: d.suspects, Settings: func() queue.Settings {
+	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Resolver: d.dns, Records: d.records, Log: d.log, Suspects: d.suspects, Settings: func() queue.Settings {
 		c := d.plugins.Config()
-		return queue.Settings{Hostname: c.Hostname, Retry: c.Queue.Retry, Expire: c.Queue.Expire, Warn: c.Queue.Warn, Concurrency: c.Queue.Concurrency}
+		return queue.Settings{Hostname: c.Hostname, Retry: c.Queue.Retry, Expire: c.Queue.Expire, Warn: c.Queue.Warn, Shape: d.shaping.shape(c)}
 	}}); err != nil {
 		return err
 	}

@@ -13,31 +13,33 @@ import (
 )
 
 // attempt tries one job and records what came of it. A crash meanwhile is a strike of its message.
-func (q *Queue) attempt(j *job) {
+func (q *Queue) attempt(j *job) []message.Outcome {
 	slot := q.Suspects.Begin(j.flight.msg.id)
-	q.try(j)
+	outcomes := q.try(j)
 	q.Suspects.End(slot)
+	return outcomes
 }
 
-func (q *Queue) try(j *job) {
+// try returns nil where nothing was tried.
+func (q *Queue) try(j *job) []message.Outcome {
 	if !q.own.Valid(leaseMargin) {
 		q.skip(j)
-		return
+		return nil
 	}
 	if q.parked(j) {
-		return
+		return nil
 	}
 	began, gen := time.Now(), q.Current.Acquire()
 	defer gen.Release()
 	m := j.flight.msg
 	content, err := m.body(q.stopping, q.Store)
 	if !q.begin(j) {
-		return
+		return nil
 	}
 	set := q.Settings()
 	if terms := set.terms(m.env); terms.lapsed(began) {
 		q.finish(gen, j, all(len(j.rcpts), lapse))
-		return
+		return nil
 	}
 	var outcomes []message.Outcome
 	switch {
@@ -52,12 +54,13 @@ func (q *Queue) try(j *job) {
 	}
 	q.counts.attempted(time.Since(began), outcomes)
 	q.finish(gen, j, outcomes)
+	return outcomes
 }
 
 // send attempts a job by its plan: the plugin that via names, or the sender. The view is this attempt's own.
 func (q *Queue) send(ctx context.Context, gen *hooks.Generation, view *hooks.MessageView, content message.Content, j *job) []message.Outcome {
 	if !ByPlugin(j.plan) {
-		return q.Sender.Send(ctx, &deliver.Job{Env: view.Envelope, Content: content, Rcpts: j.rcpts, Plan: j.plan, Record: j.steps.Observe})
+		return q.Sender.Send(ctx, &deliver.Job{Env: view.Envelope, Content: content, Rcpts: j.rcpts, Plan: j.plan, Record: j.steps.Observe, ConnectionMessages: j.connectionMessages})
 	}
 	view.Content = view.SentTo(content, j.rcpts[0])
 	d := &hooks.DeliveryView{Message: view, Plan: j.plan, Number: 1}

@@ -94,6 +94,7 @@ type Load struct {
 	Flights, Window int   // due entries, and the most there may be
 	Content, Budget int64 // bytes of content, and the most there may be
 	Lanes           int   // next hops with work
+	Sites, Asleep   int   // that are known; and of those, which do not answer
 	Waiting         int   // jobs in lanes that no attempt has begun for
 	Running         int   // attempts
 	Marks           int   // outcomes that wait to be written
@@ -101,13 +102,24 @@ type Load struct {
 
 // Load looks at the lanes shard by shard: the numbers are near each other in time, not of one moment.
 func (q *Queue) Load() Load {
-	l := Load{Flights: q.flights.count(), Window: window, Content: q.budget.used.Load(), Budget: windowContent, Running: len(q.trying), Marks: len(q.marks)}
+	l := Load{Flights: q.flights.count(), Window: window, Content: q.budget.used.Load(), Budget: windowContent, Running: int(q.slots.running.Load()), Marks: len(q.marks)}
 	for i := range q.lanes.shards {
 		s := &q.lanes.shards[i]
 		s.mu.Lock()
-		l.Lanes += len(s.lanes)
 		for _, la := range s.lanes {
-			l.Waiting += la.waiting()
+			if la.busy.Load() > 0 {
+				l.Lanes++
+			}
+			l.Waiting += len(la.pending)
+		}
+		s.mu.Unlock()
+	}
+	now := time.Now()
+	for _, s := range q.lanes.all() {
+		s.mu.Lock()
+		l.Waiting += s.jobs.n
+		if l.Sites++; s.asleep(now) {
+			l.Asleep++
 		}
 		s.mu.Unlock()
 	}

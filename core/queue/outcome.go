@@ -122,6 +122,16 @@ func (q *Queue) overflow(j *job) {
 	m.mu.Unlock()
 }
 
+// park leaves a job to the disk, in its lane's own place.
+func (q *Queue) park(j *job) {
+	if j.flight.entry.Lane == j.lane {
+		q.skip(j)
+	} else {
+		q.overflow(j)
+	}
+	q.lanes.done(j)
+}
+
 // skip gives a job up without an attempt; its entry stays.
 func (q *Queue) skip(j *job) {
 	m := j.flight.msg

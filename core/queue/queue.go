@@ -21,6 +21,7 @@ import (
 	"github.com/stagepost/stagepost/core/deliver"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/core/suspects"
 	"github.com/stagepost/stagepost/core/workers"
@@ -55,10 +56,11 @@ type Settings struct {
 	Retry       []time.Duration // waits after the first, second ... deferral; the last repeats
 	Expire      time.Duration   // after arrival, unless the message says otherwise
 	Warn        time.Duration   // after arrival a sender is told of the delay; 0: never
-	Concurrency int             // attempts at once to one next hop
+	Concurrency int             // attempts at once to one site, where Shape says nothing
+	Shape       *Shape          // limits of sites; nil: there are none but Concurrency
 }
 
-// Options are what a Queue works with. All are needed but Suspects.
+// Options are what a Queue works with. All are needed but Suspects and Resolver.
 type Options struct {
 	Store    store.Store
 	Sender   Sender
@@ -66,7 +68,8 @@ type Options struct {
 	Settings func() Settings
 	Records  Recorder
 	Log      *slog.Logger
-	Suspects *suspects.File // nil: nobody is suspected
+	Resolver resolve.Resolver // finds the exchangers of domains; nil: each domain is a site of its own
+	Suspects *suspects.File   // nil: nobody is suspected
 }
 
 // Queue is the running queue. It implements intake.Queue.
@@ -77,7 +80,7 @@ type Queue struct {
 	lanes       lanes
 	routes      chan *flight
 	marks       chan *mark
-	trying      chan struct{} // one for each attempt that runs
+	slots       slots
 	senders     *workers.Pool
 	wake        waker
 	budget      budget
@@ -98,8 +101,9 @@ type Queue struct {
 // New starts the queue on what the store holds; entries already due are tried at once.
 func New(o Options) (*Queue, error) {
 	ctx, stop := context.WithCancel(context.Background())
-	q := &Queue{Options: o, counts: NewCounts(), stop: stop, stopping: ctx, routes: make(chan *flight, window), marks: make(chan *mark, 4096), trying: make(chan struct{}, attempts), senders: workers.New(maxSpares, ctx.Done())}
+	q := &Queue{Options: o, counts: NewCounts(), stop: stop, stopping: ctx, routes: make(chan *flight, window), marks: make(chan *mark, 4096), senders: workers.New(maxSpares, ctx.Done())}
 	q.flights.init()
+	q.slots.most = attempts
 	q.lanes.init(q)
 	q.wake.init(q)
 	q.notices.init(q)

@@ -350,18 +350,30 @@ func TestMoreOfALaneIsNotForgotten(t *testing.T) {
 		return q
 	}
 	q := late()
-	q.lanes.leave("mx:drained.example")
+	q.lanes.leave("mx:gone.example", time.Now())
+	if _, ok := q.wake.first["mx:gone.example"]; !ok {
+		t.Error("a lane that is not known any more is forgotten")
+	}
+	lead := func(q *Queue, name store.Lane) (*lane, *site) {
+		la, set := q.lanes.shard(name).lane(name), q.Settings()
+		q.lanes.lead(la, name, nil, time.Time{})
+		la.site.refresh(&set)
+		return la, la.site
+	}
+	q = late()
+	lead(q, "mx:drained.example")
+	q.lanes.leave("mx:drained.example", time.Now())
 	if _, ok := q.wake.first["mx:drained.example"]; !ok {
 		t.Error("a lane that drained while it was left is forgotten")
 	}
-	for _, jobs := range [][]*job{nil, {{}}} {
-		q := late()
-		la := &lane{more: true, active: 1, rings: [3]ring{1: {jobs: jobs}}}
-		q.lanes.shard("mx:full.example").lanes["mx:full.example"] = la
-		q.lanes.next("mx:full.example", la)
-		if _, ok := q.wake.first["mx:full.example"]; !ok {
-			t.Errorf("a lane with %d jobs and more on disk is forgotten", len(jobs))
-		}
+	q = late()
+	la, s := lead(q, "mx:full.example")
+	s.jobs.push(&job{flight: &flight{msg: &msg{env: &message.Envelope{}}}})
+	s.hunger(la)
+	s.active = 1
+	s.next(false)
+	if _, ok := q.wake.first["mx:full.example"]; !ok {
+		t.Error("a lane with more on disk is forgotten when its jobs are taken")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/stagepost/stagepost/core/deliver"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/core/store/memory"
@@ -133,7 +134,10 @@ type bench struct {
 	hooks  []*hooks.Hook
 	doubt  *suspects.File
 	set    Settings
-	q      *Queue
+
+	setting  sync.Mutex
+	resolver resolve.Resolver
+	q        *Queue
 }
 
 func newBench(t testing.TB) *bench {
@@ -151,12 +155,49 @@ func (b *bench) start() {
 	if b.sender != nil {
 		sender = b.sender
 	}
-	q, err := New(Options{Store: b.store, Sender: sender, Current: hooks.NewCurrent(gen), Settings: func() Settings { return b.set }, Records: b.recs, Suspects: b.doubt,
+	q, err := New(Options{Store: b.store, Sender: sender, Current: hooks.NewCurrent(gen), Resolver: b.resolver, Settings: b.settings, Records: b.recs, Suspects: b.doubt,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.q = q
+}
+
+func (b *bench) settings() Settings {
+	b.setting.Lock()
+	defer b.setting.Unlock()
+	return b.set
+}
+
+// change reloads the settings.
+func (b *bench) change(f func(*Settings)) {
+	b.setting.Lock()
+	defer b.setting.Unlock()
+	f(&b.set)
+}
+
+// revs adds up how often the messages in the store were changed.
+func (b *bench) revs() (n int) {
+	for _, it := range b.items() {
+		n += int(it.State.Rev)
+	}
+	return n
+}
+
+func (b *bench) stillWaiting() int { return len(b.items()) }
+
+func (b *bench) items() (items []store.Item) {
+	b.t.Helper()
+	for cursor := store.Cursor(nil); ; {
+		some, next, err := b.store.Scan(context.Background(), cursor, 1000)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if items = append(items, some...); next == nil {
+			return items
+		}
+		cursor = next
+	}
 }
 
 func (b *bench) stop() {

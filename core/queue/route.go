@@ -23,6 +23,10 @@ type job struct {
 	decided []message.Outcome // one for each of rcpts where no attempt is made: the stage route said so, or their time is over
 	review  bool              // what is decided counts as no attempt
 	next    *job              // of those of its message that were begun
+
+	generation         uint64 // that made the plan
+	la                 *lane
+	connectionMessages int // most over one connection, when it is attempted
 }
 
 // recorded collects the steps of one attempt.
@@ -141,7 +145,7 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *jo
 			}
 		}
 		if own == nil {
-			own = &job{flight: f, plan: plan, lane: lane}
+			own = &job{flight: f, plan: plan, lane: lane, generation: gen.Number}
 			jobs = append(jobs, own)
 		}
 		own.rcpts = append(own.rcpts, i)

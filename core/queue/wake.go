@@ -15,10 +15,17 @@ const (
 	reach   = 16 * time.Second // one wake bucket of the store
 	maxSoon = 20_000           // lanes in the heap
 	page    = 256
+	// How long after a look at all that is due the next one is: what was left for lack of room, or since there are so many lanes
+	// that sleep, would be left again.
+	scanPause    = time.Second
+	crowdedPause = time.Minute
 )
 
 type waker struct {
 	q       *Queue
+	paced   paceHeap // sites that wait for their rate; guarded by mu
+	scanned time.Time
+	crowded bool // lanes did not fit into the heap
 	mu      sync.Mutex
 	horizon time.Time // the disk has been asked up to here
 	soon    soonHeap
@@ -59,7 +66,7 @@ func (w *waker) push(lane store.Lane, t time.Time) {
 		return
 	}
 	if len(w.first) >= maxSoon {
-		w.rescan = true
+		w.crowded = true
 		return
 	}
 	w.first[lane] = t
@@ -72,6 +79,14 @@ func (w *waker) missed() {
 	w.mu.Lock()
 	w.rescan = true
 	w.mu.Unlock()
+}
+
+// pause is the least time between two looks at all that is due. mu is held.
+func (w *waker) pause() time.Duration {
+	if w.rescan {
+		return scanPause
+	}
+	return crowdedPause
 }
 
 // resumed looks at all that is due: what was suspended is not any more.
@@ -100,6 +115,12 @@ func (w *waker) loop() {
 		if len(w.soon) > 0 && w.soon[0].at.Before(next) {
 			next = w.soon[0].at
 		}
+		if len(w.paced) > 0 && w.paced[0].at.Before(next) {
+			next = w.paced[0].at
+		}
+		if again := w.scanned.Add(w.pause()); w.rescan && again.After(time.Now()) && again.Before(next) {
+			next = again
+		}
 		w.mu.Unlock()
 		timer.Reset(max(0, time.Until(next)))
 		select {
@@ -109,17 +130,25 @@ func (w *waker) loop() {
 		case <-w.kick:
 		}
 		now := time.Now()
+		for s := w.pacedBy(now); s != nil; s = w.pacedBy(now) {
+			s.mu.Lock()
+			s.timed = false
+			s.start(now)
+			s.mu.Unlock()
+		}
+		w.q.serve()
 		for _, lane := range w.due(now) {
 			w.fill(lane, now)
 		}
 		w.mu.Lock()
-		from, again := w.horizon, w.rescan && w.q.flights.count() <= (window-freshReserve)/2
+		from, again := w.horizon, (w.rescan || w.crowded) && w.q.flights.count() <= (window-freshReserve)/2 && !now.Before(w.scanned.Add(w.pause()))
 		if again {
-			w.rescan = false
+			w.rescan, w.crowded = false, false
 		}
 		w.mu.Unlock()
 		switch {
 		case again:
+			w.scanned = now
 			w.scan(time.Time{})
 		case !now.Before(from):
 			w.scan(from)
@@ -170,9 +199,15 @@ func (w *waker) fill(lane store.Lane, now time.Time) {
 	if q.suspensions.asleep(lane) {
 		return
 	}
-	room := window
-	if lane != "" && !strings.HasPrefix(lane, suspendedLane) {
-		room = q.lanes.room(lane)
+	room, probe, site := window, false, (*site)(nil)
+	if la, s := q.lanes.peek(lane); s != nil {
+		if q.resting(la, s, now) {
+			return
+		}
+		room, probe = s.room(now)
+		site = s
+	} else if lane != "" && lane != termsLane && !strings.HasPrefix(lane, suspendedLane) {
+		room = max(laneJobs, (window-q.flights.count())/4)
 	}
 	w.mu.Lock()
 	until := w.horizon
@@ -193,14 +228,16 @@ func (w *waker) fill(lane store.Lane, now time.Time) {
 				w.missed()
 				return
 			case room == 0:
-				q.lanes.leave(lane)
+				q.lanes.leave(lane, now)
 				return
 			}
 			f := q.flights.take(e)
 			if f == nil {
 				continue
 			}
-			room--
+			if room--; probe {
+				site.seek(now)
+			}
 			select {
 			case q.way(e.ID) <- f:
 			default:
@@ -230,6 +267,46 @@ func (h *soonHeap) Push(x any)        { *h = append(*h, x.(soon)) }
 func (h *soonHeap) Pop() any {
 	old := *h
 	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}
+
+// pace starts the site at a time when its rate allows a message.
+func (w *waker) pace(s *site, at time.Time) {
+	w.mu.Lock()
+	heap.Push(&w.paced, paced{at, s})
+	first := w.paced[0].site == s
+	w.mu.Unlock()
+	if first {
+		w.poke()
+	}
+}
+
+// pacedBy takes a site whose time has come.
+func (w *waker) pacedBy(now time.Time) *site {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.paced) == 0 || w.paced[0].at.After(now) {
+		return nil
+	}
+	return heap.Pop(&w.paced).(paced).site
+}
+
+type paced struct {
+	at   time.Time
+	site *site
+}
+
+type paceHeap []paced
+
+func (h paceHeap) Len() int           { return len(h) }
+func (h paceHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h paceHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *paceHeap) Push(x any)        { *h = append(*h, x.(paced)) }
+func (h *paceHeap) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	old[len(old)-1] = paced{}
 	*h = old[:len(old)-1]
 	return x
 }

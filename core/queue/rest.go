@@ -1,0 +1,24 @@
+package queue
+
+import "time"
+
+// What becomes of mail whose site sleeps: an entry in the lane's own place on disk just stays, and one that was not routed before
+// is moved there, once. So a site with a million messages costs nothing while it sleeps. What was agreed on with senders counts
+// all the same (review.go). When the site wakes its lanes are looked at.
+
+// rest leaves a job to the disk until its site wakes.
+func (q *Queue) rest(j *job, s *site, until time.Time) {
+	s.leaves(j.la, until)
+	q.park(j)
+}
+
+// resting tells whether mail of a lane is left alone now.
+func (q *Queue) resting(la *lane, s *site, now time.Time) bool {
+	s.mu.Lock()
+	asleep, until := s.asleep(now), s.until
+	s.mu.Unlock()
+	if asleep {
+		s.leaves(la, until)
+	}
+	return asleep
+}
