@@ -57,6 +57,38 @@ func (h *hands) Resume(_ context.Context, kind, name string) error {
 
 func (h *hands) Suspensions() []queue.Suspension { return slices.Clone(h.suspended) }
 
+func (h *hands) Explain(_ context.Context, name string) ([]queue.SiteView, error) {
+	if name == "none.example" {
+		return nil, errors.New("no mail goes to none.example now")
+	}
+	return []queue.SiteView{
+		{Site: "example.org", Exchangers: []string{"mx1.example.org", "mx2.example.org"}, Lanes: []string{"mx:example.org"}, Named: []string{"site by route, generation 3"}, Attempts: 1, Allowed: 5,
+			Limits:  []queue.LimitView{{Name: "concurrency", Value: "20", By: "stagepost.toml:12"}, {Name: "rate", Value: "10/s", By: "default"}},
+			Waiting: map[string]int{"": 3, "acme": 2}, Next: noon.Add(2 * time.Second), Failures: 2, Asleep: noon.Add(time.Minute), Why: "connection refused"},
+		{Site: "example.org", Source: "pool", Failures: 1, Probing: true, Why: "no answer", Suspended: []queue.Suspension{{Kind: "next-hop", Name: "mx:example.org", Reason: "moving", Until: noon.Add(time.Hour)}}},
+	}, nil
+}
+
+func TestExplain(t *testing.T) {
+	s := newSite(t, minimal)
+	st := s.serve(func(o *admin.Options) { o.Hands = &hands{} })
+	id := put(t, st, "a@example.net", "x", "u@example.org", "v@example.org")
+	ch := store.Change{ID: id, Rcpts: []store.RcptChange{{RcptState: store.RcptState{Result: message.Deferred, Lane: "mx:example.org", Route: "smtp:relay:25", Next: noon.Add(time.Hour), Last: message.Last{Code: 451, Text: "later"}}}}}
+	if _, err := st.Update(t.Context(), nil, ch); err != nil {
+		t.Fatal(err)
+	}
+	site := "exchangers   mx1.example.org, mx2.example.org\nnext hops    mx:example.org\nlimit        concurrency = 20 (stagepost.toml:12)\nlimit        rate = 10/s (default)\n" +
+		"attempts     1 run, 5 may at once\nwaiting      3, 2 of tenant acme\nrate         the next message may go in 2s\n" +
+		"back-off     nobody answered 2 times in a row; nothing is tried until " + moment(noon.Add(time.Minute), noon) + "; the last was: connection refused\n\nsite         example.org\nsource       pool\n"
+	s.want(s.run("queue", "explain", "example.org"), 0, "site         example.org\nnamed        site by route, generation 3\n"+site,
+		"the next attempt tells whether it answers again; the last was: no answer\n", "suspended    next-hop mx:example.org: moving, until "+moment(noon.Add(time.Hour), noon))
+	s.want(s.run("queue", "explain", id.String()), 0, "message "+id.String()+" from a@example.net is deferred\n", "  u@example.org: deferred; the next attempt is due in 1h; to smtp:relay:25, chosen by hand; the last answer was: 451 later\n",
+		"  v@example.org: active; it is due, and waits for its turn; not routed yet\n", site)
+	s.want(s.run("queue", "explain", "example.org", "--json"), 0, `{"sites":[{"site":"example.org","lanes":["mx:example.org"],`)
+	s.want(s.run("queue", "explain", "none.example"), exitNoInput, "no mail goes to none.example now")
+	s.want(s.run("queue", "explain"), exitUsage, "accepts 1 arg")
+}
+
 func (h *hands) Suspended(env *message.Envelope, i int, _ store.Lane) *queue.Suspension {
 	for _, s := range h.suspended {
 		if s.Name == env.Rcpts[i].Address.Domain {

@@ -13,7 +13,7 @@ import (
 
 func (a *app) queueCommand() *cobra.Command {
 	return parent("queue", "Look into the queue, and change it by hand",
-		a.queueListCommand(), a.queueShowCommand(), a.queueShapeCommand(), a.queueHoldCommand(), a.queueReleaseCommand(), a.queueRetryCommand(),
+		a.queueListCommand(), a.queueShowCommand(), a.queueShapeCommand(), a.queueExplainCommand(), a.queueHoldCommand(), a.queueReleaseCommand(), a.queueRetryCommand(),
 		a.queueBounceCommand(), a.queueDeleteCommand(), a.queueRerouteCommand(), a.queueSuspendCommand(), a.queueResumeCommand())
 }
 

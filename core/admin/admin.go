@@ -12,6 +12,7 @@
 //	                            message, "reason" is why it is held ("of-reason" chooses), "reply" what a bounce says, "to" the next hop
 //	                            of reroute, which "clear" takes back
 //	GET    /shape               one Shape a line, the largest first; "by" is domain, next-hop, sender or tenant, the rest chooses
+//	GET    /explain             one Explained; "name" is that of a site, a domain, a next hop or a message
 //	GET    /suspensions         a list of queue.Suspension
 //	POST   /suspensions         suspends what the query names by next-hop, site, domain, tenant or sender, "for" a time, with a "reason", and
 //	                            answers with the list of what it suspended
@@ -69,6 +70,7 @@ type Hands interface {
 	Suspend(ctx context.Context, s queue.Suspension) error
 	Resume(ctx context.Context, kind, name string) error
 	Suspensions() []queue.Suspension
+	Explain(ctx context.Context, name string) ([]queue.SiteView, error)
 	Suspended(env *message.Envelope, i int, lane store.Lane) *queue.Suspension
 }
 

@@ -110,6 +110,11 @@ func (c *Client) Shape(ctx context.Context, query url.Values) iter.Seq2[Shape, e
 	return stream[Shape](ctx, c, "/shape?"+query.Encode())
 }
 
+// Explain tells of a site, a domain, a next hop or a message; an *Error with status 404 when there is none.
+func (c *Client) Explain(ctx context.Context, name string) (e Explained, err error) {
+	return e, c.get(ctx, "GET", "/explain?name="+url.QueryEscape(name), &e)
+}
+
 // Suspensions lists what is suspended.
 func (c *Client) Suspensions(ctx context.Context) (s []queue.Suspension, err error) {
 	return s, c.get(ctx, "GET", "/suspensions", &s)

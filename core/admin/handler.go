@@ -52,6 +52,7 @@ func Handler(o Options) http.Handler {
 		{"GET", "/queue", h.queue},
 		{"GET", "/queue/{id}", h.show},
 		{"GET", "/shape", h.shape},
+		{"GET", "/explain", h.explain},
 		{"GET", "/suspensions", h.suspensions},
 		{"POST", "/suspensions", h.suspend},
 		{"DELETE", "/suspensions", h.resume},

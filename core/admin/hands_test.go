@@ -67,6 +67,45 @@ func (h *hands) Resume(_ context.Context, kind, name string) error {
 
 func (h *hands) Suspensions() []queue.Suspension { return h.suspended }
 
+func (h *hands) Explain(_ context.Context, name string) ([]queue.SiteView, error) {
+	switch name {
+	case "none.example":
+		return nil, errors.New("no mail goes to none.example now, and its exchangers cannot be found: no such domain")
+	case "mx:slow.example", "slow.example":
+		return []queue.SiteView{{Site: "slow.example", Limits: []queue.LimitView{{Name: "concurrency", Value: "20", By: "default"}}, Allowed: 1, Failures: 3, Asleep: noon.Add(time.Minute), Why: "refused",
+			Waiting: map[string]int{"acme": 2}, Suspended: h.suspended}}, nil
+	}
+	return []queue.SiteView{{Site: name, Source: "pool", Lanes: []string{"mx:" + name}}}, nil
+}
+
+func TestExplain(t *testing.T) {
+	x := &hands{}
+	w := newWorld(t, func(o *Options) { o.Hands = x })
+	id := w.put(t, "", nil, "a@slow.example", "b@slow.example", "c@two.example", "d@fresh.example", "e@done.example")
+	waits := func(lane string) store.RcptState {
+		return store.RcptState{Result: message.Deferred, Lane: lane, Next: noon.Add(time.Hour)}
+	}
+	w.set(t, id, nil, waits("mx:slow.example"), waits("mx:slow.example source=pool"), waits("mx:two.example"), store.RcptState{}, store.RcptState{Result: message.Delivered, Lane: "mx:done.example"})
+	for name, want := range map[string]string{
+		"slow.example": `{"sites":[{"site":"slow.example","lanes":[],"exchangers":[],"named":[],"limits":[{"name":"concurrency","value":"20","by":"default"}],"attempts":0,"allowed":1,` +
+			`"waiting":{"acme":2},"asleep_until":"2026-03-01T12:01:00Z","probing":false,"failures":3,"why":"refused","suspended":[]}]}`,
+		"x.example": `{"sites":[{"site":"x.example","source":"pool","lanes":["mx:x.example"],"exchangers":[],"named":[],"limits":[],"attempts":0,"allowed":0,"waiting":{},"probing":false,"failures":0,"suspended":[]}]}`,
+	} {
+		if e, err := w.client.Explain(t.Context(), name); err != nil || marshal(e) != want {
+			t.Errorf("%s is %s, %v; want %s", name, marshal(e), err, want)
+		}
+	}
+	e, err := w.client.Explain(t.Context(), id.String())
+	if err != nil || e.Message == nil || e.Message.ID != id.String() || len(e.Sites) != 2 || e.Sites[0].Site != "slow.example" || e.Sites[1].Site != "mx:two.example" {
+		t.Errorf("%s, %v", marshal(e), err)
+	}
+	for name, want := range map[string]string{"": "is needed", "0000000000000000": "is not in the queue", "none.example": "can be explained", strings.Repeat("x", store.MaxLane+1): "is needed"} {
+		if _, err := w.client.Explain(t.Context(), name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.30q: %v, want %q", name, err, want)
+		}
+	}
+}
+
 func (h *hands) Suspended(*message.Envelope, int, store.Lane) *queue.Suspension { return nil }
 
 func TestSuspensions(t *testing.T) {
