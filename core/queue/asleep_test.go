@@ -35,6 +35,11 @@ func TestDeadSite(t *testing.T) {
 		if l := b.q.Load(); l.Asleep != 3 || l.Waiting != 0 || l.Running != 0 {
 			t.Errorf("%+v", l)
 		}
+		for _, it := range b.items() {
+			if st := it.State.Rcpts[0]; st.Last.Code != 451 || !strings.Contains(st.Last.Text, "connection refused") {
+				t.Fatalf("%s: %+v", it.Envelope.Rcpts[0].Address.Text, st)
+			}
+		}
 		revs := b.revs()
 		time.Sleep(12 * time.Hour)
 		more := w.attempts() - first
@@ -104,6 +109,32 @@ func TestOneMessageAtADeadSite(t *testing.T) {
 			got = append(got, at.String())
 		}
 		expect(t, "tries", got, "0s", "5m0s", "20m0s", "1h20m0s", "2h20m0s")
+		b.stop()
+	})
+}
+
+// What is to be tried now by hand is tried, though its site sleeps.
+func TestRetryRouses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		w := newWorld(b)
+		w.set("dead.example", answer{Outcome: nobody})
+		b.start()
+		for i := range 30 {
+			b.send(nil, fmt.Sprintf("u%d@dead.example", i))
+		}
+		time.Sleep(4 * time.Hour)
+		before := w.attempts()
+		w.set("dead.example", answer{Outcome: yes})
+		v, err := b.q.Explain(t.Context(), "dead.example")
+		if err != nil || v[0].Asleep.Before(time.Now().Add(10*time.Second)) {
+			t.Fatalf("%+v, %v", v, err)
+		}
+		b.q.Handle(t.Context(), Order{Verb: Retry}, []Choice{{Item: b.items()[0], Rcpts: []int{0}}})
+		time.Sleep(3 * time.Second)
+		if n := w.attempts() - before; n == 0 {
+			t.Error("nothing was tried")
+		}
 		b.stop()
 	})
 }

@@ -192,6 +192,9 @@ func (q *Queue) handled(s *situation) {
 	q.applied(s.env, s.state, s.ch)
 	for _, e := range s.ch.Add {
 		q.wake.at(e.Lane, e.At)
+		if s.order.Verb == Retry {
+			q.lanes.rouse(e.Lane)
+		}
 	}
 	id, done, detail := s.env.ID, s.order.Verb.Done(), s.detail()
 	if s.order.Verb == Bounce {

@@ -115,6 +115,9 @@ func (q *Queue) overflow(j *job) {
 	for _, i := range j.rcpts {
 		st := &m.state.Rcpts[i]
 		st.Result, st.Lane, st.Next = message.Deferred, j.lane, now
+		if j.why != nil && st.Last.Code == 0 {
+			st.Last = j.why.Last()
+		}
 		ch.Rcpts = append(ch.Rcpts, store.RcptChange{Index: uint16(i), RcptState: *st})
 		ch.Add = due(ch.Add, m, st, i)
 	}

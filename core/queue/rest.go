@@ -1,14 +1,20 @@
 package queue
 
-import "time"
+import (
+	"time"
+
+	"github.com/stagepost/stagepost/core/message"
+)
 
 // What becomes of mail whose site sleeps: an entry in the lane's own place on disk just stays, and one that was not routed before
 // is moved there, once. So a site with a million messages costs nothing while it sleeps. What was agreed on with senders counts
 // all the same (review.go). When the site wakes its lanes are looked at.
 
-// rest leaves a job to the disk until its site wakes.
-func (q *Queue) rest(j *job, s *site, until time.Time) {
+// rest leaves a job to the disk until its site wakes. why is the answer of whoever was tried last, for people and for what a
+// sender is told.
+func (q *Queue) rest(j *job, s *site, until time.Time, why *message.Outcome) {
 	s.leaves(j.la, until)
+	j.why = why
 	q.park(j)
 }
 

@@ -26,7 +26,8 @@ type job struct {
 
 	generation         uint64 // that made the plan
 	la                 *lane
-	connectionMessages int // most over one connection, when it is attempted
+	why                *message.Outcome // it was not tried, if it was not; nil: there is no room
+	connectionMessages int              // most over one connection, when it is attempted
 }
 
 // recorded collects the steps of one attempt.

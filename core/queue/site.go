@@ -95,9 +95,9 @@ func (s *site) push(j *job, set *Settings, now time.Time) {
 	s.refresh(set)
 	switch {
 	case s.asleep(now):
-		until := s.until
+		until, why := s.until, s.why
 		s.mu.Unlock()
-		s.q.rest(j, s, until)
+		s.q.rest(j, s, until, &why)
 		return
 	case s.jobs.n >= s.share() && s.jobs.waiting(j.flight.msg.env.Tenant) >= tenantJobs:
 		s.hunger(j.la)
@@ -257,10 +257,10 @@ func (s *site) ended(outcomes []message.Outcome, began time.Time) bool {
 	default:
 		jobs = s.sleep(outcomes[away], now)
 	}
-	until, proven := s.until, s.proven
+	until, why, proven := s.until, s.why, s.proven
 	s.mu.Unlock()
 	for _, j := range jobs {
-		s.q.rest(j, s, until)
+		s.q.rest(j, s, until, &why)
 	}
 	return proven
 }
@@ -306,6 +306,17 @@ func (s *site) leaves(la *lane, until time.Time) {
 	}
 	s.mu.Unlock()
 	s.q.wake.again(la.name, until)
+}
+
+// rouse has the site of a lane probed now, if it sleeps: somebody asked for it.
+func (l *lanes) rouse(name store.Lane) {
+	if _, s := l.peek(name); s != nil {
+		s.mu.Lock()
+		if now := time.Now(); s.asleep(now) {
+			s.until = now
+		}
+		s.mu.Unlock()
+	}
 }
 
 // hunger notes that a lane has more on disk than there is room for.
