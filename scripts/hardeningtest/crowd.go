@@ -27,7 +27,7 @@ func (c crowd) do(p *play) error {
 		if err != nil {
 			return fail("no connection: %v", err)
 		}
-		p.held, members = append(p.held, member), append(members, member)
+		p.crowd, members = append(p.crowd, member), append(members, member)
 		if first != nil {
 			p.values["n"] = strconv.Itoa(n)
 			member.plain.SetWriteDeadline(time.Now().Add(p.bound))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -16,8 +17,16 @@ func (s *server) withoutDescriptors() error {
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &was); err != nil {
 		return err
 	}
+	open := s.countDescriptors()
+	for until := time.Now().Add(patience); time.Now().Before(until); { // sessions may still be ending
+		time.Sleep(time.Second)
+		before := open
+		if open = s.countDescriptors(); open == before {
+			break
+		}
+	}
 	few := was
-	few.Cur = uint64(s.countDescriptors())
+	few.Cur = s.lowestFree()
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &few, nil); err != nil {
 		return err
 	}
@@ -49,6 +58,16 @@ func (s *server) withoutDescriptors() error {
 		return fmt.Errorf("the log tells of it in %d lines, want one or a few", told)
 	}
 	return nil
+}
+
+// lowestFree is the number that the next file would have: with that as its limit, which is about numbers, a process can open none.
+func (s *server) lowestFree() (n uint64) {
+	for {
+		if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", s.cmd.Process.Pid, n)); err != nil {
+			return n
+		}
+		n++
+	}
 }
 
 // mayOpen tells whether this program, and so a server that it starts, may open so many files at once.

@@ -33,6 +33,7 @@ type play struct {
 	values  map[string]string
 	conn    *conn
 	held    []*conn // that stay open until the case ends
+	crowd   []*conn // likewise
 	pending []byte
 	marks   []int // in pending
 	left    int   // of a way that is cut: octets until then
@@ -97,6 +98,9 @@ func (p *play) end() {
 	}
 	for _, c := range p.held {
 		c.end(closing)
+	}
+	for _, c := range p.crowd {
+		c.end(reset) // closed as usual, thousands of ports would be in use for a minute
 	}
 }
 
