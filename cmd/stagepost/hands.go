@@ -30,6 +30,7 @@ func selectorFlags(cmd *cobra.Command, reason string) func() (url.Values, error)
 		{queue.ByRecipient, queue.ByRecipient, "to this address"},
 		{queue.ByDomain, queue.ByDomain, "to recipients of this domain"},
 		{queue.ByNextHop, queue.ByNextHop, "that waits for this next hop, as queue list --json shows it"},
+		{queue.BySite, queue.BySite, "that waits for a next hop of this site"},
 		{queue.ByTenant, queue.ByTenant, "of this tenant"},
 		{queue.ByState, queue.ByState, "active, deferred, held or failed"},
 		{reason, reason, "with this text in a last reply, or in why it is held"},

@@ -69,6 +69,8 @@ func (h *hands) Explain(_ context.Context, name string) ([]queue.SiteView, error
 	}, nil
 }
 
+func (h *hands) SiteOf(_ context.Context, lane store.Lane) string { return lane }
+
 func TestExplain(t *testing.T) {
 	s := newSite(t, minimal)
 	st := s.serve(func(o *admin.Options) { o.Hands = &hands{} })

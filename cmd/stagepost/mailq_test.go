@@ -68,5 +68,5 @@ func TestShape(t *testing.T) {
 	put(t, st, "a@example.net", "x", "u@example.org", "v@example.org", "w@example.com")
 	s.want(s.run("queue", "shape"), 0, "DOMAIN       TOTAL  5  10", "1280  1280+", "all          3      0  0   0   0   0   3", "example.org  2", "example.com  1")
 	s.want(s.run("queue", "shape", "--by", "sender", "--json"), 0, `{"name":"","total":1,"ages":[0,0,0,0,0,1,0,0,0,0]}`, `{"name":"example.net","total":1,`)
-	s.want(s.run("queue", "shape", "--by", "age"), exitUsage, "none of domain, next-hop, sender, tenant")
+	s.want(s.run("queue", "shape", "--by", "age"), exitUsage, "none of domain, next-hop, site, sender, tenant")
 }

@@ -16,8 +16,8 @@ func (a *app) queueShapeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "shape",
 		Short: "Count the queue by domain and age",
-		Long: "shape shows how much there is in the queue, in all and by age in minutes, for each domain, next hop, sender's domain or tenant, the\n" +
-			"largest first. By domain and next hop it counts recipients, by sender and tenant messages. A next hop of - is not known yet.\n" +
+		Long: "shape shows how much there is in the queue, in all and by age in minutes, for each domain, next hop, site, sender's domain or tenant, the\n" +
+			"largest first. By domain, next hop and site it counts recipients, by sender and tenant messages. A next hop of - is not known yet.\n" +
 			"Flags choose what is counted, as in queue list.",
 		Args: cobra.NoArgs,
 	}

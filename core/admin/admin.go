@@ -11,7 +11,7 @@
 //	                            the query chooses; "all" takes all, "dry-run" only says what would be done, "each" wants a line for each
 //	                            message, "reason" is why it is held ("of-reason" chooses), "reply" what a bounce says, "to" the next hop
 //	                            of reroute, which "clear" takes back
-//	GET    /shape               one Shape a line, the largest first; "by" is domain, next-hop, sender or tenant, the rest chooses
+//	GET    /shape               one Shape a line, the largest first; "by" is domain, next-hop, site, sender or tenant, the rest chooses
 //	GET    /explain             one Explained; "name" is that of a site, a domain, a next hop or a message
 //	GET    /suspensions         a list of queue.Suspension
 //	POST   /suspensions         suspends what the query names by next-hop, site, domain, tenant or sender, "for" a time, with a "reason", and
@@ -71,6 +71,7 @@ type Hands interface {
 	Resume(ctx context.Context, kind, name string) error
 	Suspensions() []queue.Suspension
 	Explain(ctx context.Context, name string) ([]queue.SiteView, error)
+	SiteOf(ctx context.Context, lane store.Lane) string
 	Suspended(env *message.Envelope, i int, lane store.Lane) *queue.Suspension
 }
 

@@ -243,6 +243,7 @@ func (h *handler) queue(w http.ResponseWriter, req *http.Request) error {
 	if err != nil {
 		return err
 	}
+	s.SiteOf = h.sites(req.Context())
 	v := h.viewer()
 	out := lines{w: w}
 	err = choose(req.Context(), h, s, func(_ int, c queue.Choice) error {

@@ -116,6 +116,7 @@ func (h *handler) hand(verb queue.Verb) serve {
 		var end func()
 		wk.ctx, wk.Work, end = h.works.begin(req.Context())
 		defer end()
+		wk.choose.SiteOf = h.sites(wk.ctx)
 		wk.out.w = w
 		if len(wk.ids) > 0 {
 			err = wk.byID()
@@ -343,6 +344,20 @@ func (wk *work) line(d *queue.Handled, env *message.Envelope) *Handled {
 	wk.Done++
 	wk.Recipients += int64(len(d.Rcpts))
 	return l
+}
+
+// sites finds the site of each lane once for a command.
+func (h *handler) sites(ctx context.Context) func(store.Lane) string {
+	known := map[store.Lane]string{}
+	return func(lane store.Lane) string {
+		site, ok := known[lane]
+		if !ok {
+			if site = h.Hands.SiteOf(ctx, lane); len(known) < maxShape {
+				known[lane] = site
+			}
+		}
+		return site
+	}
 }
 
 // progress tells how far it is, not too often unless it must.

@@ -27,6 +27,7 @@ type hands struct {
 	before func()
 
 	suspended []queue.Suspension
+	looked    int // for sites
 }
 
 func (h *hands) Handle(ctx context.Context, o queue.Order, chosen []queue.Choice) []queue.Handled {
@@ -76,6 +77,14 @@ func (h *hands) Explain(_ context.Context, name string) ([]queue.SiteView, error
 			Waiting: map[string]int{"acme": 2}, Suspended: h.suspended}}, nil
 	}
 	return []queue.SiteView{{Site: name, Source: "pool", Lanes: []string{"mx:" + name}}}, nil
+}
+
+func (h *hands) SiteOf(_ context.Context, lane store.Lane) string {
+	h.looked++
+	if strings.HasPrefix(lane, "mx:") {
+		return "mail.example"
+	}
+	return lane
 }
 
 func TestExplain(t *testing.T) {

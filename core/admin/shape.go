@@ -13,16 +13,19 @@ import (
 	"github.com/stagepost/stagepost/core/store"
 )
 
-// What a shape can be by. By domain and next hop recipients are counted, by sender and tenant messages.
+// What a shape can be by. By domain, next hop and site recipients are counted, by sender and tenant messages.
 const (
 	ShapeDomain  = queue.ByDomain
 	ShapeNextHop = queue.ByNextHop
+	ShapeSite    = queue.BySite
 	ShapeSender  = queue.BySender
 	ShapeTenant  = queue.ByTenant
 )
 
 // Shapes lists them.
-func Shapes() []string { return []string{ShapeDomain, ShapeNextHop, ShapeSender, ShapeTenant} }
+func Shapes() []string {
+	return []string{ShapeDomain, ShapeNextHop, ShapeSite, ShapeSender, ShapeTenant}
+}
 
 // ShapeAges are the upper bounds of the ages that a shape tells apart, in minutes; one more has what is older.
 func ShapeAges() []int { return []int{5, 10, 20, 40, 80, 160, 320, 640, 1280} }
@@ -54,13 +57,14 @@ func (h *handler) shape(w http.ResponseWriter, req *http.Request) error {
 	by := cmp.Or(q.Get("by"), ShapeDomain)
 	delete(q, "by")
 	if !slices.Contains(Shapes(), by) {
-		return &Error{http.StatusBadRequest, fmt.Sprintf("by: %q is none of domain, next-hop, sender, tenant", shown(by)), ""}
+		return &Error{http.StatusBadRequest, fmt.Sprintf("by: %q is none of domain, next-hop, site, sender, tenant", shown(by)), ""}
 	}
 	s, err := selector(q)
 	if err != nil {
 		return err
 	}
 	now := h.Now()
+	s.SiteOf = h.sites(req.Context())
 	names := map[string]*Shape{}
 	sum := &Shape{Ages: make([]int64, len(ShapeAges())+1)}
 	err = choose(req.Context(), h, s, func(_ int, c queue.Choice) error {
@@ -68,7 +72,7 @@ func (h *handler) shape(w http.ResponseWriter, req *http.Request) error {
 			return nil
 		}
 		age := ageOf(now.Sub(c.Envelope.Arrived))
-		for name := range shapeNames(by, &c) {
+		for name := range shapeNames(by, &c, s.SiteOf) {
 			if len(names) >= maxShape && names[name] == nil {
 				name = otherShapes
 			}
@@ -98,7 +102,7 @@ func (h *handler) shape(w http.ResponseWriter, req *http.Request) error {
 }
 
 // shapeNames yields what a message counts for: a name for each recipient that is left, or one for all.
-func shapeNames(by string, c *queue.Choice) func(yield func(string) bool) {
+func shapeNames(by string, c *queue.Choice, siteOf func(store.Lane) string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		switch by {
 		case ShapeTenant:
@@ -110,8 +114,11 @@ func shapeNames(by string, c *queue.Choice) func(yield func(string) bool) {
 		}
 		for _, i := range c.Rcpts {
 			name := c.Envelope.Rcpts[i].Address.Domain
-			if by == ShapeNextHop {
+			switch by {
+			case ShapeNextHop:
 				name = nextHop(&c.State.Rcpts[i])
+			case ShapeSite:
+				name = siteOf(nextHop(&c.State.Rcpts[i]))
 			}
 			if !yield(name) {
 				return

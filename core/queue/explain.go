@@ -67,6 +67,29 @@ func (q *Queue) Explain(ctx context.Context, name string) ([]SiteView, error) {
 	return views, nil
 }
 
+// SiteOf is the site that a lane leads to: that which is known, or else that which would be, for which the DNS may be asked. "" is that
+// of what was not routed yet.
+func (q *Queue) SiteOf(ctx context.Context, name store.Lane) string {
+	if name == "" || strings.HasPrefix(name, suspendedLane) {
+		return ""
+	}
+	sh := q.lanes.shard(name)
+	sh.mu.Lock()
+	la := sh.lanes[name]
+	if la != nil && la.site != nil {
+		defer sh.mu.Unlock()
+		return la.site.key.name
+	}
+	sh.mu.Unlock()
+	set := q.Settings()
+	site, _, err := q.wouldBe(ctx, name, &set)
+	if err != nil {
+		hop, _, _ := message.SplitLane(name)
+		_, site, _ = strings.Cut(hop, ":")
+	}
+	return site
+}
+
 // wouldBe finds the site of a name that no mail goes to now.
 func (q *Queue) wouldBe(ctx context.Context, name string, set *Settings) (site string, hosts []string, err error) {
 	hop, _, named := message.SplitLane(name)

@@ -17,19 +17,22 @@ import (
 // Letters match in either case, and * stands for any text. A sender or recipient is an address, with or without angle brackets;
 // <> is the null sender.
 //
-// Of a message's recipients those count for whom something is still to be done. Recipients, Domains, NextHops and Reasons choose
+// Of a message's recipients those count for whom something is still to be done. Recipients, Domains, NextHops, Sites and Reasons choose
 // among them; the others choose whole messages.
 type Selector struct {
 	Senders    []string
 	Recipients []string
 	Domains    []string // of recipients
 	NextHops   []string // as listings show them: "mx:example.org"
+	Sites      []string // that the next hops lead to
 	Tenants    []string
 	States     []string      // of messages, as listings show them
 	Reasons    []string      // part of a last reply with its codes, or of why something is held
 	Older      time.Duration // since arrival, at least; 0: not set
 	Newer      time.Duration // since arrival, less than; 0: not set
 	Limit      int           // messages; 0: all
+
+	SiteOf func(lane store.Lane) string // needed where Sites are set
 }
 
 // Names of a Selector's values in a query, and of the flags of commands.
@@ -38,6 +41,7 @@ const (
 	ByRecipient = "recipient"
 	ByDomain    = "domain"
 	ByNextHop   = "next-hop"
+	BySite      = "site"
 	ByTenant    = "tenant"
 	ByState     = "state"
 	ByReason    = "reason"
@@ -54,7 +58,7 @@ func ParseSelector(q url.Values) (*Selector, error) {
 	for _, list := range []struct {
 		name string
 		into *[]string
-	}{{BySender, &s.Senders}, {ByRecipient, &s.Recipients}, {ByDomain, &s.Domains}, {ByNextHop, &s.NextHops}, {ByTenant, &s.Tenants}, {ByState, &s.States}, {ByReason, &s.Reasons}} {
+	}{{BySender, &s.Senders}, {ByRecipient, &s.Recipients}, {ByDomain, &s.Domains}, {ByNextHop, &s.NextHops}, {BySite, &s.Sites}, {ByTenant, &s.Tenants}, {ByState, &s.States}, {ByReason, &s.Reasons}} {
 		for _, v := range q[list.name] {
 			v, err := pattern(list.name, v)
 			if err != nil {
@@ -129,7 +133,7 @@ func pattern(name, v string) (string, error) {
 
 // Empty tells whether it chooses everything, but for a Limit.
 func (s *Selector) Empty() bool {
-	return len(s.Senders)+len(s.Recipients)+len(s.Domains)+len(s.NextHops)+len(s.Tenants)+len(s.States)+len(s.Reasons) == 0 && s.Older == 0 && s.Newer == 0
+	return len(s.Senders)+len(s.Recipients)+len(s.Domains)+len(s.NextHops)+len(s.Sites)+len(s.Tenants)+len(s.States)+len(s.Reasons) == 0 && s.Older == 0 && s.Newer == 0
 }
 
 // Choice is a message that was chosen, with the recipients that were.
@@ -161,7 +165,7 @@ func (s *Selector) Choose(it store.Item, active bool, now time.Time) (c Choice, 
 			}
 		}
 	}
-	chosen := len(s.Recipients)+len(s.Domains)+len(s.NextHops)+len(s.Reasons) > 0
+	chosen := len(s.Recipients)+len(s.Domains)+len(s.NextHops)+len(s.Sites)+len(s.Reasons) > 0
 	c.Part = chosen && len(c.Rcpts) < open
 	return c, !chosen || len(c.Rcpts) > 0
 }
@@ -178,6 +182,9 @@ func (s *Selector) rcpt(r *message.Rcpt, st *store.RcptState, held string) bool 
 		}
 	}
 	if len(s.NextHops) > 0 && !anyMatches(s.NextHops, hopForms(st.Lane)...) {
+		return false
+	}
+	if len(s.Sites) > 0 && !anyMatches(s.Sites, s.SiteOf(st.Lane)) {
 		return false
 	}
 	if len(s.Reasons) == 0 {

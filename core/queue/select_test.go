@@ -54,6 +54,9 @@ func TestSelector(t *testing.T) {
 		{"domain=xn--bcher-kva.example", "[4]"},
 		{"next-hop=mx:one.example", "[1]"},
 		{"next-hop=mx:*", "[1 2]"},
+		{"site=MAIL.one.*", "[1]"},
+		{"site=mail.one.example&site=mail.two.example&domain=*", "[1 2]"},
+		{"site=none", ""},
 		{"reason=greylist", "[1]"},
 		{"reason=451+4.7.1+g", "[1]"},
 		{"reason=nothing", ""},
@@ -85,6 +88,9 @@ func TestSelector(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, err := ParseSelector(q)
+		if s != nil {
+			s.SiteOf = func(lane store.Lane) string { return strings.Replace(lane, "mx:", "mail.", 1) }
+		}
 		if err != nil || len(q) > 0 {
 			t.Errorf("%s: %v, left %v", tt.query, err, q)
 			continue

@@ -26,7 +26,7 @@ import (
 // Kinds of what can be suspended. A name may have * for any text, and letters match in either case.
 const (
 	SuspendNextHop = ByNextHop // "mx:example.org"
-	SuspendSite    = "site"
+	SuspendSite    = BySite
 	SuspendDomain  = ByDomain // of recipients
 	SuspendTenant  = ByTenant
 	SuspendSender  = BySender // an address; "" is the null sender

@@ -208,3 +208,14 @@ func TestSuspensions(t *testing.T) {
 		}
 	}
 }
+
+func TestSiteOf(t *testing.T) {
+	b := newBench(t)
+	b.start()
+	defer b.stop()
+	for lane, want := range map[string]string{"": "", "suspended:domain:x": "", "smtp:host.example:25": "host.example:25", "mx:example.org source=pool site=bulk": "bulk"} {
+		if got := b.q.SiteOf(t.Context(), lane); got != want {
+			t.Errorf("%q leads to %q, want %q", lane, got, want)
+		}
+	}
+}
