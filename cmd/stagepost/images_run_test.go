@@ -176,12 +176,14 @@ func (tr *imageTrial) try(j imageJob, rng *rand.Rand) {
 		})
 	}
 	story := j.fs.Story()
-	left := ""
 	switch err := s.start(j.from); {
 	case err != nil:
 		v.say(&v.unopened, "a start after a crash: %v", err)
 	default:
-		if left = s.drained(); left != "" {
+		switch left, held := s.drained(); {
+		case held: // so is what has another content than it came with
+			v.say(&v.damaged, "held is: %s", left)
+		case left != "":
 			v.say(&v.other, "there is in the queue: %s", left)
 		}
 		if err := s.close(); err != nil {
@@ -202,5 +204,84 @@ func (tr *imageTrial) try(j imageJob, rng *rand.Rand) {
 	s.fs.Stop(func(*crashfs.Moment) { again = second })
 	if again != nil && !v.wrong() {
 		tr.try(*again, rng)
+	}
+}
+
+// TestImageRules: each rule sees what breaks it, and nothing in what does not.
+func TestImageRules(t *testing.T) {
+	at := func(ms int) time.Time { return time.Unix(1000, 0).Add(time.Duration(ms) * time.Millisecond) }
+	good, never := "good.0@d0.example", "never.0@d1.example"
+	try := func(life, ms int, rcpt string, dot int) *tried {
+		return &tried{life: life, rcpts: []string{rcpt}, codes: []int{250}, seen: true, dot: dot, id: "A", replied: at(ms), confirmed: true}
+	}
+	refuse := func(life, ms int) *tried {
+		return &tried{life: life, rcpts: []string{never}, codes: []int{550}, replied: at(ms), confirmed: true}
+	}
+	notice := func(id string) *tried {
+		return &tried{rcpts: []string{"sender.0@src.example"}, codes: []int{250}, seen: true, dot: 250, id: id, notice: never + " failed", replied: at(20), confirmed: true}
+	}
+	for _, c := range []struct {
+		name   string
+		end    postEnd
+		null   bool
+		taken  []string
+		later  int // other messages were acknowledged until so long after the first
+		tries  []*tried
+		wanted imageVerdict
+	}{
+		{name: "delivered", end: postAck, taken: []string{good}, tries: []*tried{try(0, 10, good, 250)}},
+		{name: "lost", end: postAck, taken: []string{good}, wanted: imageVerdict{lost: 1, untrue: 1}},
+		{name: "lost for one", end: postAck, taken: []string{good, never}, tries: []*tried{try(0, 10, good, 250)}, wanted: imageVerdict{lost: 1}},
+		{name: "unknown and not there", end: postDot, taken: []string{good}},
+		{name: "unknown and there for one", end: postDot, taken: []string{good, never}, tries: []*tried{try(1, 10, good, 250)}, wanted: imageVerdict{lost: 1}},
+		{name: "a ghost", end: postNak, taken: []string{good}, tries: []*tried{try(1, 10, good, 250)}, wanted: imageVerdict{other: 1}},
+		{name: "again after a cut at once", end: postAck, taken: []string{good}, tries: []*tried{try(0, 10, good, 250), try(1, 30, good, 250)}, wanted: imageVerdict{excused: 1}},
+		{name: "again, and the mark was late", end: postAck, taken: []string{good}, later: 3000, tries: []*tried{try(0, 10, good, 250), try(1, 30, good, 250)}, wanted: imageVerdict{duplicates: 1}},
+		{name: "again without a cut", end: postAck, taken: []string{good}, tries: []*tried{try(1, 10, good, 250), try(1, 30, good, 250)}, wanted: imageVerdict{duplicates: 1}},
+		{name: "again after the connection broke", end: postAck, taken: []string{good}, tries: []*tried{try(0, 10, good, 0), try(0, 30, good, 250)}},
+		{name: "refused and told", end: postAck, taken: []string{never}, tries: []*tried{refuse(0, 10), notice("N")}},
+		{name: "refused and not told", end: postAck, taken: []string{never}, tries: []*tried{refuse(0, 10)}, wanted: imageVerdict{lost: 1}},
+		{name: "refused, of the null sender", end: postAck, null: true, taken: []string{never}, tries: []*tried{refuse(0, 10)}},
+		{name: "told by two notices", end: postAck, taken: []string{never}, tries: []*tried{refuse(0, 10), notice("N"), notice("M")}, wanted: imageVerdict{duplicates: 1}},
+		{name: "told by one notice twice, without a cut", end: postAck, taken: []string{never}, tries: []*tried{refuse(0, 10), notice("N"), notice("N")}, wanted: imageVerdict{duplicates: 1}},
+		{name: "told of one that did not fail", end: postAck, taken: []string{never}, tries: []*tried{try(0, 10, never, 250), notice("N")}, wanted: imageVerdict{other: 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := newAccount()
+			a.posts[0] = &post{rcpts: []string{good, never}, taken: c.taken, end: c.end, sender: "sender.0@src.example", dot: at(0), at: at(1)}
+			if c.null {
+				a.posts[0].sender = ""
+			}
+			for i := 1; i*100 <= c.later; i++ {
+				rcpt := fmt.Sprintf("good.%d@d0.example", i)
+				a.posts[i] = &post{n: i, rcpts: []string{rcpt}, taken: []string{rcpt}, end: postAck, dot: at(i * 100), at: at(i*100 + 1)}
+				other := try(0, i*100+2, rcpt, 250)
+				other.id = fmt.Sprint("B", i)
+				a.tries = append(a.tries, other)
+			}
+			a.tries = append(a.tries, c.tries...)
+			v := imageVerdict{}
+			a.judge(&v)
+			said := v.first
+			if v.first = ""; v != c.wanted {
+				t.Errorf("%+v, want %+v: %s", v, c.wanted, said)
+			}
+		})
+	}
+	a, p := newAccount(), newPost(7, rand.New(rand.NewPCG(1, 2)))
+	a.posts[7] = p
+	for _, c := range []struct {
+		content string
+		fine    bool
+	}{
+		{"Received: from a\r\n by mx.example.org (x)\r\n\twith ESMTP id 06abc; now\r\n" + string(p.content), true},
+		{"Received: from a\r\n by mx.example.org (x)\r\n\twith ESMTP id 06abc; now\r\n" + string(p.content[1:]), false},
+		{"Received: from a\r\n by mx.example.org (x)\r\n\twith ESMTP id 06abc; now\r\nnonsense\r\n" + string(p.content), false},
+		{string(p.content), false},
+	} {
+		got := &tried{rcpts: p.rcpts}
+		if a.examine(got, []byte(c.content)); (got.fault == "") != c.fine {
+			t.Errorf("of %.120q it says %q", c.content, got.fault)
+		}
 	}
 }

@@ -154,18 +154,18 @@ func (s *imageServer) close() error {
 }
 
 // drained waits until nothing is in the queue; what is left is told when that takes too long, or will not change.
-func (s *imageServer) drained() (left string) {
+func (s *imageServer) drained() (left string, held bool) {
 	for end := time.Now().Add(faultPatience); ; time.Sleep(20 * time.Millisecond) {
 		items, _, err := s.daemon.store.Scan(context.Background(), nil, 5)
 		if err == nil && len(items) == 0 {
-			return ""
+			return "", false
 		}
-		held := slices.ContainsFunc(items, func(it store.Item) bool { return slices.ContainsFunc(it.State.Rcpts, isHeld) })
+		held = slices.ContainsFunc(items, func(it store.Item) bool { return slices.ContainsFunc(it.State.Rcpts, isHeld) })
 		if held || time.Now().After(end) { // who is held waits for ever
 			for _, it := range items {
 				left += fmt.Sprintf("%s %+v; ", it.Envelope.ID, it.State)
 			}
-			return fmt.Sprintf("%s %v\n%s", left, err, strings.Join(s.said.lines(10), ""))
+			return fmt.Sprintf("%s %v\n%s", left, err, strings.Join(s.said.lines(10), "")), held
 		}
 	}
 }
