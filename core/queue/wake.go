@@ -141,7 +141,7 @@ func (w *waker) loop() {
 			w.fill(lane, now)
 		}
 		w.mu.Lock()
-		from, again := w.horizon, (w.rescan || w.crowded) && w.q.flights.count() <= (window-freshReserve)/2 && !now.Before(w.scanned.Add(w.pause()))
+		from, again := w.horizon, (w.rescan || w.crowded) && w.q.flights.count() < window-freshReserve-page && !now.Before(w.scanned.Add(w.pause()))
 		if again {
 			w.rescan, w.crowded = false, false
 		}
