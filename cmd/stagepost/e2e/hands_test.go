@@ -54,3 +54,40 @@ func TestHands(t *testing.T) {
 	}
 	sv.stop()
 }
+
+// TestSuspended: mail of a domain that is suspended is taken and not tried, over a crash; a recipient of it that is sent elsewhere
+// waits as well, and goes there when it is resumed.
+func TestSuspended(t *testing.T) {
+	sink, other := newSink(t), newSink(t)
+	s := newSite(t, relayConfig(sink.address))
+	sv := s.start()
+	s.want(0, "queue", "suspend", "--domain", "slow.example.net", "--reason", "moving")
+	c := dial(t, sv.address("mx"))
+	c.deliver(t, "other@example.net", "<other@client.example>")
+	sink.text("<other@client.example>")
+	here := c.deliver(t, "here@slow.example.net", "<here@client.example>")
+	there := c.deliver(t, "there@slow.example.net", "<there@client.example>")
+	eventually(t, "both wait", func() (bool, any) {
+		q := s.status().Queue
+		return q.Deferred == 2, q
+	})
+	s.want(0, "queue", "reroute", "--to", other.address, "--recipient", "there@*")
+	sv.kill()
+
+	sv = s.start()
+	if out := s.want(0, "queue", "list"); strings.Count(out, "suspended, domain slow.example.net: moving") != 2 {
+		t.Errorf("queue list: %s", out)
+	}
+	if out := s.want(0, "mailq"); !strings.Contains(out, here) || !strings.Contains(out, " in 2 Requests.\n") {
+		t.Errorf("mailq: %s", out)
+	}
+	if out := s.want(0, "queue", "explain", there); !strings.Contains(out, other.address+", chosen by hand") {
+		t.Errorf("queue explain: %s", out)
+	}
+	sink.exactly([]string{"<other@client.example>"})
+	s.want(0, "queue", "resume", "--domain", "slow.example.net")
+	s.empty()
+	sink.exactly([]string{"<other@client.example>", "<here@client.example>"})
+	other.exactly([]string{"<there@client.example>"})
+	sv.stop()
+}
