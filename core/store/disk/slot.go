@@ -3,7 +3,6 @@ package disk
 import (
 	"cmp"
 	"errors"
-	"math"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -25,7 +24,7 @@ import (
 const (
 	classes  = 3
 	maxFree  = 512 << 20 // bytes in free slots; those beyond it are removed
-	maxOpen  = 256       // slots that are kept open for the next content
+	maxOpen  = 128       // slots that are kept open for the next content
 	slotPage = 4 << 10   // what is written is rounded up to this, so that nothing of a slot has to be read for it
 )
 
@@ -202,17 +201,32 @@ func (t *slots) bytes() (n int64) {
 // stop closes what nobody uses, and each that nobody uses later.
 func (t *slots) stop() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.shut = true
-	for _, free := range t.free {
-		for _, sl := range free {
+	t.mu.Unlock()
+	t.relax()
+}
+
+// relax closes what nobody uses, and tells whether that was anything.
+func (t *slots) relax() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	open := 0
+	shut := func(sl *slot) {
+		if sl.file != nil {
+			open++
 			t.close(sl)
 		}
 	}
-	for _, sl := range t.parked {
-		t.close(sl)
+	for _, free := range t.free {
+		for _, sl := range free {
+			shut(sl)
+		}
 	}
-	t.parked = nil
+	for _, sl := range t.parked {
+		shut(sl)
+	}
+	clear(t.parked)
+	return open > 0
 }
 
 func (t *slots) close(sl *slot) {
@@ -264,6 +278,9 @@ func (s *Store) openSlot(sl *slot) error {
 		return nil
 	}
 	f, err := s.createFile(sl.name())
+	if noFilesLeft(err) && s.slots.relax() {
+		f, err = s.createFile(sl.name())
+	}
 	if err != nil {
 		return err
 	}
@@ -339,91 +356,4 @@ func (s *Store) giveUpSlots() {
 		s.slots.close(sl)
 		s.reaper.add(sl.name())
 	}
-}
-
-// output is the slot or the file that a content is written to.
-type output struct {
-	name bodyName
-	file vfs.File
-	slot *slot // nil: the file is the content's own
-	room int64 // what goes in, header included
-}
-
-// output makes a place for n bytes, header included: a slot of the smallest class that takes them, or the file of that name. It
-// is held until letGo.
-func (s *Store) output(file store.ID, n int64) (output, error) {
-	o := output{name: bodyName{file: file}, room: math.MaxInt64}
-	for c, room := range s.opts.slotClasses {
-		if n <= room {
-			sl, err := s.takeSlot(uint8(c+1), pages(n))
-			if err != nil {
-				return output{}, beforeCommit("taking a slot", err)
-			}
-			o = output{name: sl.name(), file: sl.file, slot: sl, room: s.opts.slotClasses[sl.class-1]}
-			break
-		}
-	}
-	if o.slot == nil {
-		f, err := s.createFile(o.name)
-		if err != nil {
-			return output{}, beforeCommit("creating the body file", err)
-		}
-		o.file = f
-	}
-	s.files.hold(o.name)
-	return o, nil
-}
-
-// pages rounds up to what is written to a slot at once.
-func pages(n int64) int64 { return (n + slotPage - 1) / slotPage * slotPage }
-
-func (o *output) write(b []byte, at int64) error {
-	end := at + int64(len(b))
-	if _, err := o.file.WriteAt(b, at); err != nil {
-		o.spoil()
-		return beforeCommit("writing the content", err)
-	}
-	if o.slot != nil {
-		o.slot.size = max(o.slot.size, end)
-	}
-	return nil
-}
-
-// spoil notes that a write or a sync failed. What the kernel still holds of the file may not be what is on the disk, and it will
-// not say so again.
-func (o *output) spoil() {
-	if o.slot != nil {
-		o.slot.bad = true
-	}
-}
-
-// sync makes all durable that was written, and the name of what it was written to, which a slot needs once.
-func (s *Store) syncOutput(o *output) error {
-	if err := o.file.SyncData(); err != nil {
-		o.spoil()
-		return beforeCommit("syncing the content", err)
-	}
-	if o.slot != nil && o.slot.named {
-		return nil
-	}
-	if err := s.bodySync[o.name.slot.class].do(); err != nil {
-		o.spoil()
-		return beforeCommit("syncing the body folder", err)
-	}
-	if o.slot != nil {
-		o.slot.named = true
-	}
-	return nil
-}
-
-// letGo ends the hold of an output; unless it is kept, no record names it, and it is free for others.
-func (s *Store) letGo(o output, kept bool) (err error) {
-	if !kept {
-		s.files.forget(o.name)
-	}
-	if o.slot == nil {
-		err = o.file.Close()
-	}
-	s.files.release(o.name, o.slot)
-	return err
 }

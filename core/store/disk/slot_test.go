@@ -349,6 +349,40 @@ func TestManySlots(t *testing.T) {
 	}
 }
 
+// TestNoFilesForSlots: slots that are open for nobody are closed when no other file can be opened.
+func TestNoFilesForSlots(t *testing.T) {
+	o, fail := faulty(t)
+	s := mustOpen(t, o)
+	var envs []*message.Envelope
+	for range 3 {
+		envs = append(envs, mustCommit(t, s, make([]byte, 40_000)))
+	}
+	mustSettle(t, s, envs[0])
+	if n := s.slots.opened.Load(); n != 3 {
+		t.Fatalf("%d slots are open", n)
+	}
+	fail(func(op, name string) error {
+		if op == "create" && s.slots.opened.Load() > 2 {
+			return syscall.EMFILE
+		}
+		return nil
+	})
+	mustCommit(t, s, make([]byte, 500_000))
+	if n := s.slots.opened.Load(); n != 1 {
+		t.Errorf("%d slots are open", n)
+	}
+	fail(func(op, name string) error {
+		if op == "create" {
+			return syscall.EMFILE
+		}
+		return nil
+	})
+	if _, err := commit(s, make([]byte, 2<<20)); !errors.Is(err, store.ErrBusy) {
+		t.Errorf("with no file left: %v", err)
+	}
+	mustSettle(t, s, mustCommit(t, s, []byte("small")))
+}
+
 // TestFullDiskAndSlots: space is taken before a byte is overwritten, and where there is none a slot that has it does.
 func TestFullDiskAndSlots(t *testing.T) {
 	o, fail := faulty(t)

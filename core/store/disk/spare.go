@@ -56,14 +56,18 @@ func (p *spare) close() {
 	}
 }
 
-// open opens a file for Pebble. Where no file can be opened any more it takes a spare one's place.
+func noFilesLeft(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+// open opens a file for Pebble. Where no file can be opened any more it takes the place of a slot that nobody uses, or of a spare one.
 func (g guardFS) open(open func() (vfs.File, error)) (vfs.File, error) {
 	f, err := open()
-	for end := time.Now().Add(noFileFor); errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE); f, err = open() {
+	for end := time.Now().Add(noFileFor); noFilesLeft(err); f, err = open() {
 		if !g.s.spare.told.Swap(true) {
 			g.s.log.Error("store: the process may not open any more files; allow it more, or fewer sessions", "error", err)
 		}
-		if g.s.spare.give() {
+		if g.s.slots.relax() || g.s.spare.give() {
 			continue
 		}
 		if time.Now().After(end) {
