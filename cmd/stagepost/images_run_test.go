@@ -99,7 +99,7 @@ func (tr *imageTrial) life(rng *rand.Rand, images int) (jobs []imageJob) {
 	take := func(cut string, m *crashfs.Moment) {
 		mu.Lock()
 		defer mu.Unlock()
-		if len(jobs) >= images || s.dir == "" {
+		if len(jobs) >= images || !s.begun.Load() {
 			return
 		}
 		kind := crashfs.Images()[pick.IntN(len(crashfs.Images()))]
@@ -166,11 +166,11 @@ func (tr *imageTrial) try(j imageJob, rng *rand.Rand) {
 	var second *imageJob
 	var wait atomic.Int64
 	if wait.Store(-1); j.cut != cutStart && rng.IntN(6) == 0 {
-		wait.Store(rng.Int64N(200)) // operations of the disk, with the start
+		wait.Store(1 + rng.Int64N(200)) // operations of the disk, with the start
 		kind := crashfs.Images()[rng.IntN(len(crashfs.Images()))]
 		pick := rand.New(rand.NewPCG(rng.Uint64(), 5))
 		s.fs.Watch(func(op crashfs.Op, m *crashfs.Moment) {
-			if s.dir != "" && wait.Add(-1) == 0 {
+			if s.begun.Load() && wait.Add(-1) == 0 {
 				second = &imageJob{cutStart, string(kind), m.Image(kind, pick), s.copy(), s.dir}
 			}
 		})

@@ -64,7 +64,8 @@ type imageServer struct {
 	t      *testing.T
 	fs     *crashfs.FS
 	dir    string
-	rough  bool // the sink defers and breaks connections
+	rough  bool        // the sink defers and breaks connections
+	begun  atomic.Bool // the server's own doing; before it the data are moved
 	moment func(string)
 	said   console
 	sink   []net.Listener
@@ -129,6 +130,7 @@ func (s *imageServer) start(from string) error {
 			}
 		}
 	}
+	s.begun.Store(true)
 	log := slog.New(slog.NewTextHandler(&s.said, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	d, err := startDaemon(context.Background(), file, daemonOptions{log: log, console: io.Discard, fs: s.fs, resolver: s})
 	if err != nil {
@@ -338,7 +340,7 @@ func (s *imageServer) send(address string, next *atomic.Int64, rng *rand.Rand, s
 			}
 		}
 		x.ask("DATA")
-		io.WriteString(conn, string(p.content))
+		conn.Write(p.content)
 		s.do(func() { p.end, p.dot = postDot, time.Now() })
 		io.WriteString(conn, ".\r\n")
 		s.at(cutDot)
