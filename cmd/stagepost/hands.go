@@ -297,24 +297,22 @@ func (w *handWork) byChoice() error {
 	defer bar.clear()
 	var last admin.Progress
 	number := make(chan uint64, 1)
-	go func() { // until an interrupt
-		var work uint64
-		for {
-			select {
-			case work = <-number:
-				continue
-			case <-ctx.Done():
-				return
-			case <-w.cmd.Context().Done():
-			}
-			wait, enough := context.WithTimeout(ctx, stopTime)
-			defer enough()
-			if err := w.client.StopWork(wait, work); err == nil {
-				<-wait.Done() // for its last line
-			}
-			cancel()
+	go func() { // waits for an interrupt
+		select {
+		case <-w.cmd.Context().Done():
+		case <-ctx.Done():
 			return
 		}
+		wait, enough := context.WithTimeout(ctx, stopTime)
+		defer enough()
+		select {
+		case work := <-number:
+			if w.client.StopWork(wait, work) == nil {
+				<-wait.Done() // for its last line
+			}
+		case <-wait.Done():
+		}
+		cancel()
 	}()
 	for h, err := range w.client.Hand(ctx, w.verb, w.query, nil) {
 		if err != nil {

@@ -210,6 +210,33 @@ func TestQueueByChoice(t *testing.T) {
 	exactly(s.run("queue", "retry", "--all"), exitSoftware, "", "retried 2 messages, then: disk on fire\n")
 }
 
+// stopped is a queue that is in the middle of its work when somebody interrupts the command.
+type stopped struct {
+	hands
+	interrupt func()
+}
+
+func (h *stopped) Handle(ctx context.Context, o queue.Order, chosen []queue.Choice) []queue.Handled {
+	h.interrupt()
+	<-ctx.Done()
+	return h.hands.Handle(ctx, o, chosen)
+}
+
+// TestInterrupt: a command that is interrupted stops the server's work, and says what was done.
+func TestInterrupt(t *testing.T) {
+	s := newSite(t, minimal)
+	ctx, interrupt := context.WithCancel(t.Context())
+	st := s.serve(func(o *admin.Options) { o.Hands = &stopped{interrupt: interrupt} })
+	for range 3 {
+		put(t, st, "a@example.net", "x", "u@example.org")
+	}
+	var out, errs strings.Builder
+	a := s.app
+	if code := run(ctx, &a, []string{"queue", "retry", "--all", "--config", s.config}, strings.NewReader(""), &out, &errs); code != exitTemporary || out.String() != "" || errs.String() != "stopped: retried 3 messages\n" {
+		t.Errorf("exit code %d, output %q, errors %q", code, out.String(), errs.String())
+	}
+}
+
 func TestBar(t *testing.T) {
 	p := admin.Progress{Total: 4000, Looked: 1000}
 	if got, want := barLine(&p, "held 900 messages", 2*time.Second), "[#####...............]  25 %  held 900 messages, 500/s"; got != want {

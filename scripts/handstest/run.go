@@ -63,7 +63,7 @@ func steps(n int) []step {
 		{args: "queue reroute --all --clear", want: fmt.Sprintf("rerouted %d messages", n)},
 		{args: "queue bounce --sender s7@* --sender s8@*", want: fmt.Sprintf("bounced %d messages", n/senders*2)},
 		{args: "queue delete --sender s?@nobody.example --all", want: "no message is like that", looks: true},
-		{args: "queue delete --domain d*.example", want: fmt.Sprintf("deleted %d messages", n/senders*(senders-2))},
+		{args: "queue delete --state deferred --domain d*.example", want: fmt.Sprintf("deleted %d messages", n/senders*(senders-2))},
 	}
 }
 
