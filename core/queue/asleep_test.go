@@ -35,10 +35,14 @@ func TestDeadSite(t *testing.T) {
 		if l := b.q.Load(); l.Asleep != 3 || l.Waiting != 0 || l.Running != 0 {
 			t.Errorf("%+v", l)
 		}
-		for _, it := range b.items() {
-			if st := it.State.Rcpts[0]; st.Last.Code != 451 || !strings.Contains(st.Last.Text, "connection refused") {
-				t.Fatalf("%s: %+v", it.Envelope.Rcpts[0].Address.Text, st)
+		said := 0
+		for _, it := range b.items() { // those that there was no room for say nothing
+			if st := it.State.Rcpts[0]; st.Last.Code == 451 && strings.Contains(st.Last.Text, "connection refused") {
+				said++
 			}
+		}
+		if said < 500 {
+			t.Errorf("%d messages say why they wait", said)
 		}
 		revs := b.revs()
 		time.Sleep(12 * time.Hour)

@@ -79,11 +79,23 @@ func (s *site) bound() int {
 // while many that are stuck leave room for the others.
 func (s *site) share() int {
 	least := max(laneJobs, 4*s.limits.Concurrency)
-	if s.fails > 0 || s.timed {
+	switch {
+	case s.fails > 0 || s.timed:
 		return least
+	case !s.proven:
+		return s.q.unprovenShare()
 	}
 	return max(least, (window-s.q.flights.count())/4)
 }
+
+// crowds tells whether a tenant has what he may have of a site that is full.
+func (s *site) crowds(tenant string) bool {
+	n := s.jobs.waiting(tenant)
+	return n >= tenantJobs || n == s.jobs.n
+}
+
+// unprovenShare is the share of a site that did not answer yet: thousands of such sites together leave half of the window.
+func (q *Queue) unprovenShare() int { return max(1, (window/2-q.flights.count())/16) }
 
 // push takes a job, or leaves it to the disk. mu is not held.
 func (s *site) push(j *job, set *Settings, now time.Time) {
@@ -99,7 +111,7 @@ func (s *site) push(j *job, set *Settings, now time.Time) {
 		s.mu.Unlock()
 		s.q.rest(j, s, until, &why)
 		return
-	case s.jobs.n >= s.share() && s.jobs.waiting(j.flight.msg.env.Tenant) >= tenantJobs:
+	case s.jobs.n >= s.share() && s.crowds(j.flight.msg.env.Tenant):
 		s.hunger(j.la)
 		s.mu.Unlock()
 		s.q.park(j)

@@ -207,7 +207,7 @@ func (w *waker) fill(lane store.Lane, now time.Time) {
 		room, probe = s.room(now)
 		site = s
 	} else if lane != "" && lane != termsLane && !strings.HasPrefix(lane, suspendedLane) {
-		room = max(laneJobs, (window-q.flights.count())/4)
+		room = q.unprovenShare()
 	}
 	w.mu.Lock()
 	until := w.horizon
