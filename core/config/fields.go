@@ -136,7 +136,7 @@ func (c *Config) fields() []field {
 		{
 			name: "site",
 			doc: "What bounds the mail to one site, in place of what [queue] says. The name is that of a recipient domain, of a next hop (\"host:port\"), of what a plan names in `site`, " +
-				"or what the names of a provider's mail exchangers end in: all domains whose exchangers are all below it are one site. The more exact name counts. From each source, limits are counted apart. Example: `[site.\"google.com\"]`.",
+				"or what the names of a provider's mail exchangers end in: all domains whose exchangers are all below it are one site. The more exact name counts. From each source, limits are counted apart; `stagepost queue explain NAME` tells which are in force. Example: `[site.\"google.com\"]`.",
 			to: namedBy(&c.Sites, `[%s."NAME"]`, siteName, siteKind, (*Site).fields),
 		},
 		{
