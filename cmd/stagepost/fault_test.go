@@ -59,13 +59,25 @@ func TestFaultChild(t *testing.T) {
 	if !ok {
 		t.Skip("runs within TestDiskFaults")
 	}
-	fs := &faultFS{FS: vfs.Default}
+	var loose atomic.Bool
+	var left atomic.Int32
+	var fault fault
 	for _, f := range faults {
 		if f.name == name {
-			fs.fault = f
-			fs.left.Store(int32(f.times))
+			fault = f
+			left.Store(int32(f.times))
 		}
 	}
+	fs := &faultFS{FS: vfs.Default, fails: func(op, name string) error {
+		base := filepath.Base(name)
+		if !loose.Load() || op != fault.op || !strings.HasPrefix(base, fault.file) && !strings.HasSuffix(base, fault.file) {
+			return nil
+		}
+		if left.Load() == 0 || left.Load() > 0 && left.Add(-1) < 0 {
+			return nil
+		}
+		return fault.err
+	}}
 	log, out := observe.NewLog(os.Stderr, observe.LogOptions{Format: observe.JSON})
 	d, err := startDaemon(context.Background(), file, daemonOptions{log: log, flush: out.Flush, console: os.Stderr, fs: fs})
 	if err != nil {
@@ -77,85 +89,13 @@ func TestFaultChild(t *testing.T) {
 		if _, err := in.ReadString('\n'); err != nil {
 			break
 		}
-		fs.loose.Store(true)
+		loose.Store(true)
 	}
 	if err := d.Shutdown(context.Background()); err != nil {
 		t.Error(err)
 	}
 	out.Close()
 }
-
-// faultFS is a file system with a fault. A sync that fails loses what it was to make durable, as the kernel's does: the pages
-// count as clean afterwards.
-type faultFS struct {
-	vfs.FS
-	fault fault
-	loose atomic.Bool
-	left  atomic.Int32
-}
-
-func (f *faultFS) Unwrap() vfs.FS { return f.FS }
-
-func (f *faultFS) fails(op, name string) error {
-	base := filepath.Base(name)
-	if !f.loose.Load() || op != f.fault.op || !strings.HasPrefix(base, f.fault.file) && !strings.HasSuffix(base, f.fault.file) {
-		return nil
-	}
-	if f.left.Load() == 0 || f.left.Load() > 0 && f.left.Add(-1) < 0 {
-		return nil
-	}
-	return &os.PathError{Op: op, Path: name, Err: f.fault.err}
-}
-
-func (f *faultFS) create(name string, open func() (vfs.File, error)) (vfs.File, error) {
-	if err := f.fails("create", name); err != nil {
-		return nil, err
-	}
-	file, err := open()
-	if err != nil {
-		return nil, err
-	}
-	return &faultFile{File: file, fs: f, name: name}, nil
-}
-
-func (f *faultFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.create(name, func() (vfs.File, error) { return f.FS.Create(name, c) })
-}
-
-func (f *faultFS) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.create(name, func() (vfs.File, error) { return f.FS.ReuseForWrite(old, name, c) })
-}
-
-type faultFile struct {
-	vfs.File
-	fs              *faultFS
-	name            string
-	written, synced atomic.Int64
-}
-
-func (f *faultFile) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
-	f.written.Add(int64(n))
-	return n, err
-}
-
-func (f *faultFile) sync(whole func() error) error {
-	until := f.written.Load()
-	err := f.fs.fails("sync", f.name)
-	if err != nil {
-		os.Truncate(f.name, f.synced.Load())
-		return err
-	}
-	if err = whole(); err == nil {
-		f.synced.Store(until)
-	}
-	return err
-}
-
-func (f *faultFile) Sync() error     { return f.sync(f.File.Sync) }
-func (f *faultFile) SyncData() error { return f.sync(f.File.SyncData) }
-
-func (f *faultFile) SyncTo(int64) (bool, error) { return true, f.SyncData() }
 
 // child is the server in its process.
 type child struct {

@@ -46,8 +46,11 @@ const (
 // lastWords is how long standard error may take for the line with which the process ends.
 const lastWords = 2 * time.Second
 
-// wasmCache is the folder, in that of the data, for compiled plugins.
-const wasmCache = "wasm-cache"
+// Names in the data folder: compiled plugins, and when a server was last seen.
+const (
+	wasmCache = "wasm-cache"
+	clockFile = "clock"
+)
 
 // daemonOptions are what differs between serve, the demo and tests.
 type daemonOptions struct {
@@ -57,8 +60,10 @@ type daemonOptions struct {
 	console  io.Writer     // one line a generation, one a refusal
 	resolver resolve.Resolver
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
-	fs       vfs.FS // of the store; nil: the system's
-	reports  bool   // a crash of the process is to be reported in the data folder: of one server in a process
+	fs       vfs.FS                        // of the store; nil: the system's
+	capacity func() (disk.Capacity, error) // of the disk; nil: the system's
+	now      func() time.Time              // the wall clock; nil: the system's
+	reports  bool                          // a crash of the process is to be reported in the data folder: of one server in a process
 }
 
 // What a daemon is doing.
@@ -113,7 +118,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, FS: d.fs, Wipe: cfg.Queue.Wipe, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", wasmCache, admin.SocketName, admin.ScratchName, suspectsFile, suspectsFile + ".new", crashFile, lastCrash}}); err != nil {
+	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, FS: d.fs, Capacity: d.capacity, Now: d.now, Since: queue.Seen(filepath.Join(cfg.Data, clockFile)), Wipe: cfg.Queue.Wipe, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", wasmCache, admin.SocketName, admin.ScratchName, suspectsFile, suspectsFile + ".new", crashFile, lastCrash, clockFile, clockFile + ".new"}}); err != nil {
 		return err
 	}
 	d.suspects = openSuspects(cfg.Data, d.reports, d.log)
@@ -141,13 +146,13 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	current := d.plugins.Current()
 	hostname := func() string { return d.plugins.Config().Hostname }
 	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Own: d.bound.own, Dial: d.dial, Source: d.source})
-	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Resolver: d.dns, Records: d.records, Log: d.log, Suspects: d.suspects, Settings: func() queue.Settings {
+	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Resolver: d.dns, Records: d.records, Log: d.log, Suspects: d.suspects, Now: d.now, Clock: filepath.Join(cfg.Data, clockFile), Settings: func() queue.Settings {
 		c := d.plugins.Config()
 		return queue.Settings{Hostname: c.Hostname, Retry: c.Queue.Retry, Expire: c.Queue.Expire, Warn: c.Queue.Warn, Shape: d.shaping.shape(c)}
 	}}); err != nil {
 		return err
 	}
-	d.intake = intake.New(intake.Options{Queue: d.queue, Current: current, Records: d.records, Log: d.log, Settings: func() intake.Settings {
+	d.intake = intake.New(intake.Options{Queue: d.queue, Current: current, Records: d.records, Now: d.now, Log: d.log, Settings: func() intake.Settings {
 		c := d.plugins.Config()
 		return intake.Settings{Hostname: c.Hostname, MaxSize: c.Limits.MessageSize, MaxRcpts: c.Limits.Recipients}
 	}})

@@ -83,6 +83,15 @@ func NewIDs(now func() time.Time, shard uint16, after ID) *IDs {
 	return &IDs{now: now, shard: shard, ms: uint64(max(after.Time().UnixMilli(), 0)), count: 0xffff}
 }
 
+// LastAt is the last id of that millisecond: what NewIDs makes after it is later.
+func LastAt(t time.Time) (id ID) {
+	ms := uint64(max(t.UnixMilli(), 0))
+	binary.BigEndian.PutUint16(id[:2], uint16(ms>>32))
+	binary.BigEndian.PutUint32(id[2:6], uint32(ms))
+	binary.BigEndian.PutUint32(id[6:], 1<<32-1)
+	return id
+}
+
 // Next returns a new id.
 func (s *IDs) Next() ID {
 	now := uint64(max(s.now().UnixMilli(), 0))

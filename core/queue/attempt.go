@@ -37,7 +37,7 @@ func (q *Queue) try(j *job) []message.Outcome {
 		return nil
 	}
 	set := q.Settings()
-	if terms := set.terms(m.env); terms.lapsed(began) {
+	if terms := set.terms(m.env); terms.lapsed(q.now()) {
 		q.finish(gen, j, all(len(j.rcpts), lapse))
 		return nil
 	}

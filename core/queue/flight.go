@@ -242,9 +242,9 @@ func (m *msg) body(ctx context.Context, st store.Store) (message.Content, error)
 	return m.content, nil
 }
 
-// keep holds the content that the session brought, within the budget.
+// keep holds the content that the session brought, within the budget, with all of its buffer.
 func (m *msg) keep(q *Queue, c store.BodyReader) {
-	if n := c.Size(); c.Bytes() != nil && q.budget.take(n) {
+	if n := int64(cap(c.Bytes())); n > 0 && q.budget.take(n) {
 		m.mu.Lock()
 		m.content = &kept{BodyReader: c.Retain(), give: func() { q.budget.give(n) }}
 		m.mu.Unlock()

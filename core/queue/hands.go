@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
@@ -185,7 +184,7 @@ func (q *Queue) handled(s *situation) {
 	if s.ch.Held != nil {
 		s.state.Held = *s.ch.Held
 	}
-	now, owed := time.Now(), false
+	now, owed := q.now(), false
 	for _, r := range s.ch.Rcpts {
 		owed = owed || r.Owed && !s.ch.Settled
 	}

@@ -454,7 +454,7 @@ func TestSoonest(t *testing.T) {
 				air  []store.Entry
 				want int
 			}{{nil, 1}, {[]store.Entry{at(0), at(3)}, 1}, {[]store.Entry{at(2), at(1)}, 3}} {
-				if got := soonest(c.air); !got.Equal(at(c.want).At) {
+				if got := soonest(time.Now(), c.air); !got.Equal(at(c.want).At) {
 					t.Errorf("%v after %v: %v, want %v", c.air, wait, got, at(c.want).At)
 				}
 			}

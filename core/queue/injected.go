@@ -94,13 +94,13 @@ func (q *Queue) Parcel(ctx context.Context, in message.Injected, v any) (store.I
 			return store.ID{}, err
 		}
 		body.Content()
-		env := Pack(body.ID(), in, len(content), time.Now())
+		env := Pack(body.ID(), in, len(content), q.now())
 		env.Generation = gen.Number
 		if err := q.Commit(ctx, env, body); err != nil {
 			return store.ID{}, err
 		}
 		id := env.ID.String()
-		q.Records.Append(id, observe.Step{Time: time.Now(), Stage: "inject", Generation: gen.Number, Verdict: "queued",
+		q.Records.Append(id, observe.Step{Time: q.now(), Stage: "inject", Generation: gen.Number, Verdict: "queued",
 			Detail: fmt.Sprintf("a parcel of %d bytes, by %s for %s", len(content), in.By, in.Via)})
 		q.Log.Info("parcel", "id", id, "plugin", in.By, "via", in.Via, "size", len(content), "key", in.Key)
 		return env.ID, nil

@@ -186,7 +186,7 @@ func debts(env *message.Envelope, state *store.State, kind dsn.Kind) *message.No
 // tellAtOnce tells the sender of what was delivered before the reply. Nothing is stored that could owe it later, so it is tried
 // once.
 func (q *Queue) tellAtOnce(ctx context.Context, env *message.Envelope, content message.Content, plan *message.Plan, out []message.Outcome) {
-	set, state, now := q.Settings(), store.Begin(env), time.Now()
+	set, state, now := q.Settings(), store.Begin(env), q.now()
 	terms := set.terms(env)
 	for i := range out {
 		if st := &state.Rcpts[i]; out[i].Result == message.Delivered {
@@ -211,7 +211,7 @@ func (q *Queue) tellAtOnce(ctx context.Context, env *message.Envelope, content m
 }
 
 func (q *Queue) tell(ctx context.Context, kind dsn.Kind, env *message.Envelope, state *store.State, of *message.Notice) error {
-	now := time.Now()
+	now := q.now()
 	if dsn.Owed(env.Sender) {
 		set := q.Settings()
 		sub := q.notices.submit(ctx, env.Sender, noticeParams(set.terms(env).asked, env.Sender), of, func(id message.ID) ([]byte, error) {

@@ -62,7 +62,7 @@ func (s *situation) release() error {
 		none := ""
 		s.ch.Held = &none
 	}
-	at := soonest(s.air)
+	at := soonest(s.q.now(), s.air)
 	for i := range s.state.Rcpts {
 		r := s.state.Rcpts[i]
 		e, isDue := entryOf(s.env, &r)
@@ -95,7 +95,7 @@ func (s *situation) retry() error {
 		return refusedHeld
 	}
 	flying, held := false, false
-	at := soonest(s.air)
+	at := soonest(s.q.now(), s.air)
 	for _, i := range s.choice.Rcpts {
 		r := s.state.Rcpts[i]
 		e, isDue := entryOf(s.env, &r)
@@ -122,7 +122,7 @@ func (s *situation) retry() error {
 
 func (s *situation) bounce() error {
 	flying := false
-	now, set := time.Now(), s.q.Settings()
+	now, set := s.q.now(), s.q.Settings()
 	terms, after := set.terms(s.env), s.after()
 	for _, i := range s.choice.Rcpts {
 		r := s.state.Rcpts[i]
@@ -167,7 +167,7 @@ func (s *situation) reroute() error {
 	if s.env.IsParcel() {
 		return Refused("is a parcel, which its plugin alone can take")
 	}
-	at, same := soonest(s.air), false
+	at, same := soonest(s.q.now(), s.air), false
 	for _, i := range s.choice.Rcpts {
 		r := s.state.Rcpts[i]
 		switch _, isDue := entryOf(s.env, &r); {
@@ -253,8 +253,8 @@ func same(entries []store.Entry, e store.Entry) bool {
 
 // soonest is when a recipient may be due that is tried at once: after every entry the waker may have in its hands, and not at
 // the time of a flight, which takes its entry along when it lands.
-func soonest(air []store.Entry) time.Time {
-	at := time.Now().Truncate(time.Second).Add(time.Second)
+func soonest(now time.Time, air []store.Entry) time.Time {
+	at := now.Truncate(time.Second).Add(time.Second)
 	for slices.ContainsFunc(air, func(e store.Entry) bool { return e.At.Equal(at) }) {
 		at = at.Add(time.Second)
 	}

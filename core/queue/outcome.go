@@ -14,11 +14,13 @@ import (
 // finish takes a job's outcomes through the stages delivered, deferred and bounced, and hands the change to the marks. The
 // flight ends with its last job.
 func (q *Queue) finish(gen *hooks.Generation, j *job, outcomes []message.Outcome) {
-	now := time.Now()
+	now := q.now()
 	m, f := j.flight.msg, j.flight
 	set := q.Settings()
 	told := make([]bool, len(outcomes)) // a plugin said that nobody is to be told
 	terms := set.terms(m.env)
+	terms.ahead(m, &set)
+	now = q.earlier(now)
 	for k := range outcomes {
 		if q.unfinished(&outcomes[k]) {
 			continue
@@ -107,7 +109,7 @@ func due(entries []store.Entry, m *msg, st *store.RcptState, i int) []store.Entr
 
 // overflow moves a job that its lane had no room for to the lane's place on disk.
 func (q *Queue) overflow(j *job) {
-	now := store.WholeSecond(time.Now())
+	now := store.WholeSecond(q.now())
 	m := j.flight.msg
 	m.mu.Lock()
 	ch := store.Change{ID: m.id, Rev: m.state.Rev}
@@ -190,7 +192,7 @@ func (q *Queue) mark(f *flight) {
 func (q *Queue) report(j *job, outcomes []message.Outcome) {
 	m := j.flight.msg
 	id := m.id.String()
-	now := time.Now()
+	now := q.now()
 	for k, i := range j.rcpts {
 		o := &outcomes[k]
 		q.counts.outcome(o.Result, now.Sub(m.env.Arrived))

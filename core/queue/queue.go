@@ -32,7 +32,7 @@ import (
 const (
 	window        = 20_000   // flights
 	freshReserve  = 5_000    // of the window, kept for mail just accepted
-	windowContent = 64 << 20 // bytes of content kept in memory for flights
+	windowContent = 32 << 20 // bytes of content kept in memory for flights: half of what the store has for it, so that slow next hops leave room for mail that comes
 	routers       = 32
 	laneJobs      = 64    // jobs that wait in one lane, at least
 	attempts      = 4_000 // at once, to all next hops: each holds a connection
@@ -58,9 +58,11 @@ type Settings struct {
 	Warn        time.Duration   // after arrival a sender is told of the delay; 0: never
 	Concurrency int             // attempts at once to one site, where Shape says nothing
 	Shape       *Shape          // limits of sites; nil: there are none but Concurrency
+
+	clock *clock
 }
 
-// Options are what a Queue works with. All are needed but Suspects and Resolver.
+// Options are what a Queue works with. All are needed but Resolver and what follows it.
 type Options struct {
 	Store    store.Store
 	Sender   Sender
@@ -70,6 +72,8 @@ type Options struct {
 	Log      *slog.Logger
 	Resolver resolve.Resolver // finds the exchangers of domains; nil: each domain is a site of its own
 	Suspects *suspects.File   // nil: nobody is suspected
+	Now      func() time.Time // the wall clock; nil: time.Now
+	Clock    string           // the file that says when a server was last seen; "": none
 }
 
 // Queue is the running queue. It implements intake.Queue.
@@ -87,6 +91,7 @@ type Queue struct {
 	notices     notices
 	keys        keys
 	doubts      doubts
+	clock       *clock
 	counts      *Counts
 	hands       sync.Mutex // held while many messages are locked
 	suspensions suspensions
@@ -102,6 +107,12 @@ type Queue struct {
 func New(o Options) (*Queue, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	q := &Queue{Options: o, counts: NewCounts(), stop: stop, stopping: ctx, routes: make(chan *flight, window), marks: make(chan *mark, 4096), senders: workers.New(maxSpares, ctx.Done())}
+	q.clock = newClock(o.Now, o.Clock)
+	q.Settings = func() Settings {
+		s := o.Settings()
+		s.clock = q.clock
+		return s
+	}
 	q.flights.init()
 	q.slots.most = attempts
 	q.lanes.init(q)
@@ -134,6 +145,9 @@ func New(o Options) (*Queue, error) {
 // the reply is waited for until ctx ends. What was not written by then is tried again after a restart.
 func (q *Queue) Close(ctx context.Context) error {
 	q.stop()
+	if err := q.clock.keep(true); err != nil {
+		q.Log.Warn("when the server was last seen cannot be noted", "error", err)
+	}
 	done := make(chan struct{})
 	go func() {
 		q.group.Wait()
@@ -150,6 +164,9 @@ func (q *Queue) Close(ctx context.Context) error {
 	}
 }
 
+// now is the time that stands in records.
+func (q *Queue) now() time.Time { return q.clock.now() }
+
 // Body takes content; see store.Store.
 func (q *Queue) Body(ctx context.Context, sizeHint int64) (store.BodyWriter, error) {
 	return q.Store.Body(ctx, sizeHint)
@@ -160,7 +177,7 @@ func (q *Queue) Health() store.Health { return q.Store.Health() }
 
 // Commit makes the message durable, which nil says, and starts its delivery from memory if there is room.
 func (q *Queue) Commit(ctx context.Context, env *message.Envelope, body store.BodyWriter) error {
-	now := time.Now()
+	now := q.now()
 	if env.Hold != "" || env.NotBefore.After(now) {
 		if err := q.commit(ctx, env, body); err != nil {
 			return err

@@ -341,7 +341,7 @@ func TestRelayBeforeTheReply(t *testing.T) {
 // would only find what comes due from then on.
 func TestMoreOfALaneIsNotForgotten(t *testing.T) {
 	late := func() *Queue {
-		q := &Queue{stopping: t.Context()}
+		q := &Queue{stopping: t.Context(), clock: newClock(nil, "")}
 		q.Settings = func() Settings { return Settings{Concurrency: 1} }
 		q.flights.init()
 		q.wake.init(q)

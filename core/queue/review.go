@@ -114,8 +114,9 @@ func (t *terms) last(st *store.RcptState) message.Outcome {
 
 // review does what the terms of a message ask for at this time.
 func (q *Queue) review(f *flight) {
-	now, set, m := time.Now(), q.Settings(), f.msg
+	now, set, m := q.now(), q.Settings(), f.msg
 	terms := set.terms(m.env)
+	now = q.earlier(now)
 	j := &job{flight: f, review: true}
 	m.mu.Lock()
 	f.open = 1
@@ -166,18 +167,18 @@ func (q *Queue) patrol() {
 			return
 		case <-time.After(rest):
 		}
-		began, set := time.Now(), q.Settings()
+		began, now, set := time.Now(), q.now(), q.Settings()
 		q.walk(nil, func(it *store.Item) (bool, bool) {
 			terms := set.terms(it.Envelope)
 			over := slices.ContainsFunc(it.State.Rcpts, func(st store.RcptState) bool {
-				return waits(st) && terms.over(began, it.State.Held != "" || st.Result == message.Held)
+				return waits(st) && terms.over(now, it.State.Held != "" || st.Result == message.Held)
 			})
-			return over, it.Envelope.ID.Time().Add(set.Expire).Before(began)
+			return over, it.Envelope.ID.Time().Add(set.Expire).Before(now)
 		})
 		if set.Warn > 0 {
 			warned = q.walk(warned, func(it *store.Item) (bool, bool) {
 				terms := set.terms(it.Envelope)
-				late := terms.late(began.Add(-reviewGrace), set.Warn, it.State.Held != "")
+				late := terms.late(now.Add(-reviewGrace), set.Warn, it.State.Held != "")
 				untold := func(st store.RcptState) bool { return waits(st) && !st.Owed && !st.Warned }
 				return late && slices.ContainsFunc(it.State.Rcpts, untold), late || terms.released.After(it.Envelope.Arrived)
 			})

@@ -133,6 +133,8 @@ type bench struct {
 	recs   *records
 	hooks  []*hooks.Hook
 	doubt  *suspects.File
+	wall   func() time.Time // in place of time.Now
+	clock  string
 	set    Settings
 
 	setting  sync.Mutex
@@ -155,7 +157,7 @@ func (b *bench) start() {
 	if b.sender != nil {
 		sender = b.sender
 	}
-	q, err := New(Options{Store: b.store, Sender: sender, Current: hooks.NewCurrent(gen), Resolver: b.resolver, Settings: b.settings, Records: b.recs, Suspects: b.doubt,
+	q, err := New(Options{Store: b.store, Sender: sender, Current: hooks.NewCurrent(gen), Resolver: b.resolver, Settings: b.settings, Records: b.recs, Suspects: b.doubt, Now: b.wall, Clock: b.clock,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		b.t.Fatal(err)
@@ -218,7 +220,7 @@ func (b *bench) send(change func(*message.Envelope), rcpts ...string) store.ID {
 		b.t.Fatal(err)
 	}
 	io.WriteString(w, "Subject: x\r\n\r\nbody\r\n")
-	env := &message.Envelope{ID: w.ID(), Session: &message.Session{Role: message.RoleMX}, Sender: parse(b.t, "a@a.example"), Arrived: time.Now(), Generation: 1}
+	env := &message.Envelope{ID: w.ID(), Session: &message.Session{Role: message.RoleMX}, Sender: parse(b.t, "a@a.example"), Arrived: b.q.now(), Generation: 1}
 	for _, r := range rcpts {
 		class := message.ClassRelay
 		if s, ok := strings.CutSuffix(r, "!"); ok {

@@ -137,7 +137,7 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *jo
 			continue
 		}
 		lane := laneOf(m.env, plan)
-		rec.Observe(observe.Step{Time: time.Now(), Stage: "route", Generation: gen.Number, Verdict: "route", Detail: "<" + m.env.Rcpts[i].Address.Text + "> to " + string(lane)})
+		rec.Observe(observe.Step{Time: q.now(), Stage: "route", Generation: gen.Number, Verdict: "route", Detail: "<" + m.env.Rcpts[i].Address.Text + "> to " + string(lane)})
 		own = nil
 		for _, j := range jobs {
 			if j.lane == lane && j.plan.Equal(plan) && m.env.SameCopy(j.rcpts[0], i) {

@@ -109,6 +109,6 @@ func (q *Queue) holdSuspect(f *flight) bool {
 	q.submit(f, ch)
 	m.mu.Unlock()
 	q.Log.Error("a message is held: "+why, "id", m.id.String())
-	q.Records.Append(m.id.String(), observe.Step{Time: time.Now(), Stage: "control", Generation: q.Current.Number(), Verdict: "held", Detail: why})
+	q.Records.Append(m.id.String(), observe.Step{Time: q.now(), Stage: "control", Generation: q.Current.Number(), Verdict: "held", Detail: why})
 	return true
 }

@@ -247,7 +247,7 @@ func (q *Queue) end(ctx context.Context, s *Suspension) error {
 // Suspensions lists those in force, the oldest first.
 func (q *Queue) Suspensions() []Suspension {
 	var out []Suspension
-	now := time.Now()
+	now := q.now()
 	for _, s := range q.suspensions.list() {
 		if s.inForce(now) {
 			out = append(out, *s)
@@ -268,7 +268,7 @@ func (q *Queue) parked(j *job) bool {
 		return false
 	}
 	f, m := j.flight, j.flight.msg
-	now := store.WholeSecond(time.Now())
+	now := store.WholeSecond(q.now())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	j.claim()

@@ -15,8 +15,9 @@ import (
 type terms struct {
 	env      *message.Envelope
 	asked    esmtp.Mail
-	released time.Time // since when it may go
-	expires  time.Time // when it is given up
+	released time.Time     // since when it may go
+	unseen   time.Duration // since then, that no server saw; it does not count
+	expires  time.Time     // when it is given up
 }
 
 func (s *Settings) terms(env *message.Envelope) terms {
@@ -25,10 +26,27 @@ func (s *Settings) terms(env *message.Envelope) terms {
 	if env.NotBefore.After(t.released) {
 		t.released = env.NotBefore
 	}
-	if t.expires.IsZero() {
-		t.expires = t.released.Add(s.Expire)
+	if t.expires.IsZero() { // a time of its own is one of the wall clock
+		t.unseen = s.clock.unseen(t.released)
+		t.expires = t.released.Add(s.Expire + t.unseen)
 	}
 	return t
+}
+
+// ahead counts the time of a message that came by a clock that was ahead from its first attempt, which was before that, or nothing would
+// ever end. m is the message.
+func (t *terms) ahead(m *msg, s *Settings) {
+	if t.limited() {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.state.Rcpts {
+		if first := m.state.Rcpts[i].First; !first.IsZero() && first.Before(t.env.Arrived) && first.Before(t.released) {
+			t.released, t.unseen = first, s.clock.unseen(first)
+			t.expires = t.released.Add(s.Expire + t.unseen)
+		}
+	}
 }
 
 // limited tells whether the message has a time of its own, by its client (RFC 2852 section 4, mode R) or a plugin. After that nothing
@@ -53,7 +71,7 @@ func (t *terms) alarm() time.Time {
 // asked for himself.
 func (t *terms) late(now time.Time, warn time.Duration, held bool) bool {
 	alarm := t.alarm()
-	return warn > 0 && !held && now.Sub(t.released) >= warn || !alarm.IsZero() && !now.Before(alarm)
+	return warn > 0 && !held && now.Sub(t.released)-t.unseen >= warn || !alarm.IsZero() && !now.Before(alarm)
 }
 
 // next is when a recipient is tried again that would be at that time: once more at the end, then it fails, and once when its

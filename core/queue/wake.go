@@ -58,7 +58,7 @@ func (w *waker) at(lane store.Lane, t time.Time) {
 func (w *waker) again(lane store.Lane, t time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.push(lane, t)
+	w.push(lane, w.q.now().Add(time.Until(t)))
 }
 
 func (w *waker) push(lane store.Lane, t time.Time) {
@@ -108,47 +108,51 @@ func (w *waker) landed(f *flight) {
 func (w *waker) loop() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	w.tick()
 	w.scan(time.Time{})
 	for {
+		now := w.q.now()
 		w.mu.Lock()
-		next := w.horizon
-		if len(w.soon) > 0 && w.soon[0].at.Before(next) {
-			next = w.soon[0].at
+		wait := min(w.horizon.Sub(now), reach) // what is due, by the wall clock
+		if len(w.soon) > 0 {
+			wait = min(wait, w.soon[0].at.Sub(now))
 		}
-		if len(w.paced) > 0 && w.paced[0].at.Before(next) {
-			next = w.paced[0].at
+		if len(w.paced) > 0 {
+			wait = min(wait, time.Until(w.paced[0].at))
 		}
-		if again := w.scanned.Add(w.pause()); w.rescan && again.After(time.Now()) && again.Before(next) {
-			next = again
+		if again := time.Until(w.scanned.Add(w.pause())); w.rescan && again > 0 {
+			wait = min(wait, again)
 		}
 		w.mu.Unlock()
-		timer.Reset(max(0, time.Until(next)))
+		timer.Reset(max(0, wait))
 		select {
 		case <-w.q.stopping.Done():
 			return
 		case <-timer.C:
 		case <-w.kick:
 		}
-		now := time.Now()
-		for s := w.pacedBy(now); s != nil; s = w.pacedBy(now) {
+		w.tick()
+		elapsed := time.Now()
+		for s := w.pacedBy(elapsed); s != nil; s = w.pacedBy(elapsed) {
 			s.mu.Lock()
 			s.timed = false
-			s.start(now)
+			s.start(elapsed)
 			s.mu.Unlock()
 		}
+		now = w.q.now()
 		w.q.serve()
 		for _, lane := range w.due(now) {
 			w.fill(lane, now)
 		}
 		w.mu.Lock()
-		from, again := w.horizon, (w.rescan || w.crowded) && w.q.flights.count() < window-freshReserve-page && !now.Before(w.scanned.Add(w.pause()))
+		from, again := w.horizon, (w.rescan || w.crowded) && w.q.flights.count() < window-freshReserve-page && !elapsed.Before(w.scanned.Add(w.pause()))
 		if again {
 			w.rescan, w.crowded = false, false
 		}
 		w.mu.Unlock()
 		switch {
 		case again:
-			w.scanned = now
+			w.scanned = elapsed
 			w.scan(time.Time{})
 		case !now.Before(from):
 			w.scan(from)
@@ -158,7 +162,7 @@ func (w *waker) loop() {
 
 // scan fills the lanes that have something due after from and before the new horizon.
 func (w *waker) scan(from time.Time) {
-	now := time.Now()
+	now := w.q.now()
 	until := now.Add(reach)
 	w.mu.Lock()
 	w.horizon = until // before the disk is read: entries that come meanwhile go to the heap
@@ -199,12 +203,12 @@ func (w *waker) fill(lane store.Lane, now time.Time) {
 	if q.suspensions.asleep(lane) {
 		return
 	}
-	room, probe, site := window, false, (*site)(nil)
+	room, probe, site, elapsed := window, false, (*site)(nil), time.Now()
 	if la, s := q.lanes.peek(lane); s != nil {
-		if q.resting(la, s, now) {
+		if q.resting(la, s, elapsed) {
 			return
 		}
-		room, probe = s.room(now)
+		room, probe = s.room(elapsed)
 		site = s
 	} else if lane != "" && lane != termsLane && !strings.HasPrefix(lane, suspendedLane) {
 		room = q.unprovenShare()
@@ -228,7 +232,7 @@ func (w *waker) fill(lane store.Lane, now time.Time) {
 				w.missed()
 				return
 			case room == 0:
-				q.lanes.leave(lane, now)
+				q.lanes.leave(lane, elapsed)
 				return
 			}
 			f := q.flights.take(e)
@@ -236,7 +240,7 @@ func (w *waker) fill(lane store.Lane, now time.Time) {
 				continue
 			}
 			if room--; probe {
-				site.seek(now)
+				site.seek(elapsed)
 			}
 			select {
 			case q.way(e.ID) <- f:

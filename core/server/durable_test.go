@@ -171,7 +171,7 @@ func diskOptions(fs vfs.FS) disk.Options {
 	return disk.Options{Dir: "/data", FS: fs, Ballast: -1, MinFree: -1, Capacity: func() (disk.Capacity, error) { return disk.Capacity{Free: 1 << 40, Total: 1 << 40}, nil }}
 }
 
-func newDurableRig(t *testing.T, delay time.Duration) *durableRig {
+func newDurableRig(t *testing.T, delay time.Duration, change ...func(*disk.Options)) *durableRig {
 	t.Helper()
 	r := &durableRig{t: t, mem: crashfs.New(), sent: map[string]string{}}
 	r.fs = &tracedFS{FS: r.mem, delay: delay}
@@ -182,7 +182,11 @@ func newDurableRig(t *testing.T, delay time.Duration) *durableRig {
 		t.Fatal(err)
 	}
 	current, records, log := hooks.NewCurrent(gen), &recorder{steps: map[string][]observe.Step{}}, slog.New(slog.DiscardHandler)
-	st, err := disk.Open(diskOptions(r.fs))
+	o := diskOptions(r.fs)
+	for _, f := range change {
+		f(&o)
+	}
+	st, err := disk.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,8 @@ func main() {
 	s := defaults()
 	flag.StringVar(&s.program, "program", "", "the server's binary")
 	flag.IntVar(&s.kills, "kills", 500, "how often the server is killed")
+	flag.DurationVar(&s.every, "every", 0, "kill the server so often whatever happens, in place of shortly after chosen events")
+	flag.DurationVar(&s.during, "for", 2*time.Minute, "for how long, with -every; -kills does not count then")
 	flag.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "for sizes, replies and moments; the interleaving is not repeated by it")
 	flag.IntVar(&s.sessions, "sessions", s.sessions, "sessions of the source")
 	flag.IntVar(&s.backlog, "backlog", s.backlog, "recipients not settled at which the source waits")
@@ -48,6 +50,9 @@ func main() {
 	flag.DurationVar(&s.drain, "drain", s.drain, "how long the queue may take to drain")
 	flag.StringVar(&s.dir, "dir", "", "the folder for configuration and data, kept afterwards; default: one that is removed unless a rule is violated")
 	flag.Parse()
+	if s.every > 0 {
+		s.kills = max(1, int(s.during/s.every))
+	}
 	if s.program == "" || flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "killtest: -program is needed, and nothing but flags; run scripts/soak")
 		os.Exit(64)

@@ -15,6 +15,8 @@ type settings struct {
 	program  string
 	dir      string
 	kills    int
+	every    time.Duration // 0: after events
+	during   time.Duration
 	seed     uint64
 	sessions int
 	backlog  int
@@ -32,6 +34,7 @@ type killer struct {
 	*ledger
 	server *server
 	rand   *rand.Rand
+	every  time.Duration // 0: after events
 }
 
 const (
@@ -67,7 +70,7 @@ func run(ctx context.Context, s settings, out io.Writer) (*report, error) {
 	rep := &report{settings: s, log: &sv.log}
 	began := time.Now()
 	src := newSource(l, letters, sv, s.sessions, s.backlog)
-	k := &killer{l, sv, rand.New(rand.NewPCG(s.seed, 1<<42))}
+	k := &killer{l, sv, rand.New(rand.NewPCG(s.seed, 1<<42)), s.every}
 	err = k.loop(ctx, s.kills, func(n int) {
 		if n%50 == 0 {
 			fmt.Fprintf(out, "%6d kills, %.0f s\n", n, time.Since(began).Seconds())
@@ -110,8 +113,26 @@ func (k *killer) loop(ctx context.Context, kills int, killed func(int)) error {
 	choice := append(events(), atDot, atAck, atSeen, atSent2, atSent2, atNotice)
 	for n := 0; ; n++ {
 		e := choice[k.rand.IntN(len(choice))]
+		began := time.Now()
 		if err := k.server.launch(); err != nil {
 			return err
+		}
+		if k.every > 0 && n < kills { // whether it is ready by then or not
+			up := make(chan error, 1)
+			go func() { up <- k.server.ready() }()
+			select {
+			case <-time.After(k.every - time.Since(began)):
+			case <-ctx.Done():
+			}
+			if err := k.server.kill(atRandom, 0); err != nil {
+				return err
+			}
+			<-up // an error says only that it was not ready
+			killed(n + 1)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			continue
 		}
 		// Half of the kills come within 6 ms, where most of what is made durable is still under way.
 		f := k.rand.Float64()

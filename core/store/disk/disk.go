@@ -52,6 +52,7 @@ type Options struct {
 	MinFree    int64         // bytes that must be free to accept mail; 0: 1 GiB or 2 % of the file system; -1: none
 	Ballast    int64         // size of the ballast; 0: 64 MiB; -1: none
 	Wipe       bool          // as by Store.Wipe
+	Since      time.Time     // before that, ids may have been given away; new ones are later
 	Known      []string      // names in Dir that belong to other parts of the server and are not reported
 
 	// OnFatal is called with one line when the disk failed in a way that leaves the outcome of writes unknown. It must end the
@@ -78,6 +79,7 @@ type Store struct {
 
 	db       *pebble.DB
 	created  time.Time   // when db was made
+	opening  atomic.Bool // Pebble is
 	running  atomic.Bool // from Open to Close, whose own errors are returned
 	dead     atomic.Bool // fatal was called
 	gate     gate

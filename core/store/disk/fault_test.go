@@ -55,6 +55,17 @@ func (f *faultFS) OpenDir(name string) (vfs.File, error) {
 	return f.file("opendir", name, func() (vfs.File, error) { return f.FS.OpenDir(name) })
 }
 
+func (f *faultFS) Open(name string, o ...vfs.OpenOption) (vfs.File, error) {
+	return f.file("open", name, func() (vfs.File, error) { return f.FS.Open(name, o...) })
+}
+
+func (f *faultFS) List(dir string) ([]string, error) {
+	if err := f.fail("list", dir); err != nil {
+		return nil, &os.PathError{Op: "list", Path: dir, Err: err}
+	}
+	return f.FS.List(dir)
+}
+
 func (f *faultFS) Rename(old, name string) error {
 	if err := f.fail("rename", name); err != nil {
 		return &os.PathError{Op: "rename", Path: name, Err: err}
@@ -109,6 +120,20 @@ func (f *faultFile) Preallocate(off, n int64) error {
 		return err
 	}
 	return f.File.Preallocate(off, n)
+}
+
+func (f *faultFile) Read(p []byte) (int, error) {
+	if err := f.do("read"); err != nil {
+		return 0, err
+	}
+	return f.File.Read(p)
+}
+
+func (f *faultFile) ReadAt(p []byte, off int64) (int, error) {
+	if err := f.do("read"); err != nil {
+		return 0, err
+	}
+	return f.File.ReadAt(p, off)
 }
 
 func (f *faultFile) Sync() error {

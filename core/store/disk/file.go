@@ -96,6 +96,9 @@ func (s *Store) openFile(id store.ID, p place) (vfs.File, error) {
 	}
 	if err := s.checkFile(f, id, p); err != nil {
 		f.Close()
+		if unread := (*fs.PathError)(nil); errors.As(err, &unread) { // what lies there nobody knows: another time it may be read
+			return nil, err
+		}
 		return nil, fmt.Errorf("%w: message %s: %w", store.ErrDamaged, id, err)
 	}
 	return f, nil

@@ -3,6 +3,7 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,12 +25,14 @@ const pauseBroken = time.Second
 
 func (g guardFS) Unwrap() vfs.FS { return g.FS }
 
-// check passes an error on, unless it ends the process.
+// check passes an error on, unless it ends the process. What cannot be written, or listed, while the store opens does so, too,
+// whichever file it is: Pebble gives up then, closes what its own goroutines still use, and panics in them, or tries for ever.
 func (g guardFS) check(what, name string, log bool, err error) error {
-	if err == nil || !g.s.running.Load() {
+	opening := g.s.opening.Load() && !errors.Is(err, fs.ErrPermission)
+	if err == nil || !opening && !g.s.running.Load() {
 		return err
 	}
-	if log {
+	if log || opening {
 		if inner := (*os.PathError)(nil); errors.As(err, &inner) {
 			err = inner.Err
 		}
@@ -85,10 +88,19 @@ func (g guardFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	return g.open(func() (vfs.File, error) { return g.FS.Open(name, opts...) })
 }
 
+func (g guardFS) List(dir string) ([]string, error) {
+	names, err := g.FS.List(dir)
+	return names, g.check("listing", dir, false, err)
+}
+
+func (g guardFS) Rename(oldname, newname string) error {
+	return g.check("renaming", newname, false, g.FS.Rename(oldname, newname))
+}
+
 // OpenDir opens a folder to sync it. The name of a new log becomes durable by that, so it counts as log.
 func (g guardFS) OpenDir(name string) (vfs.File, error) {
 	f, err := g.open(func() (vfs.File, error) { return g.FS.OpenDir(name) })
-	if err != nil {
+	if err = g.check("opening", name, false, err); err != nil {
 		return nil, err
 	}
 	return guardFile{f, g, name, true}, nil

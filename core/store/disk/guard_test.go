@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -10,6 +11,9 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/stagepost/stagepost/core/store"
 )
 
 // TestLogFails has the faults that must never be answered with success: neither the write that met it nor any later one may
@@ -211,4 +215,74 @@ func TestNoFilesLeft(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOpeningFails: what cannot be written while the store opens ends the process with one line. Pebble's own way out of it panics in
+// goroutines that it has begun, or tries for ever.
+func TestOpeningFails(t *testing.T) {
+	for _, c := range []struct{ op, of, want string }{
+		{"write", "temporary.", "writing /data/store/temporary."},
+		{"create", "MANIFEST", "creating /data/store/MANIFEST"},
+		{"rename", "OPTIONS", "renaming /data/store/OPTIONS"},
+		{"sync", "store", "syncing /data/store"},
+		{"list", "store", "listing /data/store"},
+		{"create", "0", "creating /data/store/0"}, // a table of what was in the log
+	} {
+		o, fail := faulty(t)
+		mem := vfs.NewCrashableMem()
+		o.FS.(*faultFS).FS = mem
+		s := mustOpen(t, o)
+		env := mustCommit(t, s, []byte("x"))
+		s.Close()
+		fail(func(op, name string) error {
+			if op == c.op && strings.HasPrefix(filepath.Base(name), c.of) {
+				return syscall.EIO
+			}
+			return nil
+		})
+		fatal, opened := make(chan string, 1), make(chan error, 1)
+		o.OnFatal = func(line string) { fatal <- line }
+		go func() {
+			_, err := Open(o)
+			opened <- err
+		}()
+		select {
+		case line := <-fatal:
+			if !strings.Contains(line, c.want) || !strings.HasSuffix(line, "input/output error") {
+				t.Errorf("%s %s: %q, want %q in it", c.op, c.of, line, c.want)
+			}
+		case err := <-opened:
+			t.Errorf("%s %s: Open returned %v", c.op, c.of, err)
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s %s: Open neither returns nor ends the process", c.op, c.of)
+		}
+		o = options(t, "/data")
+		o.FS = mem.CrashClone(vfs.CrashCloneCfg{}) // the first one holds its lock
+		s = mustOpen(t, o)
+		if _, _, err := s.Load(ctx, env.ID); err != nil {
+			t.Errorf("%s %s: the next start: %v", c.op, c.of, err)
+		}
+	}
+}
+
+// TestUnreadContent: a content that cannot be read now is not damaged, for that would hold its message.
+func TestUnreadContent(t *testing.T) {
+	o, fail := faulty(t)
+	s := mustOpen(t, o)
+	env := mustCommit(t, s, make([]byte, 100_000))
+	fail(func(op, name string) error {
+		if op == "read" && inBody(name) {
+			return syscall.EIO
+		}
+		return nil
+	})
+	if _, err := s.Open(ctx, env.ID); !errors.Is(err, syscall.EIO) || errors.Is(err, store.ErrDamaged) {
+		t.Errorf("Open: %v", err)
+	}
+	fail(func(string, string) error { return nil })
+	r, err := s.Open(ctx, env.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
 }

@@ -161,7 +161,9 @@ func (s *Store) openPebble() error {
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most reads are of s keys that are not there
 	}
+	s.opening.Store(true)
 	db, err := opened(dir, o)
+	s.opening.Store(false)
 	switch {
 	case err == nil:
 		s.db = db

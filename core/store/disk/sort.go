@@ -73,6 +73,9 @@ func (s *Store) sortFolder() error {
 		}
 	}
 	s.report(strange)
+	if last := message.LastAt(s.opts.Since); bytes.Compare(last[:], c.newest[:]) > 0 {
+		c.newest = last
+	}
 	s.ids = message.NewIDs(s.now, 0, c.newest)
 	s.looking.Go(func() { s.lookAt(open, c.damaged) })
 	return nil
