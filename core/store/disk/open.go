@@ -157,6 +157,7 @@ func (s *Store) openPebble() error {
 		MemTableStopWritesThreshold: 4,
 		LoggerAndTracer:             pebbleLogger{s},
 		EventListener:               s.listener(),
+		WALMinSyncInterval:          s.ride.pause,
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most reads are of s keys that are not there

@@ -11,12 +11,26 @@ import (
 // comes within a fraction of a millisecond, and those that accept mail do not stand behind syncs of outcomes.
 type ride struct {
 	begun, done atomic.Uint64 // numbers of commits
+	paused      atomic.Uint64 // begun when pause was asked last
 	mu          sync.Mutex
 	moved       chan struct{} // closed when done grows; nil: nobody waits
 }
 
 // rideWait is how long a commit is waited for.
 const rideWait = time.Millisecond
+
+// syncPause is the least time from one sync of the log to the next where commits come together. A sync costs more than all the
+// rest of a commit, and what comes meanwhile shares the next one.
+const syncPause = time.Millisecond
+
+// pause is asked after each sync how long the next is to wait. Commits that come one by one never wait: each would for nobody.
+func (r *ride) pause() time.Duration {
+	n := r.begun.Load()
+	if n-r.paused.Swap(n) < 2 {
+		return 0
+	}
+	return syncPause
+}
 
 // begin gives a commit its number, before it writes.
 func (r *ride) begin() uint64 { return r.begun.Add(1) }
