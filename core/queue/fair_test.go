@@ -14,6 +14,9 @@ import (
 
 // Thousands of dead sites, whose attempts hang, delay nobody.
 func TestDeadSitesDelayNobody(t *testing.T) {
+	if testing.Short() {
+		t.Skip("too many goroutines for the race detector")
+	}
 	for sites, most := range map[int]int32{1000: attempts, 300: 450} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t)
@@ -62,7 +65,7 @@ func TestSlotsByTurns(t *testing.T) {
 		b.set.Concurrency = 10_000
 		w.set("much.example", answer{wait: 10 * time.Second, Outcome: yes})
 		b.start()
-		const most = 400
+		const most = 80
 		b.q.slots.most = most
 		for range 5 * most { // fills all slots that a site without an answer gets
 			b.send(nil, "u@much.example")
@@ -95,6 +98,9 @@ func TestSlotsByTurns(t *testing.T) {
 
 // Tenants share a site: one with thousands of messages before another's few does not delay them.
 func TestTenants(t *testing.T) {
+	if testing.Short() {
+		t.Skip("too many goroutines for the race detector")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		w := newWorld(b)

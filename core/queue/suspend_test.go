@@ -140,6 +140,9 @@ func TestSuspendedExpires(t *testing.T) {
 
 // TestSuspendMany lays more aside than the window takes; all of it goes when it is resumed.
 func TestSuspendMany(t *testing.T) {
+	if testing.Short() {
+		t.Skip("too many goroutines for the race detector")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.start()

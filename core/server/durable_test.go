@@ -158,6 +158,7 @@ type durableRig struct {
 	t     *testing.T
 	srv   *Server
 	mem   *crashfs.FS
+	store *disk.Store
 	fs    *tracedFS
 	start int // of the effects that count
 
@@ -190,6 +191,7 @@ func newDurableRig(t *testing.T, delay time.Duration, change ...func(*disk.Optio
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.store = st
 	q, err := queue.New(queue.Options{Store: st, Sender: nobody{}, Current: current, Records: records, Log: log, Settings: func() queue.Settings {
 		return queue.Settings{Hostname: "mx.example.org", Retry: []time.Duration{time.Hour}, Expire: 24 * time.Hour, Concurrency: 20}
 	}})

@@ -36,6 +36,11 @@ func TestContentBudget(t *testing.T) {
 		c.send(content)
 		begun = append(begun, c)
 	}
+	for end := time.Now().Add(20 * time.Second); r.store.Usage().Body < 64<<10; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("what was sent does not arrive")
+		}
+	}
 	refused := 0
 	var small []*client
 	for end := time.Now().Add(20 * time.Second); refused < 3; { // until what was sent has arrived, and what is left is taken

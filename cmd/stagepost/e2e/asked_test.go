@@ -53,7 +53,7 @@ func TestAskedFor(t *testing.T) {
 	sv.empty()
 	all := strings.Join(texts, "\n")
 	for _, want := range []string{"Action: relayed\r\n", "Original-Envelope-Id: QQ+1\r\n", "Original-Recipient: rfc822; first+y@example.org\r\n", "Final-Recipient: rfc822; u@example.com\r\n",
-		"Action: failed\r\n", "Status: 5.6.7\r\n", `Final-Recipient: utf-8; j\x{F6}@example.com`, "<j\u00f6@example.com>"} {
+		"Action: failed\r\n", "Status: 5.6.7\r\n", "Final-Recipient: utf-8; j=C3=B6@example.com", "<j=C3=B6@example.com>"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("the notices lack %q:\n%s", want, all)
 		}
