@@ -184,3 +184,11 @@ func TestHealthWhileDraining(t *testing.T) {
 		t.Error("the address is still served")
 	}
 }
+
+func TestConnections(t *testing.T) {
+	for files, want := range map[int64][2]int{0: {0, 0}, 20: {8, 8}, 128: {32, 16}, 1024: {256, 128}, 16_000: {0, 0}, 1 << 20: {0, 0}} {
+		if attempts, idle := connections(files); attempts != want[0] || idle != want[1] {
+			t.Errorf("of %d files %d attempts and %d idle connections, want %v", files, attempts, idle, want)
+		}
+	}
+}

@@ -145,8 +145,9 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	}
 	current := d.plugins.Current()
 	hostname := func() string { return d.plugins.Config().Hostname }
-	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Own: d.bound.own, Dial: d.dial, Source: d.source})
-	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Resolver: d.dns, Records: d.records, Log: d.log, Suspects: d.suspects, Now: d.now, Clock: filepath.Join(cfg.Data, clockFile), Settings: func() queue.Settings {
+	attempts, idle := connections(d.gate.Reading().FileLimit)
+	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Own: d.bound.own, Dial: d.dial, Source: d.source, MaxIdle: idle})
+	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Resolver: d.dns, Records: d.records, Log: d.log, Suspects: d.suspects, Now: d.now, Clock: filepath.Join(cfg.Data, clockFile), Attempts: attempts, Settings: func() queue.Settings {
 		c := d.plugins.Config()
 		return queue.Settings{Hostname: c.Hostname, Retry: c.Queue.Retry, Expire: c.Queue.Expire, Warn: c.Queue.Warn, Shape: d.shaping.shape(c)}
 	}}); err != nil {
@@ -182,6 +183,16 @@ func (d *daemon) start(ctx context.Context) (err error) {
 }
 
 // secretFolder is where secrets are now.
+// connections is how many deliveries may run at once and how many connections may wait for more mail where the process may open so
+// many files: an eighth of what there is waits, a quarter works, and sessions keep the rest. 0: no limit is known, or there is enough.
+func connections(files int64) (attempts, idle int) {
+	const least, plenty = 8, 16_000
+	if files == 0 || files >= plenty {
+		return 0, 0
+	}
+	return int(max(least, files/4)), int(max(least, files/8))
+}
+
 func (d *daemon) secretFolder() string {
 	return cmp.Or(d.plugins.Config().Secrets.Folder, os.Getenv("CREDENTIALS_DIRECTORY"))
 }

@@ -12,6 +12,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -74,6 +75,7 @@ type Options struct {
 	Suspects *suspects.File   // nil: nobody is suspected
 	Now      func() time.Time // the wall clock; nil: time.Now
 	Clock    string           // the file that says when a server was last seen; "": none
+	Attempts int              // at once, to all next hops; 0, and at most: 4,000
 }
 
 // Queue is the running queue. It implements intake.Queue.
@@ -114,7 +116,7 @@ func New(o Options) (*Queue, error) {
 		return s
 	}
 	q.flights.init()
-	q.slots.most = attempts
+	q.slots.most = int32(min(attempts, cmp.Or(o.Attempts, attempts)))
 	q.lanes.init(q)
 	q.wake.init(q)
 	q.notices.init(q)

@@ -90,7 +90,7 @@ func TestManyConnections(t *testing.T) {
 // TestNoFilesLeft: the process may open no file any more, not for a connection and not for itself, while a session brings so much
 // mail that the log must be followed by new ones. The server goes on, and nothing is lost.
 func TestNoFilesLeft(t *testing.T) {
-	const files, most = 64, 3000
+	const files, most = 128, 3000
 	sv, sink := newFewFilesSite(t, files)
 	address := sv.address("mx")
 	c := dial(t, address)
