@@ -165,6 +165,7 @@ func planObject() Object {
 		{Name: "sender", Type: TypeString, Optional: true, Str: func(o any) string { return cmp.Or(o.(*message.Plan).Sender, &smtp.Address{}).Text }, Doc: "reverse-path of this copy"},
 		{Name: "source", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).Source }, Doc: "the [source.NAME] it is sent from"},
 		{Name: "site", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).Site }, Doc: "whose limits count"},
+		{Name: "tls", Type: TypeString, Optional: true, Str: func(o any) string { return string(o.(*message.Plan).TLS) }, Doc: "auto, none, opportunistic, required, verified or implicit"},
 	}}
 }
 

@@ -32,6 +32,10 @@ func (d *delivery) inClear(h hop) (why smtp.Reply) {
 	if d.says.RequireTLS && !d.job.Env.Sender.IsNull() && !(d.lmtp && h.addr.Addr().Unmap().IsLoopback()) {
 		return smtp.NewReply(550, "5.7.30", "the message must not go in clear (REQUIRETLS), and no way to encrypt it is known")
 	}
+	switch d.job.Plan.TLS {
+	case message.TLSRequired, message.TLSVerified, message.TLSImplicit:
+		return smtp.NewReply(451, "4.7.5", "the route asks for TLS, and no way to encrypt is known")
+	}
 	return why
 }
 

@@ -28,6 +28,7 @@ type Plan struct {
 	Private uint16
 	Source  string        // [source.NAME] of the configuration that it is sent from; default: the system chooses the address
 	Helo    string        // name to greet with; default: the source's, or the server's
+	TLS     TLSLevel      // whether and how connections are encrypted; default: that of the site, of [queue], or TLSAuto
 	Sender  *smtp.Address // reverse-path for this recipient's copy only; nil: the envelope's
 	Site    string        // whose limits count; default: that of the exchangers
 	// SiteBy and SourceBy are the plugins that set Site and Source, for people; they are never stored.
@@ -50,6 +51,9 @@ func (p *Plan) Merge(q *Plan, by string) {
 	}
 	if p.Helo == "" {
 		p.Helo = q.Helo
+	}
+	if p.TLS == "" {
+		p.TLS = q.TLS
 	}
 	if p.Sender == nil {
 		p.Sender = q.Sender
@@ -123,7 +127,7 @@ func ParseHop(s string) (*Plan, error) {
 
 // Equal tells whether two recipients with these plans may travel in one transaction.
 func (p *Plan) Equal(q *Plan) bool {
-	return p.Via == q.Via && p.MX == q.MX && p.Private == q.Private && p.Helo == q.Helo && p.Source == q.Source && p.Site == q.Site && slices.Equal(p.Hosts, q.Hosts) &&
+	return p.Via == q.Via && p.MX == q.MX && p.Private == q.Private && p.Helo == q.Helo && p.Source == q.Source && p.Site == q.Site && p.TLS == q.TLS && slices.Equal(p.Hosts, q.Hosts) &&
 		(p.Sender == nil) == (q.Sender == nil) && (p.Sender == nil || *p.Sender == *q.Sender)
 }
 
@@ -207,6 +211,9 @@ func (p *Plan) Check() error {
 	}
 	if p.Helo != "" && !smtp.ValidDomain(p.Helo) {
 		return fmt.Errorf("helo: %q is not a domain name", p.Helo)
+	}
+	if err := p.TLS.Check(); err != nil {
+		return fmt.Errorf("tls: %w", err)
 	}
 	if p.Via == ViaLMTP && len(p.Hosts) == 0 {
 		return fmt.Errorf(`via "lmtp" needs hosts`)

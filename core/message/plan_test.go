@@ -25,6 +25,8 @@ func TestPlanCheck(t *testing.T) {
 		{"bad host", Plan{Hosts: []string{"a.example", "b b"}}, "hosts:"},
 		{"bad mx", Plan{MX: "b b"}, "mx:"},
 		{"bad helo", Plan{Helo: "x\r\nRSET"}, "helo:"},
+		{"tls", Plan{TLS: TLSVerified}, ""},
+		{"bad tls", Plan{TLS: "Required"}, `tls: "Required" is not one of auto,`},
 		{"lmtp to nowhere", Plan{Via: ViaLMTP}, "needs hosts"},
 	} {
 		err := c.plan.Check()
@@ -41,9 +43,9 @@ func TestPlanCheck(t *testing.T) {
 func TestPlanMergeAndEqual(t *testing.T) {
 	sender := smtp.Address{Text: "a@example.org", Local: "a", Domain: "example.org"}
 	p := Plan{MX: "first.example"}
-	p.Merge(&Plan{Via: ViaSMTP, Hosts: []string{"second.example:25"}, Helo: "h.example", Sender: &sender, Source: "pool"}, "a")
-	p.Merge(&Plan{Via: ViaLMTP, MX: "third.example", Helo: "other.example", Source: "other", Site: "bulk"}, "b")
-	if p.Source != "pool" || p.SourceBy != "a" || p.Site != "bulk" || p.SiteBy != "b" {
+	p.Merge(&Plan{Via: ViaSMTP, Hosts: []string{"second.example:25"}, Helo: "h.example", Sender: &sender, Source: "pool", TLS: TLSRequired}, "a")
+	p.Merge(&Plan{Via: ViaLMTP, MX: "third.example", Helo: "other.example", Source: "other", Site: "bulk", TLS: TLSNone}, "b")
+	if p.Source != "pool" || p.SourceBy != "a" || p.Site != "bulk" || p.SiteBy != "b" || p.TLS != TLSRequired {
 		t.Errorf("merged to %+v", p)
 	}
 	if got := p.Lane(); got != "mx:first.example source=pool site=bulk" {
@@ -55,7 +57,7 @@ func TestPlanMergeAndEqual(t *testing.T) {
 	if hop, source, site := SplitLane("mx:first.example"); hop != "mx:first.example" || source != "" || site != "" {
 		t.Errorf("split into %q, %q, %q", hop, source, site)
 	}
-	for _, other := range []Plan{{Source: "x"}, {Site: "x"}} {
+	for _, other := range []Plan{{Source: "x"}, {Site: "x"}, {TLS: TLSAuto}} {
 		q := p
 		other.Merge(&p, "c")
 		if q.Equal(&other) {

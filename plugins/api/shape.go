@@ -57,6 +57,7 @@ var keys = []Arg{
 	{Name: "via", Type: Text},
 	{Name: "hosts", Type: Texts},
 	{Name: "mx", Type: Text},
+	{Name: "tls", Type: Text},
 	{Name: "source", Type: Text},
 	{Name: "helo", Type: Text},
 	{Name: "sender", Type: Address},

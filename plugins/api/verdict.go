@@ -74,7 +74,7 @@ func (f *Form) named(table any) (*hooks.Verdict, error) {
 	}
 	if f.Kind == hooks.RouteTo {
 		v.Plan = &message.Plan{Via: get[string](m, "via"), Hosts: get[[]string](m, "hosts"), MX: get[string](m, "mx"), Source: get[string](m, "source"),
-			Helo: get[string](m, "helo"), Sender: given[smtp.Address](m, "sender"), Site: get[string](m, "site")}
+			Helo: get[string](m, "helo"), Sender: given[smtp.Address](m, "sender"), Site: get[string](m, "site"), TLS: message.TLSLevel(get[string](m, "tls"))}
 	}
 	return v, nil
 }

@@ -68,7 +68,7 @@ func input(t testing.TB, s hooks.Stage, bare bool) *hooks.Call {
 		to.Params, to.Class = []smtp.Param{{Key: "NOTIFY", Value: "NEVER"}}, hooks.Local
 		rcpt.Attempts, rcpt.FirstTry = 2, time.Date(2026, 1, 1, 0, 0, 0, 250_000_000, time.UTC)
 		rcpt.Last = message.Last{Code: 451, Enhanced: "4.2.1", Host: "mx.example.org", Text: "busy"}
-		*plan = message.Plan{Via: "p", Hosts: []string{"a.example:25", "b.example:25"}, MX: "example.org", Helo: "me.example", Sender: &env.Sender, Source: "pool", Site: "bulk"}
+		*plan = message.Plan{Via: "p", Hosts: []string{"a.example:25", "b.example:25"}, MX: "example.org", Helo: "me.example", Sender: &env.Sender, Source: "pool", Site: "bulk", TLS: message.TLSRequired}
 		*login = hooks.LoginView{Session: sess, Mechanism: "PLAIN", Name: "alice", Kind: "password", Secret: "secret",
 			Certificate: map[string]any{"subject": "CN=alice", "issuer": "CN=authority", "names": []any{"alice@example.org"}, "fingerprint": "00ff"}}
 		for _, f := range []*message.Facts{&sess.Facts, &env.Facts, &to.Facts} {

@@ -84,6 +84,7 @@ func TestFailures(t *testing.T) {
 		{sent + "route\nwant route mx:example.net for v@example.net", "<v@example.net> to mx:example.net", "smtp:a.example:25,b.example:26"},
 		{sent + "route\nwant route … helo=x.example for v@example.net", "helo=x.example", "helo=me.example"},
 		{sent + "route\nwant route … source=x for v@example.net", "source=x", "source=pool"},
+		{sent + "route\nwant route … tls=none for v@example.net", "tls=none", "tls=verified"},
 		{sent + "route\nwant route … site=x for v@example.net", "site=x", "site=bulk"},
 		{sent + "route\nwant route … sender=x@example.org for v@example.net", "sender=x@example.org", "sender=back@example.org"},
 		{sent + "route\nwant route … sender=x@example.org for u@example.org", "sender=x@example.org", "the sender of the message"},

@@ -137,6 +137,7 @@ enum {
   SP_FIELD_PLAN_SENDER = 4,
   SP_FIELD_PLAN_SOURCE = 5,
   SP_FIELD_PLAN_SITE = 6,
+  SP_FIELD_PLAN_TLS = 7,
   SP_FIELD_LAST_CODE = 0,
   SP_FIELD_LAST_ENHANCED = 1,
   SP_FIELD_LAST_HOST = 2,
@@ -205,6 +206,7 @@ typedef struct {
   sp_text sender; // reverse-path of this copy
   sp_text source; // the [source.NAME] it is sent from
   sp_text site; // whose limits count
+  sp_text tls; // auto, none, opportunistic, required, verified or implicit
 } sp_plan;
 
 static inline sp_plan sp_plan_of(sp_value v) {
@@ -216,6 +218,7 @@ static inline sp_plan sp_plan_of(sp_value v) {
       .sender = sp_as_text(sp_get(v, SP("sender"))),
       .source = sp_as_text(sp_get(v, SP("source"))),
       .site = sp_as_text(sp_get(v, SP("site"))),
+      .tls = sp_as_text(sp_get(v, SP("tls"))),
   };
 }
 
@@ -572,6 +575,7 @@ typedef struct {
   sp_text via; // smtp, lmtp or a plugin
   sp_value hosts; // next hops in order, host:port
   sp_text mx; // domain whose MX is looked up
+  sp_text tls; // auto, none, opportunistic, required, verified or implicit
   sp_text source; // the [source.NAME] it is sent from
   sp_text helo; // name to greet with
   sp_text sender; // reverse-path of this copy
@@ -579,7 +583,7 @@ typedef struct {
 } sp_route_fields;
 
 static inline sp_verdict sp_route_fields_(sp_route_fields f) {
-  return sp_answer(SP_VERDICT_ROUTE, (const sp_pair[]){{SP("via"), sp_of_text(f.via)}, {SP("hosts"), f.hosts}, {SP("mx"), sp_of_text(f.mx)}, {SP("source"), sp_of_text(f.source)}, {SP("helo"), sp_of_text(f.helo)}, {SP("sender"), sp_of_text(f.sender)}, {SP("site"), sp_of_text(f.site)}}, 7);
+  return sp_answer(SP_VERDICT_ROUTE, (const sp_pair[]){{SP("via"), sp_of_text(f.via)}, {SP("hosts"), f.hosts}, {SP("mx"), sp_of_text(f.mx)}, {SP("tls"), sp_of_text(f.tls)}, {SP("source"), sp_of_text(f.source)}, {SP("helo"), sp_of_text(f.helo)}, {SP("sender"), sp_of_text(f.sender)}, {SP("site"), sp_of_text(f.site)}}, 8);
 }
 #define sp_route_with(...) sp_route_fields_((sp_route_fields){__VA_ARGS__})
 

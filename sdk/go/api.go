@@ -107,7 +107,7 @@ func Numbers() NumberTable {
 			"rcpt":     {"message", "address", "original", "params", "class", "key", "facts", "my", "attempts", "first_try", "last"},
 			"delivery": {"message", "rcpts", "plan", "number", "parcel"},
 			"address":  {"text", "mailbox", "domain"},
-			"plan":     {"via", "hosts", "mx", "helo", "sender", "source", "site"},
+			"plan":     {"via", "hosts", "mx", "helo", "sender", "source", "site", "tls"},
 			"last":     {"code", "enhanced", "host", "text"},
 			"content":  {"size"},
 			"tick":     {"time"},
@@ -448,6 +448,7 @@ type Route struct {
 	Via    string   // smtp, lmtp or a plugin
 	Hosts  []string // next hops in order, host:port
 	MX     string   // domain whose MX is looked up
+	TLS    string   // auto, none, opportunistic, required, verified or implicit
 	Source string   // the [source.NAME] it is sent from
 	Helo   string   // name to greet with
 	Sender string   // reverse-path of this copy
@@ -463,6 +464,9 @@ func (v Route) append(b []byte) ([]byte, error) {
 		n++
 	}
 	if v.MX != "" {
+		n++
+	}
+	if v.TLS != "" {
 		n++
 	}
 	if v.Source != "" {
@@ -490,6 +494,10 @@ func (v Route) append(b []byte) ([]byte, error) {
 	if v.MX != "" {
 		b = cbor.AppendText(b, "mx")
 		b = cbor.AppendText(b, v.MX)
+	}
+	if v.TLS != "" {
+		b = cbor.AppendText(b, "tls")
+		b = cbor.AppendText(b, v.TLS)
 	}
 	if v.Source != "" {
 		b = cbor.AppendText(b, "source")
@@ -1154,6 +1162,7 @@ type Plan struct {
 	Sender string   // reverse-path of this copy
 	Source string   // the [source.NAME] it is sent from
 	Site   string   // whose limits count
+	TLS    string   // auto, none, opportunistic, required, verified or implicit
 }
 
 func readPlan(r *cbor.Reader) (v Plan) {
@@ -1173,6 +1182,8 @@ func readPlan(r *cbor.Reader) (v Plan) {
 			v.Source = r.Text()
 		case "site":
 			v.Site = r.Text()
+		case "tls":
+			v.TLS = r.Text()
 		default:
 			r.Value()
 		}

@@ -81,7 +81,7 @@ function on.route(r)
   if box == "keep" then return hold "yes" end
   if box == "later" then return defer { text = "wait", after = 60 } end
   if r.class == "local" then return route { via = "every" } end
-  return route { hosts = { "a.example", "b.example:26" }, helo = "me.example", sender = "back@example.org", source = "pool", site = "Bulk" }
+  return route { hosts = { "a.example", "b.example:26" }, helo = "me.example", sender = "back@example.org", source = "pool", site = "Bulk", tls = "verified" }
 end
 
 function on.deliver(d)

@@ -216,6 +216,7 @@ function hold(answer) end
 ---@field via? string smtp, lmtp or a plugin
 ---@field hosts? string|string[] next hops in order, host:port
 ---@field mx? string domain whose MX is looked up
+---@field tls? string auto, none, opportunistic, required, verified or implicit
 ---@field source? string the [source.NAME] it is sent from
 ---@field helo? string name to greet with
 ---@field sender? stagepost.addresslike reverse-path of this copy
@@ -223,7 +224,7 @@ function hold(answer) end
 
 ---where it goes; plans merge by field, first setter wins.
 ---
----`route{via, hosts, mx, source, helo, sender, site}`
+---`route{via, hosts, mx, tls, source, helo, sender, site}`
 ---@param answer stagepost.args.route
 ---@return stagepost.verdict
 function route(answer) end
@@ -417,6 +418,7 @@ function rcpt:rename(address) end
 ---@field sender? string reverse-path of this copy
 ---@field source? string the [source.NAME] it is sent from
 ---@field site? string whose limits count
+---@field tls? string auto, none, opportunistic, required, verified or implicit
 
 ---the latest outcome of a recipient
 ---@class (exact) stagepost.last

@@ -158,6 +158,7 @@ pub(crate) mod field {
     pub const PLAN_SENDER: u32 = 4;
     pub const PLAN_SOURCE: u32 = 5;
     pub const PLAN_SITE: u32 = 6;
+    pub const PLAN_TLS: u32 = 7;
     pub const LAST_CODE: u32 = 0;
     pub const LAST_ENHANCED: u32 = 1;
     pub const LAST_HOST: u32 = 2;
@@ -225,6 +226,8 @@ pub struct Plan {
     pub source: Option<String>,
     /// Whose limits count.
     pub site: Option<String>,
+    /// Auto, none, opportunistic, required, verified or implicit.
+    pub tls: Option<String>,
 }
 
 impl Plan {
@@ -237,6 +240,7 @@ impl Plan {
             sender: v.take("sender").into_text(),
             source: v.take("source").into_text(),
             site: v.take("site").into_text(),
+            tls: v.take("tls").into_text(),
         }
     }
 }
@@ -798,7 +802,8 @@ impl Verdict {
         Verdict::of(verdict::HOLD).reason(reason)
     }
 
-    /// Where it goes; plans merge by field, first setter wins. Setters: `via`, `hosts`, `mx`, `source`, `helo`, `sender`, `site`.
+    /// Where it goes; plans merge by field, first setter wins. Setters: `via`, `hosts`, `mx`, `tls`, `source`, `helo`, `sender`,
+    /// `site`.
     pub fn route() -> Verdict {
         Verdict::of(verdict::ROUTE)
     }
@@ -866,6 +871,11 @@ impl Verdict {
     /// Domain whose MX is looked up.
     pub fn mx(self, mx: impl AsRef<[u8]>) -> Verdict {
         self.set("mx", Value::of_text(mx.as_ref()))
+    }
+
+    /// Auto, none, opportunistic, required, verified or implicit.
+    pub fn tls(self, tls: impl AsRef<[u8]>) -> Verdict {
+        self.set("tls", Value::of_text(tls.as_ref()))
     }
 
     /// The \[source.NAME\] it is sent from.

@@ -181,6 +181,7 @@ func plainPlan(v stagepost.Plan) any {
 	put(m, "sender", true, v.Sender)
 	put(m, "source", true, v.Source)
 	put(m, "site", true, v.Site)
+	put(m, "tls", true, v.TLS)
 	return m
 }
 
@@ -217,7 +218,7 @@ func verdict(m map[string]any) stagepost.Verdict {
 	case "hold":
 		return stagepost.Hold{Reason: text(m["reason"])}
 	case "route":
-		return stagepost.Route{Via: text(m["via"]), Hosts: texts(m["hosts"]), MX: text(m["mx"]), Source: text(m["source"]), Helo: text(m["helo"]), Sender: text(m["sender"]), Site: text(m["site"])}
+		return stagepost.Route{Via: text(m["via"]), Hosts: texts(m["hosts"]), MX: text(m["mx"]), TLS: text(m["tls"]), Source: text(m["source"]), Helo: text(m["helo"]), Sender: text(m["sender"]), Site: text(m["site"])}
 	case "each":
 		var each stagepost.Each
 		for _, e := range list(m["verdicts"]) {

@@ -126,6 +126,7 @@ return {
       { "sender", "" },
       { "source", "" },
       { "site", "" },
+      { "tls", "" },
     },
     last = {
       { "code", "" },

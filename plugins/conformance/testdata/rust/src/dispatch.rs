@@ -178,6 +178,7 @@ fn plain_plan(o: Plan) -> Value {
             ("sender", o.sender.into()),
             ("source", o.source.into()),
             ("site", o.site.into()),
+            ("tls", o.tls.into()),
     ])
 }
 
@@ -225,6 +226,7 @@ pub fn verdict(v: &Value) -> Verdict {
             "via" => out.via(bytes(std::slice::from_ref(value), 0)),
             "hosts" => out.hosts(at(std::slice::from_ref(value), 0)),
             "mx" => out.mx(bytes(std::slice::from_ref(value), 0)),
+            "tls" => out.tls(bytes(std::slice::from_ref(value), 0)),
             "source" => out.source(bytes(std::slice::from_ref(value), 0)),
             "helo" => out.helo(bytes(std::slice::from_ref(value), 0)),
             "sender" => out.sender(at(std::slice::from_ref(value), 0)),
