@@ -256,6 +256,24 @@ func TestGrants(t *testing.T) {
 	}
 }
 
+// TestSecretsOfRoutes: a plan names only secrets that its plugin is granted.
+func TestSecretsOfRoutes(t *testing.T) {
+	for _, c := range []struct {
+		secrets []string
+		err     string
+	}{
+		{[]string{"smtp/*"}, ""},
+		{[]string{"smtp/b"}, `the secret "smtp/a" is not granted: ask with needs = { secrets = {"smtp/a"} }`},
+		{nil, `the secret "smtp/a" is not granted`},
+	} {
+		plan := message.Plan{Hosts: []string{"a.example:587"}, Auth: message.Auth{User: "u", Secret: "smtp/a"}}
+		err := mayRoute(&capability.Needs{Route: []string{"*"}, Secrets: c.secrets}, &plan)
+		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("with %q: %v, want %q", c.secrets, err, c.err)
+		}
+	}
+}
+
 // TestPrivateHops: a plan notes which of its hosts may have private addresses: those that are named in full, or all where the list
 // says so, in what was asked for and in what was granted.
 func TestPrivateHops(t *testing.T) {

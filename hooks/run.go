@@ -390,6 +390,11 @@ func mayRoute(n *capability.Needs, p *message.Plan) error {
 			return err
 		}
 	}
+	if name := p.Auth.Secret; name != "" {
+		if err := n.RefuseName(fmt.Sprintf("the secret %q", name), "secrets", name); err != nil {
+			return err
+		}
+	}
 	p.Private = 0
 	for i, hop := range hops {
 		if n.AllowPrivate(func(n *capability.Needs) []string { return n.Route }, hop) {

@@ -6,6 +6,7 @@ package capability
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -34,6 +35,12 @@ type Needs struct {
 // Private in a list of hosts says that its patterns may also mean private addresses and the server's own. Without it only a
 // host that is named without * may be one.
 const Private = "private"
+
+// secretName is also a path within the folder of secrets: no part of it begins with a dot.
+var secretName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$`)
+
+// ValidSecret tells whether a secret may have that name.
+func ValidSecret(name string) bool { return len(name) <= 256 && secretName.MatchString(name) }
 
 // AnySocket in the list of net is every socket of this machine. No other pattern means a socket: what listens there trusts who asks.
 const AnySocket = "unix:*"

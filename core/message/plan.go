@@ -29,6 +29,7 @@ type Plan struct {
 	Source  string        // [source.NAME] of the configuration that it is sent from; default: the system chooses the address
 	Helo    string        // name to greet with; default: the source's, or the server's
 	TLS     TLSLevel      // whether and how connections are encrypted; default: that of the site, of [queue], or TLSAuto
+	Auth    Auth          // what to log in with at Hosts or MX; zero: nothing
 	Sender  *smtp.Address // reverse-path for this recipient's copy only; nil: the envelope's
 	Site    string        // whose limits count; default: that of the exchangers
 	// SiteBy and SourceBy are the plugins that set Site and Source, for people; they are never stored.
@@ -40,8 +41,8 @@ func (p *Plan) Merge(q *Plan, by string) {
 	if p.Via == "" {
 		p.Via = q.Via
 	}
-	if len(p.Hosts) == 0 && p.MX == "" { // hosts and mx answer one question
-		p.Hosts, p.MX, p.Private = q.Hosts, q.MX, q.Private
+	if len(p.Hosts) == 0 && p.MX == "" { // hosts and mx answer one question; and nobody gets a password that is meant for others
+		p.Hosts, p.MX, p.Private, p.Auth = q.Hosts, q.MX, q.Private, q.Auth
 	}
 	if p.Source == "" && q.Source != "" {
 		p.Source, p.SourceBy = q.Source, by
@@ -127,7 +128,7 @@ func ParseHop(s string) (*Plan, error) {
 
 // Equal tells whether two recipients with these plans may travel in one transaction.
 func (p *Plan) Equal(q *Plan) bool {
-	return p.Via == q.Via && p.MX == q.MX && p.Private == q.Private && p.Helo == q.Helo && p.Source == q.Source && p.Site == q.Site && p.TLS == q.TLS && slices.Equal(p.Hosts, q.Hosts) &&
+	return p.Via == q.Via && p.MX == q.MX && p.Private == q.Private && p.Helo == q.Helo && p.Source == q.Source && p.Site == q.Site && p.TLS == q.TLS && p.Auth == q.Auth && slices.Equal(p.Hosts, q.Hosts) &&
 		(p.Sender == nil) == (q.Sender == nil) && (p.Sender == nil || *p.Sender == *q.Sender)
 }
 
@@ -218,5 +219,8 @@ func (p *Plan) Check() error {
 	if p.Via == ViaLMTP && len(p.Hosts) == 0 {
 		return fmt.Errorf(`via "lmtp" needs hosts`)
 	}
-	return nil
+	if p.Auth != (Auth{}) && len(p.Hosts) == 0 && p.MX == "" {
+		return fmt.Errorf("auth stands beside hosts or mx: a password is meant for a next hop")
+	}
+	return p.Auth.check()
 }

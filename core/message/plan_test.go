@@ -28,6 +28,14 @@ func TestPlanCheck(t *testing.T) {
 		{"tls", Plan{TLS: TLSVerified}, ""},
 		{"bad tls", Plan{TLS: "Required"}, `tls: "Required" is not one of auto,`},
 		{"lmtp to nowhere", Plan{Via: ViaLMTP}, "needs hosts"},
+		{"a log-in", Plan{MX: "b.example", Auth: Auth{User: "u", Secret: "smtp/b.example", Mechanism: "PLAIN", TLS: "optional"}}, ""},
+		{"a log-in nowhere", Plan{Auth: Auth{User: "u", Secret: "s"}}, "beside hosts or mx"},
+		{"a log-in of nobody", Plan{MX: "b.example", Auth: Auth{Secret: "s"}}, "user and secret"},
+		{"a log-in without a secret", Plan{MX: "b.example", Auth: Auth{User: "u"}}, "user and secret"},
+		{"a user with a NUL", Plan{MX: "b.example", Auth: Auth{User: "u\x00v", Secret: "s"}}, "the user is not"},
+		{"a secret outside", Plan{MX: "b.example", Auth: Auth{User: "u", Secret: "../s"}}, "cannot name a secret"},
+		{"an unknown mechanism", Plan{MX: "b.example", Auth: Auth{User: "u", Secret: "s", Mechanism: "CRAM-MD5"}}, "is one of SCRAM"},
+		{"an unknown way with TLS", Plan{MX: "b.example", Auth: Auth{User: "u", Secret: "s", TLS: "never"}}, `tls is "optional"`},
 	} {
 		err := c.plan.Check()
 		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
@@ -80,6 +88,23 @@ func TestPlanMergeAndEqual(t *testing.T) {
 	q.Sender = nil
 	if p.Equal(&q) || q.Equal(&p) {
 		t.Error("a plan with a sender of its own equals one without")
+	}
+}
+
+// TestPasswordsStayWithTheirHosts: whoever names the next hop first has the log-in to it named, too, or none is made there.
+func TestPasswordsStayWithTheirHosts(t *testing.T) {
+	with := Plan{Hosts: []string{"relay.example:587"}, Auth: Auth{User: "u", Secret: "s"}}
+	p := Plan{MX: "first.example"}
+	if p.Merge(&with, "b"); p.Auth != (Auth{}) {
+		t.Errorf("%+v is for another next hop", p.Auth)
+	}
+	p = Plan{Helo: "me.example"}
+	if p.Merge(&with, "b"); p.Auth != with.Auth {
+		t.Errorf("the log-in is %+v", p.Auth)
+	}
+	q := p
+	if q.Auth.User = "v"; p.Equal(&q) {
+		t.Error("plans with different log-ins are equal")
 	}
 }
 

@@ -180,8 +180,8 @@ func byHand(hop, plan *message.Plan) *message.Plan {
 		return hop
 	}
 	p := *plan
-	p.Via, p.Hosts, p.MX, p.Private = hop.Via, hop.Hosts, hop.MX, hop.Private
-	p.Site, p.SiteBy = "", "" // that of the next hop counts
+	p.Via, p.Hosts, p.MX, p.Private, p.Auth = hop.Via, hop.Hosts, hop.MX, hop.Private, message.Auth{} // what plugins name is for their own
+	p.Site, p.SiteBy = "", ""                                                                         // that of the next hop counts
 	return &p
 }
 

@@ -67,6 +67,8 @@ func (a *Arg) convert(v any) (any, error) {
 			}
 			return s, nil
 		})
+	case TextMap:
+		return textMapOf(v, a.Of)
 	case Address:
 		return addressOf(v)
 	case Addresses:
@@ -104,6 +106,27 @@ func listOf[T any](v any, most int, item func(any) (T, error)) (any, error) {
 			return nil, err
 		}
 		out = append(out, t)
+	}
+	return out, nil
+}
+
+// textMapOf reads a table of texts by name.
+func textMapOf(v any, known []Arg) (any, error) {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, errType
+	}
+	out := make(map[string]string, len(known))
+	for name, v := range m {
+		if !slices.ContainsFunc(known, func(a Arg) bool { return a.Name == name }) {
+			return nil, fmt.Errorf("there is no %q%s", name[:min(len(name), maxShown)], nearest(name, known))
+		}
+		if v == nil {
+			continue
+		}
+		if out[name], ok = textOf(v); !ok {
+			return nil, fmt.Errorf("%s is %s; it must be %s", name, typeName(v), Text)
+		}
 	}
 	return out, nil
 }

@@ -22,11 +22,12 @@ const (
 	Texts                 // []string; one text stands for a list of it
 	Address               // smtp.Address; text, or an address of the message
 	Addresses             // []smtp.Address; one stands for a list of it
+	TextMap               // map[string]string, with the names in Of
 	Named                 // a table of the named arguments in Of: map[string]any of checked ones
 	Function              // a function of the plugin; engines have ways of their own for it
 )
 
-var typeWords = [...]string{"a string", "an integer", "a number", "a boolean", "a number of seconds", "a time in seconds since 1970", "a list of strings", "an address", "a list of addresses", "a table", "a function"}
+var typeWords = [...]string{"a string", "an integer", "a number", "a boolean", "a number of seconds", "a time in seconds since 1970", "a list of strings", "an address", "a list of addresses", "a table of strings", "a table", "a function"}
 
 // String is the type in an error.
 func (t Type) String() string { return typeWords[t] }
@@ -36,7 +37,7 @@ type Arg struct {
 	Name     string
 	Type     Type
 	Words    []string // the only texts that it may be; nil = any
-	Of       []Arg    // of Named
+	Of       []Arg    // of Named and TextMap
 	Form     string   // of Function: its own arguments and result
 	Optional bool
 	Doc      string
@@ -58,6 +59,8 @@ var keys = []Arg{
 	{Name: "hosts", Type: Texts},
 	{Name: "mx", Type: Text},
 	{Name: "tls", Type: Text},
+	{Name: "auth", Type: TextMap, Of: []Arg{{Name: "user"}, {Name: "secret"}, {Name: "mechanism"}, {Name: "tls"}},
+		Doc: "what to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be"},
 	{Name: "source", Type: Text},
 	{Name: "helo", Type: Text},
 	{Name: "sender", Type: Address},

@@ -112,6 +112,8 @@ func cases() []testCase {
 		answer("route from what cannot be a source", hooks.Route, failed+` source: "a b" is not the name of a [source.NAME]`, m{"kind": "route", "source": "a b"}),
 		answer("route by TLS that there is not", hooks.Route, failed+` tls: "sometimes" is not one of auto, none,`, m{"kind": "route", "tls": "sometimes"}),
 		answer("route to what cannot be a site", hooks.Route, failed+" site:", m{"kind": "route", "site": "a b"}),
+		answer("route with a log-in", hooks.Route, "route", m{"kind": "route", "mx": "example.org", "auth": m{"user": "alice", "secret": "smtp", "mechanism": "plain"}}),
+		answer("route with half a log-in", hooks.Route, failed+" auth needs user and secret", m{"kind": "route", "mx": "example.org", "auth": m{"user": "alice"}}),
 		answer("route by MX", hooks.Route, "route", m{"kind": "route", "mx": "example.org"}),
 		answer("each refuses one at deliver", hooks.Deliver, "each <v@example.net> reject 550 5.7.1 full", m{"kind": "each", "verdicts": l{m{"kind": "reject", "text": "full"}}}),
 		answer("each holds one at data", hooks.Data, "each <v@example.net> hold", m{"kind": "each", "verdicts": l{m{"kind": "next"}, m{"kind": "hold", "reason": "look"}}}),

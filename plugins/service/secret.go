@@ -7,9 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
+
+	"github.com/stagepost/stagepost/core/capability"
 )
 
 // Secrets are what the operator keeps from plugins that may use it. It is safe for concurrent use.
@@ -22,9 +23,6 @@ type Secrets interface {
 const MaxSecret = 64 << 10
 
 const secretObject = "secret"
-
-// secretName is also a path within the folder: no part of it begins with a dot.
-var secretName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$`)
 
 func secretService() Service {
 	return Service{
@@ -69,7 +67,7 @@ func (n *noSecret) Error() string { return fmt.Sprintf("there is no secret %q", 
 
 // secret is the one way to the text of a secret, which checks that the plugin may use it.
 func (c *Context) secret(name string) (Thing, error) {
-	if len(name) > 256 || !secretName.MatchString(name) {
+	if !capability.ValidSecret(name) {
 		return nil, fmt.Errorf(`%q cannot name a secret; a name is like "dkim/example.org"`, cut(name))
 	}
 	if err := c.Needs.RefuseName(fmt.Sprintf("the secret %q", name), "secrets", name); err != nil {

@@ -251,6 +251,8 @@ func argGo(a api.Arg, v string, pointer bool) string {
 		return "moment(" + v + ")"
 	case api.Texts, api.Addresses:
 		return "texts(" + v + ")"
+	case api.TextMap:
+		return "textMap(" + v + ")"
 	default:
 		read = "text"
 	}

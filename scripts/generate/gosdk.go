@@ -202,6 +202,8 @@ func (w *goWriter) argType(a api.Arg) string {
 		return "time.Time"
 	case api.Texts, api.Addresses:
 		return "[]string"
+	case api.TextMap:
+		return "map[string]string"
 	}
 	w.fail("sdk/go: the argument %s, %s, has no type in Go", a.Name, a.Type)
 	return "any"
@@ -222,7 +224,7 @@ func (w *goWriter) pair(of string, a api.Arg, pointer bool) (given, put string) 
 			given = v
 		case api.Time:
 			given = "!" + v + ".IsZero()"
-		case api.Texts, api.Addresses:
+		case api.Texts, api.Addresses, api.TextMap:
 			given = "len(" + v + ") > 0"
 		}
 	}
@@ -241,6 +243,8 @@ func (w *goWriter) pair(of string, a api.Arg, pointer bool) (given, put string) 
 		put = "cbor.AppendFloat(b, secondsOf(" + value + "))"
 	case api.Texts, api.Addresses:
 		put = "cbor.AppendTexts(b, " + value + ")"
+	case api.TextMap:
+		put = "cbor.AppendTextMap(b, " + value + ")"
 	}
 	return given, put
 }

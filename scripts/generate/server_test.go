@@ -48,7 +48,7 @@ func (s *steps) Observe(step observe.Step) { *s = append(*s, step) }
 // ask loads a plugin and asks it at a stage; it returns what it answered.
 func ask(t *testing.T, stage hooks.Stage, code string) hooks.Result {
 	t.Helper()
-	const header = `plugin { id = "p", needs = { edit = {"headers", "sender", "rcpts", "body"}, route = {"mx", "*:25"} } }` + "\n"
+	const header = `plugin { id = "p", needs = { edit = {"headers", "sender", "rcpts", "body"}, route = {"mx", "*:25"}, secrets = {"s"} } }` + "\n"
 	p, err := load(header + code)
 	if err != nil {
 		t.Fatalf("%v in:\n%s", err, code)
@@ -95,7 +95,7 @@ func TestArguments(t *testing.T) {
 		{hooks.Reject, hooks.Mail, map[string]string{"code": "554", "enhanced": `"5.7.0"`}},
 		{hooks.Defer, hooks.Mail, map[string]string{"code": "450", "enhanced": `"4.7.0"`}},
 		{hooks.Close, hooks.Mail, map[string]string{"code": "421", "enhanced": `"4.7.0"`}},
-		{hooks.RouteTo, hooks.Route, map[string]string{"via": `"smtp"`, "mx": "nil", "helo": `"a.example"`}},
+		{hooks.RouteTo, hooks.Route, map[string]string{"via": `"smtp"`, "mx": "nil", "tls": `"auto"`, "auth": `{user = "u", secret = "s"}`, "helo": `"a.example"`}},
 	} {
 		info := hooks.Verdicts()[tt.kind]
 		f, err := api.FormOf(info)

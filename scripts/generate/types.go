@@ -96,6 +96,12 @@ func argType(a api.Arg) (string, error) {
 		return "boolean", nil
 	case api.Texts:
 		return "string|string[]", nil
+	case api.TextMap:
+		var fields []string
+		for _, f := range a.Of {
+			fields = append(fields, f.Name+"?: string")
+		}
+		return "{" + strings.Join(fields, ", ") + "}", nil
 	case api.Address:
 		return addressLike, nil
 	case api.Function:

@@ -576,6 +576,7 @@ typedef struct {
   sp_value hosts; // next hops in order, host:port
   sp_text mx; // domain whose MX is looked up
   sp_text tls; // auto, none, opportunistic, required, verified or implicit
+  sp_value auth; // what to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be
   sp_text source; // the [source.NAME] it is sent from
   sp_text helo; // name to greet with
   sp_text sender; // reverse-path of this copy
@@ -583,7 +584,7 @@ typedef struct {
 } sp_route_fields;
 
 static inline sp_verdict sp_route_fields_(sp_route_fields f) {
-  return sp_answer(SP_VERDICT_ROUTE, (const sp_pair[]){{SP("via"), sp_of_text(f.via)}, {SP("hosts"), f.hosts}, {SP("mx"), sp_of_text(f.mx)}, {SP("tls"), sp_of_text(f.tls)}, {SP("source"), sp_of_text(f.source)}, {SP("helo"), sp_of_text(f.helo)}, {SP("sender"), sp_of_text(f.sender)}, {SP("site"), sp_of_text(f.site)}}, 8);
+  return sp_answer(SP_VERDICT_ROUTE, (const sp_pair[]){{SP("via"), sp_of_text(f.via)}, {SP("hosts"), f.hosts}, {SP("mx"), sp_of_text(f.mx)}, {SP("tls"), sp_of_text(f.tls)}, {SP("auth"), f.auth}, {SP("source"), sp_of_text(f.source)}, {SP("helo"), sp_of_text(f.helo)}, {SP("sender"), sp_of_text(f.sender)}, {SP("site"), sp_of_text(f.site)}}, 9);
 }
 #define sp_route_with(...) sp_route_fields_((sp_route_fields){__VA_ARGS__})
 

@@ -445,14 +445,15 @@ func (v Hold) append(b []byte) ([]byte, error) {
 
 // Route is a verdict: where it goes; plans merge by field, first setter wins.
 type Route struct {
-	Via    string   // smtp, lmtp or a plugin
-	Hosts  []string // next hops in order, host:port
-	MX     string   // domain whose MX is looked up
-	TLS    string   // auto, none, opportunistic, required, verified or implicit
-	Source string   // the [source.NAME] it is sent from
-	Helo   string   // name to greet with
-	Sender string   // reverse-path of this copy
-	Site   string   // whose limits count
+	Via    string            // smtp, lmtp or a plugin
+	Hosts  []string          // next hops in order, host:port
+	MX     string            // domain whose MX is looked up
+	TLS    string            // auto, none, opportunistic, required, verified or implicit
+	Auth   map[string]string // what to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be
+	Source string            // the [source.NAME] it is sent from
+	Helo   string            // name to greet with
+	Sender string            // reverse-path of this copy
+	Site   string            // whose limits count
 }
 
 func (v Route) append(b []byte) ([]byte, error) {
@@ -467,6 +468,9 @@ func (v Route) append(b []byte) ([]byte, error) {
 		n++
 	}
 	if v.TLS != "" {
+		n++
+	}
+	if len(v.Auth) > 0 {
 		n++
 	}
 	if v.Source != "" {
@@ -498,6 +502,10 @@ func (v Route) append(b []byte) ([]byte, error) {
 	if v.TLS != "" {
 		b = cbor.AppendText(b, "tls")
 		b = cbor.AppendText(b, v.TLS)
+	}
+	if len(v.Auth) > 0 {
+		b = cbor.AppendText(b, "auth")
+		b = cbor.AppendTextMap(b, v.Auth)
 	}
 	if v.Source != "" {
 		b = cbor.AppendText(b, "source")

@@ -38,26 +38,62 @@ end
 local listed = not inline or next(hops) ~= nil
 local default = config.default and plan("default", config.default)
 
+-- A next hop is told from a domain by its port.
+local function ported(hop)
+  local host = hop.hosts[1]
+  if string.match(host, ":%d+$") then return host end
+  return host .. (hop.via == "lmtp" and ":24" or ":25")
+end
+
+-- What to log in with, by domain as above, or by next hop.
+local auth = {}
+for name, a in pairs(config.auth) do
+  local key = string.lower(name)
+  if string.find(key, ":", 1, true) then
+    local hop = plan("auth." .. name, key)
+    key = nil
+    if hop.hosts then key = ported(hop) end
+  elseif not re.match([[^\.?]] .. domain .. "$", key) then
+    key = nil
+  end
+  if not key then bad("auth", name, 'is neither a domain nor a next hop; write "example.org", ".example.org" or "host:port"') end
+  if type(a) ~= "table" or type(a.user) ~= "string" or type(a.secret) ~= "string" then
+    bad("auth", name, 'needs a user and the name of a secret; write { user = "relay", secret = "smtp/example.net" }')
+  end
+  for field in pairs(a) do
+    if field ~= "user" and field ~= "secret" and field ~= "mechanism" and field ~= "tls" then
+      bad("auth." .. name, field, "is unknown; there are user, secret, mechanism and tls")
+    end
+  end
+  auth[key] = a
+end
+local secured = next(auth) ~= nil
+
 local function at(name)
   if inline then return hops[name] end
   local text = lookup("config.domains", name)
   return text and plan("domains." .. name, text)
 end
 
-local function find(name)
-  if not listed then return default end
-  local hop = at(name)
-  if hop then return hop end
+-- nearest asks get for a domain, and then for those above it.
+local function nearest(get, name)
+  local found = get(name)
   local dot = string.find(name, ".", 1, true)
-  while dot do
-    hop = at(string.sub(name, dot))
-    if hop then return hop end
+  while not found and dot do
+    found = get(string.sub(name, dot))
     dot = string.find(name, ".", dot + 1, true)
   end
-  return default
+  return found
 end
 
+local function login(name) return auth[name] end
+
 function on.route(r)
-  local hop = find(r.address.domain)
-  if hop then return route(hop) end
+  local name = r.address.domain
+  local hop = listed and nearest(at, name) or default
+  if not hop then return end
+  if not secured then return route(hop) end
+  local a = nearest(login, name)
+  if not a and hop.hosts then a = auth[ported(hop)] end
+  return route{ via = hop.via, hosts = hop.hosts, mx = hop.mx, auth = a }
 end

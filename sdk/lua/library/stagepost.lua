@@ -217,6 +217,7 @@ function hold(answer) end
 ---@field hosts? string|string[] next hops in order, host:port
 ---@field mx? string domain whose MX is looked up
 ---@field tls? string auto, none, opportunistic, required, verified or implicit
+---@field auth? {user?: string, secret?: string, mechanism?: string, tls?: string} what to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be
 ---@field source? string the [source.NAME] it is sent from
 ---@field helo? string name to greet with
 ---@field sender? stagepost.addresslike reverse-path of this copy
@@ -224,7 +225,7 @@ function hold(answer) end
 
 ---where it goes; plans merge by field, first setter wins.
 ---
----`route{via, hosts, mx, tls, source, helo, sender, site}`
+---`route{via, hosts, mx, tls, auth, source, helo, sender, site}`
 ---@param answer stagepost.args.route
 ---@return stagepost.verdict
 function route(answer) end

@@ -802,8 +802,8 @@ impl Verdict {
         Verdict::of(verdict::HOLD).reason(reason)
     }
 
-    /// Where it goes; plans merge by field, first setter wins. Setters: `via`, `hosts`, `mx`, `tls`, `source`, `helo`, `sender`,
-    /// `site`.
+    /// Where it goes; plans merge by field, first setter wins. Setters: `via`, `hosts`, `mx`, `tls`, `auth`, `source`, `helo`,
+    /// `sender`, `site`.
     pub fn route() -> Verdict {
         Verdict::of(verdict::ROUTE)
     }
@@ -876,6 +876,11 @@ impl Verdict {
     /// Auto, none, opportunistic, required, verified or implicit.
     pub fn tls(self, tls: impl AsRef<[u8]>) -> Verdict {
         self.set("tls", Value::of_text(tls.as_ref()))
+    }
+
+    /// What to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be.
+    pub fn auth(self, auth: impl Into<Value>) -> Verdict {
+        self.set("auth", auth.into())
     }
 
     /// The \[source.NAME\] it is sent from.

@@ -56,6 +56,14 @@ func texts(v any) []string {
 	return out
 }
 
+func textMap(v any) map[string]string {
+	out := map[string]string{}
+	for name, e := range object(v) {
+		out[name] = text(e)
+	}
+	return out
+}
+
 func ints(a []any, i int) []int { return tail(a, i, integer) }
 
 func tail[T any](a []any, i int, read func(any) T) []T {

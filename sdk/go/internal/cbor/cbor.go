@@ -80,6 +80,15 @@ func AppendTexts(b []byte, list []string) []byte {
 	return b
 }
 
+// AppendTextMap appends a map of texts by name, in order of names.
+func AppendTextMap(b []byte, m map[string]string) []byte {
+	b = AppendMap(b, len(m))
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		b = AppendText(AppendText(b, name), m[name])
+	}
+	return b
+}
+
 // AppendNil appends nil.
 func AppendNil(b []byte) []byte { return append(b, simple<<5|22) }
 

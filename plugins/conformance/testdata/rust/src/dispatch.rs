@@ -227,6 +227,7 @@ pub fn verdict(v: &Value) -> Verdict {
             "hosts" => out.hosts(at(std::slice::from_ref(value), 0)),
             "mx" => out.mx(bytes(std::slice::from_ref(value), 0)),
             "tls" => out.tls(bytes(std::slice::from_ref(value), 0)),
+            "auth" => out.auth(at(std::slice::from_ref(value), 0)),
             "source" => out.source(bytes(std::slice::from_ref(value), 0)),
             "helo" => out.helo(bytes(std::slice::from_ref(value), 0)),
             "sender" => out.sender(at(std::slice::from_ref(value), 0)),
