@@ -139,14 +139,15 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if d.wasm, err = wasm.NewEngine(wasm.EngineOptions{Cache: filepath.Join(cfg.Data, wasmCache), Log: d.log}); err != nil {
 		return fail(exitCantCreate, "the folder for compiled plugins cannot be used: %w", err)
 	}
-	host := service.NewHost(service.Options{Resolver: d.dns, KV: d.kv, Secrets: service.SecretFolder{Folder: d.secretFolder}, Own: d.bound.own, Control: filepath.Join(cfg.Data, admin.SocketName), Dial: d.dial, Log: d.log})
+	secrets := service.SecretFolder{Folder: d.secretFolder}
+	host := service.NewHost(service.Options{Resolver: d.dns, KV: d.kv, Secrets: secrets, Own: d.bound.own, Control: filepath.Join(cfg.Data, admin.SocketName), Dial: d.dial, Log: d.log})
 	if d.plugins, err = generation.New(generation.Options{File: d.file, Host: host, Wasm: d.wasm, Log: d.log, Console: d.console, Prepare: d.prepare}); err != nil {
 		return err
 	}
 	current := d.plugins.Current()
 	hostname := func() string { return d.plugins.Config().Hostname }
 	attempts, idle := connections(d.gate.Reading().FileLimit)
-	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Own: d.bound.own, Dial: d.dial, Source: d.source, MaxIdle: idle})
+	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Own: d.bound.own, Dial: d.dial, Source: d.source, Secret: secrets.Secret, MaxIdle: idle})
 	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Resolver: d.dns, Records: d.records, Log: d.log, Suspects: d.suspects, Now: d.now, Clock: filepath.Join(cfg.Data, clockFile), Attempts: attempts, Settings: func() queue.Settings {
 		c := d.plugins.Config()
 		return queue.Settings{Hostname: c.Hostname, Retry: c.Queue.Retry, Expire: c.Queue.Expire, Warn: c.Queue.Warn, Shape: d.shaping.shape(c)}

@@ -48,6 +48,8 @@ type conn struct {
 	lone      bool // the server waits for content that will not come: a lone dot goes before QUIT
 	idleSince time.Time
 
+	by        string // the mechanism of the log-in; empty: there was none
+
 	offers
 
 	ctx    context.Context // of the Send that uses it; after the final dot one that never ends
@@ -230,6 +232,10 @@ func cause(err error) string {
 
 // connect opens a connection and greets. On a failure the connection is closed.
 func (s *Sender) connect(ctx context.Context, h hop, k key, from *Source) (*conn, *failure) {
+	as, f := s.login(k)
+	if f != nil {
+		return nil, f
+	}
 	dialing, cancel := context.WithTimeout(ctx, s.timeouts.Connect)
 	nc, f, err := s.open(dialing, h, k.from, from)
 	cancel()
@@ -249,6 +255,10 @@ func (s *Sender) connect(ctx context.Context, h hop, k key, from *Source) (*conn
 	f = s.greet(c)
 	if f != nil {
 		f.away = ctx.Err() == nil
+	} else if as != nil {
+		f = s.authenticate(c, as)
+	}
+	if f != nil {
 		c.release()
 		if c.unusable {
 			c.Close()

@@ -62,7 +62,9 @@ type Options struct {
 	// DialFrom is Dial for what a source sends, from one of its addresses; default: Dial if there is one, else a net.Dialer.
 	DialFrom func(ctx context.Context, from netip.Addr, addr string) (net.Conn, error)
 	Source   func(name string) (Source, bool) // default: there are none
-	Now      func() time.Time                 // the clock of records
+	// Secret gives the passwords that plans name; default: there are none.
+	Secret   func(name string) (text []byte, ok bool, err error)
+	Now      func() time.Time // the clock of records
 	Timeouts Timeouts
 
 	MaxMessages int           // on one connection; default 100
@@ -79,6 +81,8 @@ type Sender struct {
 	dial        func(ctx context.Context, network, addr string) (net.Conn, error)
 	dialFrom    func(ctx context.Context, from netip.Addr, addr string) (net.Conn, error)
 	source      func(name string) (Source, bool)
+	secret      func(name string) ([]byte, bool, error)
+	refused     refusals
 	turn        atomic.Uint32 // of the addresses of sources
 	now         func() time.Time
 	timeouts    Timeouts
@@ -96,6 +100,7 @@ func New(o Options) *Sender {
 		dial:     o.Dial,
 		dialFrom: o.DialFrom,
 		source:   o.Source,
+		secret:   o.Secret,
 		now:      o.Now,
 		timeouts: Timeouts{
 			Connect: cmp.Or(o.Timeouts.Connect, 30*time.Second),
@@ -127,6 +132,9 @@ func New(o Options) *Sender {
 	}
 	if s.source == nil {
 		s.source = func(string) (Source, bool) { return Source{}, false }
+	}
+	if s.secret == nil {
+		s.secret = func(string) ([]byte, bool, error) { return nil, false, nil }
 	}
 	if s.dial == nil {
 		s.dial = new(net.Dialer).DialContext

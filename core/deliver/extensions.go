@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stagepost/stagepost/core/esmtp"
@@ -16,13 +17,14 @@ import (
 type offers struct {
 	pipelining, size, eightBit, utf8, binary, dsn, deliverBy, priority bool
 	maxSize                                                            int64 // 0: not said
+	auth                                                               []string
 }
 
 func offersOf(ext esmtp.Extensions) offers {
 	return offers{
 		pipelining: ext.Has("PIPELINING"), size: ext.Has("SIZE"), eightBit: ext.Has("8BITMIME"), utf8: ext.Has("SMTPUTF8"),
 		binary: ext.Has("BINARYMIME") && ext.Has("CHUNKING"), dsn: ext.Has("DSN"), deliverBy: ext.Has("DELIVERBY"), priority: ext.Has("MT-PRIORITY"),
-		maxSize: ext.Size(),
+		maxSize: ext.Size(), auth: strings.Fields(strings.ToUpper(ext["AUTH"])),
 	}
 }
 

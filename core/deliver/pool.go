@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/stagepost/stagepost/core/message"
 )
 
 // key tells connections apart that must not stand in for each other.
@@ -13,6 +15,7 @@ type key struct {
 	lmtp bool
 	helo string
 	from string // the source; empty: none
+	auth message.Auth
 }
 
 const (

@@ -46,7 +46,7 @@ func (d *delivery) try(h hop) {
 		d.record(h.String(), "not tried", start, before, nil, "")
 		return
 	}
-	k := key{h.addr, d.lmtp, d.helo, d.job.Plan.Source}
+	k := key{addr: h.addr, lmtp: d.lmtp, helo: d.helo, from: d.job.Plan.Source, auth: d.job.Plan.Auth}
 	var f *failure
 	var note string
 	label, how, stale := "", "reused", true
@@ -64,7 +64,9 @@ func (d *delivery) try(h hop) {
 		began := time.Now()
 		c, f = d.connect(d.ctx, h, k, &d.from)
 		if d.counts.opened(began, f); f == nil {
-			label = c.label
+			if label = c.label; c.by != "" {
+				how = "new, logged in by " + c.by
+			}
 			note, _, f = d.use(c)
 		} else {
 			label = h.String()

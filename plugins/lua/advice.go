@@ -196,6 +196,9 @@ func (a *adviser) needs() {
 	unused := func(form, why string) { a.about(0, "needs = { %s }: %s", form, why) }
 	n := a.man.Needs
 	for _, name := range []string{"dns", "kv", "http", "net", "lookup", "secrets", "inject"} { // what services do
+		if name == "secrets" && a.seen.globals[hooks.RouteTo.String()] && a.seen.names["auth"] {
+			continue // plans name some
+		}
 		if n.Refuse("", name) == nil && !a.serves(name) {
 			form, value, _ := strings.Cut(capability.AskFor(name), " = ")
 			if strings.HasPrefix(value, "{") {

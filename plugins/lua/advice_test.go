@@ -51,6 +51,10 @@ func TestAdvice(t *testing.T) {
 function on.rcpt(r) local d = dns r:rename("a@b") r.facts["y.z"] = kv.get("k") r.facts["w.a"] = 1 return accept "relay" end
 function on.data(m) m:set_sender("") m:add_header("X", m.content:read(0, 1)) end
 function on.route(r) return route { mx = "a" } end`, nil},
+		{head + `, needs = { route = {"mx"}, secrets = {"s"} } }
+function on.route(r) return route { mx = "a", auth = { user = "u", secret = "s" } } end`, nil},
+		{head + `, needs = { route = {"mx"}, secrets = {"s"} } }
+function on.route(r) return route { mx = "a" } end`, []string{"x.lua:1: needs = { secrets = ... }: nothing uses it"}},
 		{head + `, needs = { read = "body" } }
 function on.data(m) if m:header("X") then return hold "x" end end`, []string{`x.lua:1: needs = { read = "body" }: only the header is read; write read = "headers"`}},
 		{head + `, needs = { edit = {"headers"} } }
