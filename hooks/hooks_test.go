@@ -289,6 +289,7 @@ func TestPrivateHops(t *testing.T) {
 		{[]string{"*", "private"}, []string{"*:25"}, message.Plan{Hosts: hosts}, 0},
 		{[]string{"*", "private"}, []string{"*:25", "b.example:25"}, message.Plan{Hosts: hosts}, 0b100},
 		{[]string{"mx"}, nil, message.Plan{MX: "a.example"}, 0},
+		{[]string{"mx", "*", "b.example:25"}, nil, message.Plan{MX: "a.example", Hosts: hosts}, 0b1000},
 		{[]string{"mx", "private"}, nil, message.Plan{MX: "a.example"}, 1},
 		{[]string{"mx"}, []string{"mx", "private"}, message.Plan{MX: "a.example", Private: 1}, 0},
 	} {

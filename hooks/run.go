@@ -383,7 +383,7 @@ func (v *Verdict) detail() string {
 func mayRoute(n *capability.Needs, p *message.Plan) error {
 	hops := p.Hosts
 	if p.MX != "" {
-		hops = []string{"mx"}
+		hops = append([]string{"mx"}, p.Hosts...)
 	}
 	for _, hop := range hops {
 		if err := n.RefuseName("route to "+hop, "route", hop); err != nil {

@@ -109,6 +109,14 @@ func (s *Sender) login(k key) (*login, *failure) {
 	return l, nil
 }
 
+// auth is what to log in with at a host: with what is meant for a relay, never at the exchangers before it.
+func (d *delivery) auth(h hop) message.Auth {
+	if d.fallback() && !h.fallback {
+		return message.Auth{}
+	}
+	return d.job.Plan.Auth
+}
+
 // authenticate logs in on a connection that was greeted and, where that is to be, encrypted.
 func (s *Sender) authenticate(c *conn, l *login) *failure {
 	state := c.encryption()

@@ -48,7 +48,7 @@ type conn struct {
 	lone      bool // the server waits for content that will not come: a lone dot goes before QUIT
 	idleSince time.Time
 
-	by        string // the mechanism of the log-in; empty: there was none
+	by string // the mechanism of the log-in; empty: there was none
 
 	offers
 

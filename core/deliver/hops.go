@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/core/smtp"
@@ -28,8 +29,9 @@ const smtpPort = 25
 
 // hop is one address to try.
 type hop struct {
-	host string // the name it was found under; "" for an address that was given as such
-	addr netip.AddrPort
+	host     string // the name it was found under; "" for an address that was given as such
+	addr     netip.AddrPort
+	fallback bool // it is one of a plan's hosts beside an MX
 }
 
 // String returns "mx1.example.org[192.0.2.1]:25".
@@ -45,7 +47,9 @@ func (h hop) String() string {
 func (d *delivery) hops() iter.Seq[hop] {
 	return func(yield func(hop) bool) {
 		plan := d.job.Plan
-		switch {
+		switch fallback := d.fallback(); {
+		case fallback: // RFC 5321 knows none, but operators do: where nobody answers for a domain a relay of theirs tries on
+			d.fallBack(plan, yield)
 		case len(plan.Hosts) > 0:
 			d.named(plan.Hosts, yield)
 		case strings.HasPrefix(plan.MX, "["):
@@ -58,16 +62,42 @@ func (d *delivery) hops() iter.Seq[hop] {
 	}
 }
 
+// fallback tells whether the plan has hosts beside an MX.
+func (d *delivery) fallback() bool { return d.job.Plan.MX != "" && len(d.job.Plan.Hosts) > 0 }
+
+// fallBack yields the exchangers, and after them the hosts.
+func (d *delivery) fallBack(plan *message.Plan, yield func(hop) bool) {
+	stopped := false
+	by := func(h hop) bool {
+		stopped = !yield(h)
+		return !stopped
+	}
+	if strings.HasPrefix(plan.MX, "[") {
+		d.literal(plan.MX, by)
+	} else {
+		d.exchangers(plan.MX, by)
+	}
+	if !stopped {
+		d.named(plan.Hosts, func(h hop) bool {
+			h.fallback = true
+			return yield(h)
+		})
+	}
+}
+
 // named yields the hosts of a plan. One that cannot be found or may not be used is a mistake in a configuration, not a fault of the
 // mail, so it is never final.
 func (d *delivery) named(hosts []string, yield func(hop) bool) {
 	left := maxAddrs
 	for i, hostport := range hosts[:min(len(hosts), maxHosts)] {
+		if d.fallback() {
+			i++ // the first is that of the MX
+		}
 		private := d.job.Plan.Private&(1<<i) != 0
 		if addr, err := netip.ParseAddrPort(hostport); err == nil {
 			if f := d.closed(hostport, addr, private); f != nil {
 				d.missing(hostport, f)
-			} else if left--; !yield(hop{"", addr}) || left == 0 {
+			} else if left--; !yield(hop{addr: addr}) || left == 0 {
 				return
 			}
 			continue
@@ -90,7 +120,7 @@ func (d *delivery) named(hosts []string, yield func(hop) bool) {
 			addr := netip.AddrPortFrom(ip, uint16(n))
 			if f := d.closed(hostport, addr, private); f != nil {
 				d.missing(hostport, f)
-			} else if left--; !yield(hop{host, addr}) || left == 0 {
+			} else if left--; !yield(hop{host: host, addr: addr}) || left == 0 {
 				return
 			}
 		}
@@ -142,7 +172,7 @@ func (d *delivery) literal(domain string, yield func(hop) bool) {
 			d.missing(domain, f)
 			return
 		}
-		yield(hop{"", netip.AddrPortFrom(ip, smtpPort)})
+		yield(hop{addr: netip.AddrPortFrom(ip, smtpPort)})
 	}
 }
 
@@ -187,7 +217,7 @@ func (d *delivery) exchangers(domain string, yield func(hop) bool) {
 				tried = true
 				if f := d.inside(hosts[i].Host, ip); f != nil {
 					d.missing(hosts[i].Host, f)
-				} else if left--; !yield(hop{hosts[i].Host, netip.AddrPortFrom(ip, smtpPort)}) || left == 0 {
+				} else if left--; !yield(hop{host: hosts[i].Host, addr: netip.AddrPortFrom(ip, smtpPort)}) || left == 0 {
 					return
 				}
 			}

@@ -46,7 +46,7 @@ func (d *delivery) try(h hop) {
 		d.record(h.String(), "not tried", start, before, nil, "")
 		return
 	}
-	k := key{addr: h.addr, lmtp: d.lmtp, helo: d.helo, from: d.job.Plan.Source, auth: d.job.Plan.Auth}
+	k := key{addr: h.addr, lmtp: d.lmtp, helo: d.helo, from: d.job.Plan.Source, auth: d.auth(h)}
 	var f *failure
 	var note string
 	label, how, stale := "", "reused", true

@@ -22,14 +22,14 @@ const (
 type Plan struct {
 	Via   string   // "smtp" (default), "lmtp", or a plugin
 	Hosts []string // next hops in order, "host:port", "[v6]:port"; tried one after the other
-	MX    string   // look up the MX of this domain instead of the recipient's
-	// Private has a bit for each of Hosts, or the lowest for MX: it may have a private address. Those who made the plan are granted it;
-	// it is never stored.
+	MX    string   // look up the MX of this domain instead of the recipient's; Hosts are tried after those
+	// Private has a bit for each of Hosts, after one for MX if there is one: it may have a private address. Those who made the plan are
+	// granted it; it is never stored.
 	Private uint16
 	Source  string        // [source.NAME] of the configuration that it is sent from; default: the system chooses the address
 	Helo    string        // name to greet with; default: the source's, or the server's
 	TLS     TLSLevel      // whether and how connections are encrypted; default: that of the site, of [queue], or TLSAuto
-	Auth    Auth          // what to log in with at Hosts or MX; zero: nothing
+	Auth    Auth          // what to log in with at Hosts, or else at MX; zero: nothing
 	Sender  *smtp.Address // reverse-path for this recipient's copy only; nil: the envelope's
 	Site    string        // whose limits count; default: that of the exchangers
 	// SiteBy and SourceBy are the plugins that set Site and Source, for people; they are never stored.
@@ -83,12 +83,13 @@ func SplitLane(lane string) (hop, source, site string) {
 	return hop, source, site
 }
 
-// Hop is the canonical name of the next hop: "mx:example.org", "smtp:host:25", "lmtp:host:24", "plugin:name".
+// Hop is the canonical name of the next hop: "mx:example.org", "smtp:host:25", "lmtp:host:24", "plugin:name". Fall-backs of an MX are no part of
+// it: mail for a domain waits together.
 func (p *Plan) Hop() string {
 	switch {
 	case p.Via != "" && p.Via != ViaSMTP && p.Via != ViaLMTP:
 		return "plugin:" + p.Via
-	case len(p.Hosts) > 0:
+	case len(p.Hosts) > 0 && p.MX == "":
 		via := p.Via
 		if via == "" {
 			via = ViaSMTP
@@ -186,8 +187,11 @@ func CanonicalHost(s, via string) (string, error) {
 
 // Check tells whether a plan that a plugin gave is one that can be carried out, and makes its hosts canonical.
 func (p *Plan) Check() error {
-	if len(p.Hosts) > 0 && p.MX != "" {
-		return fmt.Errorf("a route has either hosts or mx, not both")
+	if p.Via == ViaLMTP && p.MX != "" && len(p.Hosts) > 0 {
+		return fmt.Errorf(`via "lmtp" has either hosts or mx, not both`)
+	}
+	if p.MX != "" && len(p.Hosts) == maxHosts {
+		return fmt.Errorf("a route by mx has at most %d hosts to fall back to", maxHosts-1)
 	}
 	if len(p.Hosts) > maxHosts {
 		return fmt.Errorf("a route has at most %d hosts, this has %d", maxHosts, len(p.Hosts))

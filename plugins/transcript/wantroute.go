@@ -29,7 +29,7 @@ func parseWantRoute(p *parser, rest string) action {
 	for i := 1; i < len(list); i++ {
 		key, v, _ := strings.Cut(list[i], "=")
 		switch {
-		case v != "" && (key == "source" || key == "helo" || key == "site" || key == "tls" || key == "auth"):
+		case v != "" && (key == "source" || key == "helo" || key == "site" || key == "tls" || key == "auth" || key == "fallback"):
 			w.names = append(w.names, [2]string{key, v})
 		case key == "sender":
 			a, ok := p.address(v)
@@ -41,7 +41,7 @@ func parseWantRoute(p *parser, rest string) action {
 			i++
 			w.rcpt = strings.Trim(list[i], "<>")
 		default:
-			p.fail("%s", manifest.Unknown("word", list[i], "", []string{"source=NAME", "helo=NAME", "sender=ADDRESS", "site=NAME", "tls=WORD", "auth=USER:SECRET", "for RCPT"}))
+			p.fail("%s", manifest.Unknown("word", list[i], "", []string{"source=NAME", "helo=NAME", "sender=ADDRESS", "site=NAME", "tls=WORD", "auth=USER:SECRET", "fallback=HOST:PORT,...", "for RCPT"}))
 			return nil
 		}
 	}
@@ -70,7 +70,10 @@ func (w *wantRoute) do(r *run) error {
 			}
 			return wanted(want+" sender="+w.sender.Text, got)
 		}
-		has := map[string]string{"source": d.plan.Source, "helo": d.plan.Helo, "site": d.plan.Site, "tls": string(d.plan.TLS), "auth": "none"}
+		has := map[string]string{"source": d.plan.Source, "helo": d.plan.Helo, "site": d.plan.Site, "tls": string(d.plan.TLS), "auth": "none", "fallback": "none"}
+		if d.plan.MX != "" && len(d.plan.Hosts) > 0 {
+			has["fallback"] = strings.Join(d.plan.Hosts, ",")
+		}
 		if a := d.plan.Auth; a.User != "" {
 			has["auth"] = a.User + ":" + a.Secret
 		}

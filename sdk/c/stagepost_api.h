@@ -200,7 +200,7 @@ static inline sp_address sp_address_of(sp_value v) {
 // Where a recipient goes.
 typedef struct {
   sp_text via; // smtp, lmtp or a plugin
-  sp_value hosts; // next hops in order, host:port
+  sp_value hosts; // next hops in order, host:port; beside mx, where to fall back to
   sp_text mx; // domain whose MX is looked up
   sp_text helo; // name to greet with
   sp_text sender; // reverse-path of this copy
@@ -573,7 +573,7 @@ static inline sp_verdict sp_hold(sp_text reason) {
 // route: where it goes; plans merge by field, first setter wins.
 typedef struct {
   sp_text via; // smtp, lmtp or a plugin
-  sp_value hosts; // next hops in order, host:port
+  sp_value hosts; // next hops in order, host:port; beside mx, where to fall back to
   sp_text mx; // domain whose MX is looked up
   sp_text tls; // auto, none, opportunistic, required, verified or implicit
   sp_value auth; // what to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be

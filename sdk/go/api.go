@@ -446,7 +446,7 @@ func (v Hold) append(b []byte) ([]byte, error) {
 // Route is a verdict: where it goes; plans merge by field, first setter wins.
 type Route struct {
 	Via    string            // smtp, lmtp or a plugin
-	Hosts  []string          // next hops in order, host:port
+	Hosts  []string          // next hops in order, host:port; beside mx, where to fall back to
 	MX     string            // domain whose MX is looked up
 	TLS    string            // auto, none, opportunistic, required, verified or implicit
 	Auth   map[string]string // what to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be
@@ -1164,7 +1164,7 @@ func readAddress(r *cbor.Reader) (v Address) {
 // Plan is where a recipient goes.
 type Plan struct {
 	Via    string   // smtp, lmtp or a plugin
-	Hosts  []string // next hops in order, host:port
+	Hosts  []string // next hops in order, host:port; beside mx, where to fall back to
 	MX     string   // domain whose MX is looked up
 	Helo   string   // name to greet with
 	Sender string   // reverse-path of this copy

@@ -38,6 +38,15 @@ end
 local listed = not inline or next(hops) ~= nil
 local default = config.default and plan("default", config.default)
 
+-- Where mail goes by MX, these are tried when nobody answers for the domain.
+local fallback = {}
+for _, text in ipairs(config.fallback) do
+  local hop = plan("fallback", text)
+  if not hop.hosts or hop.via == "lmtp" then bad("fallback", text, 'is not a host; write "host:port"') end
+  fallback[#fallback + 1] = hop.hosts[1]
+end
+if #fallback == 0 then fallback = nil end
+
 -- A next hop is told from a domain by its port.
 local function ported(hop)
   local host = hop.hosts[1]
@@ -91,7 +100,9 @@ local function login(name) return auth[name] end
 function on.route(r)
   local name = r.address.domain
   local hop = listed and nearest(at, name) or default
+  if fallback and not hop and r.class == "relay" then hop = { mx = name } end
   if not hop then return end
+  if fallback and hop.mx then hop = { mx = hop.mx, hosts = fallback } end
   if not secured then return route(hop) end
   local a = nearest(login, name)
   if not a and hop.hosts then a = auth[ported(hop)] end

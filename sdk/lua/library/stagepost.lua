@@ -214,7 +214,7 @@ function hold(answer) end
 
 ---@class (exact) stagepost.args.route
 ---@field via? string smtp, lmtp or a plugin
----@field hosts? string|string[] next hops in order, host:port
+---@field hosts? string|string[] next hops in order, host:port; beside mx, where to fall back to
 ---@field mx? string domain whose MX is looked up
 ---@field tls? string auto, none, opportunistic, required, verified or implicit
 ---@field auth? {user?: string, secret?: string, mechanism?: string, tls?: string} what to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be
@@ -413,7 +413,7 @@ function rcpt:rename(address) end
 ---where a recipient goes
 ---@class (exact) stagepost.plan
 ---@field via? string smtp, lmtp or a plugin
----@field hosts string[] next hops in order, host:port
+---@field hosts string[] next hops in order, host:port; beside mx, where to fall back to
 ---@field mx? string domain whose MX is looked up
 ---@field helo? string name to greet with
 ---@field sender? string reverse-path of this copy

@@ -214,7 +214,7 @@ impl From<Address> for Value {
 pub struct Plan {
     /// Smtp, lmtp or a plugin.
     pub via: Option<String>,
-    /// Next hops in order, host:port.
+    /// Next hops in order, host:port; beside mx, where to fall back to.
     pub hosts: Vec<String>,
     /// Domain whose MX is looked up.
     pub mx: Option<String>,
@@ -863,7 +863,7 @@ impl Verdict {
         self.set("via", Value::of_text(via.as_ref()))
     }
 
-    /// Next hops in order, host:port.
+    /// Next hops in order, host:port; beside mx, where to fall back to.
     pub fn hosts(self, hosts: impl Into<Value>) -> Verdict {
         self.set("hosts", hosts.into())
     }
