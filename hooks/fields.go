@@ -126,12 +126,10 @@ func rcptObject() Object {
 		{Name: "my", Type: TypeMyFacts, Doc: "this plugin's own facts, by key"},
 		{Name: "attempts", Type: TypeInt, Int: func(o any) int64 { return int64(o.(*RcptView).Attempts) }, Doc: "tries so far, in the queue"},
 		{Name: "first_try", Type: TypeTime, Optional: true, Time: func(o any) time.Time { return o.(*RcptView).FirstTry }, Doc: "time of the first try"},
-		{Name: "last", Type: TypeObject, Of: "last", Optional: true, Value: func(o any) any {
-			if r := o.(*RcptView); r.Last != (message.Last{}) {
-				return &r.Last
-			}
-			return nil
-		}, Doc: "the latest outcome"},
+		{Name: "last", Type: TypeObject, Of: "last", Optional: true, Value: func(o any) any { return o.(*RcptView).Last.Known() }, Doc: "the latest outcome"},
+		{Name: "site", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*RcptView).Way.Site }, Doc: "in delivered, deferred and bounced, whose limits counted: the exchangers with commas between them, or a name in the configuration or a plan"},
+		{Name: "source", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*RcptView).Way.Source }, Doc: "there, the [source.NAME] it was sent from; nil: the system chose the address"},
+		{Name: "next_hop", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*RcptView).Way.Hop }, Doc: "there, where it was to go, as queue list shows it: mx:example.org"},
 	}, Methods: []Method{
 		{"add_header", "name: string, text: string", "", []Stage{Data}, "edit headers", "put a field on top of this recipient's copy alone, above our Received"},
 		{"rename", "address: string | string[]", "", []Stage{Rcpt}, "edit rcpts", "deliver to another address, or to several"},

@@ -44,6 +44,7 @@ type RcptView struct {
 	Attempts int
 	FirstTry time.Time
 	Last     message.Last
+	Way      message.Way // in the stages of outcomes
 
 	name string // <address>, for the record; made on first use
 }

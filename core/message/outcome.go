@@ -72,3 +72,18 @@ func (o Outcome) Last() Last {
 	}
 	return Last{Code: o.Reply.Code, Enhanced: o.Reply.Enhanced, Host: o.Host, Text: text}
 }
+
+// Known returns the outcome, or nil where there was none.
+func (l *Last) Known() any {
+	if *l == (Last{}) {
+		return nil
+	}
+	return l
+}
+
+// Way is by which way an attempt was made, as far as it got.
+type Way struct {
+	Hop    string // next hop, as Plan.Hop names it
+	Source string // [source.NAME]; empty: none was named
+	Site   string // whose limits counted
+}

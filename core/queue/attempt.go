@@ -26,7 +26,7 @@ func (q *Queue) try(j *job) []message.Outcome {
 		q.skip(j)
 		return nil
 	}
-	if q.parked(j) {
+	if q.parked(j) || q.turned(j) {
 		return nil
 	}
 	began, gen := time.Now(), q.Current.Acquire()

@@ -31,6 +31,7 @@ type SiteView struct {
 	Failures  int          // times in a row that nobody answered
 	Why       string       // the last of them
 	Suspended []Suspension // of the site, or of its lanes
+	Measures  []Measure    // of plugins, about the site or its lanes
 }
 
 // LimitView is one limit in force.
@@ -60,8 +61,8 @@ func (q *Queue) Explain(ctx context.Context, name string) ([]SiteView, error) {
 		if err != nil {
 			return nil, err
 		}
-		l := set.limits(site)
-		views = []SiteView{{Site: site, Exchangers: hosts, Limits: l.view(), Allowed: l.Concurrency, Suspended: q.suspensions.ofSite(site, "mx:"+name)}}
+		l, _ := q.measures.table.Load().limits(set.limits(site), siteKey{name: site}, "")
+		views = []SiteView{{Site: site, Exchangers: hosts, Limits: l.view(), Allowed: l.Concurrency, Suspended: q.suspensions.ofSite(site, "mx:"+name), Measures: q.measures.ofSite(site, "mx:"+name)}}
 	}
 	slices.SortFunc(views, func(a, b SiteView) int { return strings.Compare(a.Site+" "+a.Source, b.Site+" "+b.Source) })
 	return views, nil
@@ -70,7 +71,7 @@ func (q *Queue) Explain(ctx context.Context, name string) ([]SiteView, error) {
 // SiteOf is the site that a lane leads to: that which is known, or else that which would be, for which the DNS may be asked. "" is that
 // of what was not routed yet.
 func (q *Queue) SiteOf(ctx context.Context, name store.Lane) string {
-	if name == "" || strings.HasPrefix(name, suspendedLane) {
+	if name == "" || isAside(name) {
 		return ""
 	}
 	sh := q.lanes.shard(name)
@@ -137,6 +138,7 @@ func (q *Queue) view(s *site, lanes []*lane, set *Settings) SiteView {
 	}
 	slices.Sort(v.Lanes)
 	v.Suspended = q.suspensions.ofSite(s.key.name, v.Lanes...)
+	v.Measures = q.measures.ofSite(s.key.name, v.Lanes...)
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -58,13 +58,19 @@ func (f *fair) push(j *job) {
 	f.n++
 }
 
-// take takes the job whose turn it is; there is one.
-func (f *fair) take() *job {
-	for {
+// take takes the job whose turn it is, of tenants that are not kept; nil: there is none. kept may be nil.
+func (f *fair) take(kept func(tenant string) bool) *job {
+	for passed := 0; passed < len(f.ring); {
 		if f.at >= len(f.ring) {
 			f.at = 0
 		}
 		t := f.ring[f.at]
+		if kept != nil && kept(t.name) {
+			f.at++
+			passed++
+			continue
+		}
+		passed = 0
 		if t.credit <= 0 {
 			if t.credit += quantum; t.credit <= 0 { // it still pays for something large
 				f.at++
@@ -83,12 +89,13 @@ func (f *fair) take() *job {
 		}
 		return j
 	}
+	return nil
 }
 
 // drain takes all jobs.
 func (f *fair) drain() (jobs []*job) {
 	for f.n > 0 {
-		jobs = append(jobs, f.take())
+		jobs = append(jobs, f.take(nil))
 	}
 	return jobs
 }

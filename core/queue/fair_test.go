@@ -149,7 +149,7 @@ func TestFairTurns(t *testing.T) {
 	take := func(n int) string {
 		got := map[string]int{}
 		for range n {
-			e := f.take().flight.msg.env
+			e := f.take(nil).flight.msg.env
 			got[fmt.Sprintf("%s%+d", e.Tenant, e.Priority)]++
 		}
 		var out []string
@@ -165,7 +165,7 @@ func TestFairTurns(t *testing.T) {
 		t.Error(got)
 	}
 	for f.n > 0 {
-		f.take()
+		f.take(nil)
 	}
 	if len(f.tenants) != 0 || len(f.ring) != 0 {
 		t.Errorf("%d tenants are left", len(f.tenants))

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -79,8 +80,15 @@ func (q *Queue) ask(gen *hooks.Generation, j *job, i int, o *message.Outcome, ex
 		m.rcptView(&rcpt, view, i)
 		rcpt.Last = o.Last()
 		rcpt.Attempts++
+		rcpt.Way = wayOf(j)
 		return &hooks.Call{Stage: s, Session: m.env.Session, Message: view, Rcpt: &rcpt, Observer: &j.steps, Parent: q.stopping}
 	})
+}
+
+// wayOf is by which way a job went, as far as it got.
+func wayOf(j *job) message.Way {
+	hop, source, named := message.SplitLane(j.lane)
+	return message.Way{Hop: hop, Source: source, Site: cmp.Or(named, j.site)}
 }
 
 // settle moves a recipient's state by an outcome.

@@ -53,12 +53,13 @@ type Recorder interface {
 
 // Settings are what a reload may change; each use asks anew.
 type Settings struct {
-	Hostname    string          // in notices to senders
-	Retry       []time.Duration // waits after the first, second ... deferral; the last repeats
-	Expire      time.Duration   // after arrival, unless the message says otherwise
-	Warn        time.Duration   // after arrival a sender is told of the delay; 0: never
-	Concurrency int             // attempts at once to one site, where Shape says nothing
-	Shape       *Shape          // limits of sites; nil: there are none but Concurrency
+	Hostname    string                 // in notices to senders
+	Retry       []time.Duration        // waits after the first, second ... deferral; the last repeats
+	Expire      time.Duration          // after arrival, unless the message says otherwise
+	Warn        time.Duration          // after arrival a sender is told of the delay; 0: never
+	Concurrency int                    // attempts at once to one site, where Shape says nothing
+	Shape       *Shape                 // limits of sites; nil: there are none but Concurrency
+	HasSource   func(name string) bool // whether mail can be sent from it; nil: from any
 
 	clock *clock
 }
@@ -97,6 +98,7 @@ type Queue struct {
 	counts      *Counts
 	hands       sync.Mutex // held while many messages are locked
 	suspensions suspensions
+	measures    measures
 
 	stop     context.CancelFunc // ends waking, routing and attempts that have not sent the final dot
 	stopping context.Context
@@ -120,6 +122,8 @@ func New(o Options) (*Queue, error) {
 	q.lanes.init(q)
 	q.wake.init(q)
 	q.notices.init(q)
+	q.measures.init(q)
+	q.suspensions.plugins = &q.measures
 	for lease, err := range o.Store.Own(ctx) {
 		if err != nil {
 			stop()
@@ -128,10 +132,13 @@ func New(o Options) (*Queue, error) {
 		q.own = lease
 		break
 	}
-	if err := q.loadSuspensions(ctx); err != nil {
-		stop()
-		return nil, err
+	for _, load := range []func(context.Context) error{q.loadSuspensions, q.loadMeasures} {
+		if err := load(ctx); err != nil {
+			stop()
+			return nil, err
+		}
 	}
+	q.group.Go(q.measures.keep)
 	q.marking.Add(1)
 	go q.writeMarks()
 	q.startProbing()

@@ -48,17 +48,43 @@ type site struct {
 	why   message.Outcome
 	probe time.Time // until then no other probe is looked for
 
-	ringed [classes]bool // it waits for a slot
-	timed  bool          // it waits for the rate
-	hungry []*lane
-	eaters int     // lanes that were told of room together
-	left   []*lane // to be looked at when it wakes
+	measured *measureTable    // by which limits were lowered
+	tenants  bool             // some are slowed down
+	paces    map[string]*pace // of those
+
+	ringed   [classes]bool // it waits for a slot
+	timed    bool          // it waits for the rate
+	pacedAt  time.Time     // until then
+	tenantAt time.Time     // the waker comes then, because a tenant that is slowed down may send; zero: he does not
+	hungry   []*lane
+	eaters   int     // lanes that were told of room together
+	left     []*lane // to be looked at when it wakes
 }
 
 // refresh takes the limits from the configuration if that changed. mu is held, as in all that follows but where it says so.
 func (s *site) refresh(set *Settings) {
-	if s.limits.Concurrency == 0 || s.shape != set.Shape || s.common != set.Concurrency {
-		s.limits, s.shape, s.common = set.limits(s.key.name), set.Shape, set.Concurrency
+	t := s.q.measures.table.Load()
+	if s.limits.Concurrency == 0 || s.shape != set.Shape || s.common != set.Concurrency || s.measured != t {
+		old := s.limits.Rate.interval()
+		s.shape, s.common, s.measured = set.Shape, set.Concurrency, t
+		s.limits, _ = t.limits(set.limits(s.key.name), s.key, "")
+		if s.tenants = t.tenants(s.key); !s.tenants {
+			s.paces = nil
+		}
+		if s.limits.Rate.interval() < old {
+			s.hasten(time.Now())
+		}
+	}
+}
+
+// hasten lets the next message go as a rate says that is higher than it was.
+func (s *site) hasten(now time.Time) {
+	if next := now.Add(s.limits.Rate.interval()); s.tat.After(next) {
+		s.tat = next
+	}
+	if s.timed {
+		s.pacedAt = now
+		s.q.wake.pace(s, now)
 	}
 }
 
@@ -103,8 +129,13 @@ func (s *site) push(j *job, set *Settings, now time.Time) {
 		s.q.lanes.done(j)
 		return
 	}
+	if s.q.turned(j) {
+		s.q.lanes.done(j)
+		return
+	}
 	s.mu.Lock()
 	s.refresh(set)
+	aside := s.asideOf(j)
 	switch {
 	case s.asleep(now):
 		until, why := s.until, s.why
@@ -116,6 +147,11 @@ func (s *site) push(j *job, set *Settings, now time.Time) {
 		s.mu.Unlock()
 		s.q.park(j)
 		return
+	case aside != "":
+		s.mu.Unlock()
+		s.q.layAside(j, aside)
+		s.q.lanes.done(j)
+		return
 	}
 	s.jobs.push(j)
 	s.start(now)
@@ -124,7 +160,7 @@ func (s *site) push(j *job, set *Settings, now time.Time) {
 
 // start begins as many attempts as there may be, one for each job that no worker is on its way to.
 func (s *site) start(now time.Time) {
-	for s.jobs.n > s.coming && !s.timed && s.active < s.bound() && !s.asleep(now) && s.q.stopping.Err() == nil && !s.early(now) {
+	for s.jobs.n > s.coming && s.ready(now) > s.coming && !s.timed && s.active < s.bound() && !s.asleep(now) && s.q.stopping.Err() == nil && !s.early(now) {
 		c := s.class()
 		if s.ringed[c] {
 			return
@@ -164,7 +200,7 @@ func (s *site) early(now time.Time) bool {
 		return false
 	}
 	if !s.timed {
-		s.timed = true
+		s.timed, s.pacedAt = true, at
 		s.q.wake.pace(s, at)
 	}
 	return true
@@ -183,18 +219,27 @@ func (s *site) next(came bool) *job {
 		s.active--
 		return nil
 	}
-	j := s.jobs.take()
+	j := s.take(now)
+	if j == nil {
+		s.active--
+		return nil
+	}
 	if r := s.limits.Rate; r.N > 0 {
 		if s.tat.Before(now) {
 			s.tat = now
 		}
-		s.tat = s.tat.Add(r.Per / time.Duration(r.N))
+		s.tat = s.tat.Add(r.interval())
 		s.start(now)
 	}
 	if len(s.hungry) > 0 && s.jobs.n <= s.share()/4 {
 		s.feed(now)
 	}
 	j.connectionMessages = s.limits.ConnectionMessages
+	if j.pace != nil {
+		if n := j.pace.limits.ConnectionMessages; n > 0 && (j.connectionMessages == 0 || n < j.connectionMessages) {
+			j.connectionMessages = n
+		}
+	}
 	return j
 }
 
@@ -206,6 +251,7 @@ func (q *Queue) work(s *site, c class) {
 		began := time.Now()
 		outcomes := q.attempt(j)
 		q.lanes.done(j)
+		s.over(j)
 		if s.ended(outcomes, began) && c != proven {
 			c = proven
 			q.slots.unproven.Add(-1)

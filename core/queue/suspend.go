@@ -44,14 +44,26 @@ type Suspension struct {
 	Reason string    `json:"reason"` // for people; may be empty
 	Since  time.Time `json:"since"`
 	Until  time.Time `json:"until,omitzero"` // zero: until somebody resumes it
+
+	// Of a measure of a plugin: only what is sent from a source, and of a tenant; whose it is, and by which rule of that plugin.
+	Source string `json:"source,omitempty"`
+	Tenant string `json:"tenant,omitempty"`
+	By     string `json:"by,omitempty"`
+	Rule   string `json:"rule,omitempty"`
+
+	measure *Measure
 }
 
 // String names it as people do: "domain example.org".
 func (s *Suspension) String() string {
-	if s.Name == "" {
-		return s.Kind + " <>"
+	words := s.Kind + " " + cmp.Or(s.Name, "<>")
+	if s.Source != "" {
+		words += " from " + s.Source
 	}
-	return s.Kind + " " + s.Name
+	if s.Tenant != "" {
+		words += ", tenant " + s.Tenant
+	}
+	return words
 }
 
 const (
@@ -65,6 +77,9 @@ func (s *Suspension) key() string { return s.Kind + ":" + s.Name }
 
 // lane is where mail lies that it covers and that would go to a next hop.
 func (s *Suspension) lane(hop store.Lane) store.Lane {
+	if m := s.measure; m != nil && (m.Lane == "" || m.Source != "" || m.Tenant != "") {
+		return m.aside()
+	}
 	if s.Kind == SuspendNextHop {
 		return hop
 	}
@@ -103,8 +118,9 @@ func (s *Suspension) covers(env *message.Envelope, i int, hop store.Lane, site s
 
 // suspensions are those there are. They are read for each job and seldom changed.
 type suspensions struct {
-	mu  sync.Mutex // of changes
-	all atomic.Pointer[[]*Suspension]
+	mu      sync.Mutex // of changes
+	all     atomic.Pointer[[]*Suspension]
+	plugins *measures // suspend, too
 }
 
 func (x *suspensions) list() []*Suspension {
@@ -116,27 +132,25 @@ func (x *suspensions) list() []*Suspension {
 
 // of is what covers a recipient's mail; nil: nothing does.
 func (x *suspensions) of(env *message.Envelope, i int, hop store.Lane, site string) *Suspension {
-	list := x.list()
-	if len(list) == 0 {
-		return nil
-	}
 	now := time.Now()
-	for _, s := range list {
+	for _, s := range x.list() {
 		if s.inForce(now) && s.covers(env, i, hop, site) {
 			return s
 		}
 	}
-	return nil
+	return x.plugins.suspends(env, hop, site)
 }
+
+// none tells whether nothing at all is suspended.
+func (x *suspensions) none() bool { return len(x.list()) == 0 && x.plugins.none() }
 
 // asleep tells whether the waker is to leave a lane alone.
 func (x *suspensions) asleep(lane store.Lane) bool {
-	list := x.list()
-	if len(list) == 0 || lane == "" || lane == termsLane {
+	if lane == "" || lane == termsLane || x.none() {
 		return false
 	}
 	now := time.Now()
-	return slices.ContainsFunc(list, func(s *Suspension) bool {
+	return x.plugins.asleep(lane) || slices.ContainsFunc(x.list(), func(s *Suspension) bool {
 		return s.inForce(now) && (s.Kind == SuspendNextHop && s.isHop(lane) || s.lane("") == lane)
 	})
 }
@@ -216,14 +230,19 @@ func (q *Queue) Suspend(ctx context.Context, s Suspension) error {
 // ErrNotSuspended says that there is nothing to be resumed.
 var ErrNotSuspended = errors.New("is not suspended")
 
-// Resume ends the suspension of that kind and name, which are given as they were to Suspend.
+// Resume ends the suspension of that kind and name, which are given as they were to Suspend, and all measures of plugins about it.
 func (q *Queue) Resume(ctx context.Context, kind, name string) error {
+	err := ErrNotSuspended
 	for _, s := range q.suspensions.list() {
 		if s.Kind == kind && s.Name == name {
-			return q.end(ctx, s)
+			err = q.end(ctx, s)
 		}
 	}
-	return ErrNotSuspended
+	is := func(m *Measure) bool { s := m.suspension(); return s.Kind == kind && s.Name == name }
+	if len(q.measures.end(is)) > 0 && errors.Is(err, ErrNotSuspended) {
+		return nil
+	}
+	return err
 }
 
 // end ends a suspension, unless another has taken its place.
@@ -248,7 +267,7 @@ func (q *Queue) end(ctx context.Context, s *Suspension) error {
 func (q *Queue) Suspensions() []Suspension {
 	var out []Suspension
 	now := q.now()
-	for _, s := range q.suspensions.list() {
+	for _, s := range append(slices.Clone(q.suspensions.list()), q.measures.suspensions()...) {
 		if s.inForce(now) {
 			out = append(out, *s)
 		}
@@ -264,7 +283,7 @@ func (q *Queue) Suspended(env *message.Envelope, i int, lane store.Lane) *Suspen
 
 // parked lays those recipients of a job aside whose mail is suspended. It tells whether nobody is left.
 func (q *Queue) parked(j *job) bool {
-	if len(q.suspensions.list()) == 0 {
+	if q.suspensions.none() {
 		return false
 	}
 	f, m := j.flight, j.flight.msg

@@ -133,11 +133,8 @@ func (w *waker) loop() {
 		}
 		w.tick()
 		elapsed := time.Now()
-		for s := w.pacedBy(elapsed); s != nil; s = w.pacedBy(elapsed) {
-			s.mu.Lock()
-			s.timed = false
-			s.start(elapsed)
-			s.mu.Unlock()
+		for p, ok := w.pacedBy(elapsed); ok; p, ok = w.pacedBy(elapsed) {
+			p.site.come(p.at, elapsed)
 		}
 		now = w.q.now()
 		w.q.serve()
@@ -205,12 +202,18 @@ func (w *waker) fill(lane store.Lane, now time.Time) {
 	}
 	room, probe, site, elapsed := window, false, (*site)(nil), time.Now()
 	if la, s := q.lanes.peek(lane); s != nil {
-		if q.resting(la, s, elapsed) {
-			return
+		if q.turns(lane, s) { // whatever becomes of the site: it does not go there
+			room = max(1, (window-q.flights.count())/4)
+		} else {
+			if q.resting(la, s, elapsed) {
+				return
+			}
+			room, probe = s.room(elapsed)
 		}
-		room, probe = s.room(elapsed)
 		site = s
-	} else if lane != "" && lane != termsLane && !strings.HasPrefix(lane, suspendedLane) {
+	} else if strings.HasPrefix(lane, slowedLane) {
+		room = tenantJobs
+	} else if lane != "" && lane != termsLane && !isAside(lane) {
 		room = q.unprovenShare()
 	}
 	w.mu.Lock()
@@ -232,7 +235,11 @@ func (w *waker) fill(lane store.Lane, now time.Time) {
 				w.missed()
 				return
 			case room == 0:
-				q.lanes.leave(lane, elapsed)
+				if strings.HasPrefix(lane, slowedLane) {
+					w.again(lane, elapsed.Add(time.Second))
+				} else {
+					q.lanes.leave(lane, elapsed)
+				}
 				return
 			}
 			f := q.flights.take(e)
@@ -287,13 +294,26 @@ func (w *waker) pace(s *site, at time.Time) {
 }
 
 // pacedBy takes a site whose time has come.
-func (w *waker) pacedBy(now time.Time) *site {
+func (w *waker) pacedBy(now time.Time) (p paced, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.paced) == 0 || w.paced[0].at.After(now) {
-		return nil
+		return p, false
 	}
-	return heap.Pop(&w.paced).(paced).site
+	return heap.Pop(&w.paced).(paced), true
+}
+
+// come starts the site at a time that was waited for. Another one may be waited for instead by now. mu is not held.
+func (s *site) come(at, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timed && at.Equal(s.pacedAt) {
+		s.timed = false
+	}
+	if at.Equal(s.tenantAt) {
+		s.tenantAt = time.Time{}
+	}
+	s.start(now)
 }
 
 type paced struct {
