@@ -267,7 +267,7 @@ func TestSecretsOfRoutes(t *testing.T) {
 		{nil, `the secret "smtp/a" is not granted`},
 	} {
 		plan := message.Plan{Hosts: []string{"a.example:587"}, Auth: message.Auth{User: "u", Secret: "smtp/a"}}
-		err := mayRoute(&capability.Needs{Route: []string{"*"}, Secrets: c.secrets}, &plan)
+		err := MayRoute(&capability.Needs{Route: []string{"*"}, Secrets: c.secrets}, &plan)
 		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("with %q: %v, want %q", c.secrets, err, c.err)
 		}

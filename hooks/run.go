@@ -217,7 +217,7 @@ func (c *Call) granted(h *Hook, v *Verdict) error {
 		if via := v.Plan.Via; via != "" && via != message.ViaSMTP && via != message.ViaLMTP && via != h.Plugin {
 			return fmt.Errorf("route: via is smtp, lmtp or this plugin (%s), not %q", h.Plugin, via)
 		}
-		return mayRoute(h.Needs, v.Plan)
+		return MayRoute(h.Needs, v.Plan)
 	}
 	return nil
 }
@@ -379,8 +379,8 @@ func (v *Verdict) detail() string {
 	return v.Text
 }
 
-// mayRoute tells why a plan is more than the plugin was granted, and nil if it is not. It notes in the plan what may be private.
-func mayRoute(n *capability.Needs, p *message.Plan) error {
+// MayRoute tells why a plan is more than the plugin was granted, and nil if it is not. It notes in the plan what may be private.
+func MayRoute(n *capability.Needs, p *message.Plan) error {
 	hops := p.Hosts
 	if p.MX != "" {
 		hops = append([]string{"mx"}, p.Hosts...)

@@ -16,7 +16,7 @@ func (a *app) queueExplainCommand() *cobra.Command {
 		Use:   "explain NAME",
 		Short: "Tell why mail goes or waits: a site, a domain, a next hop or a message",
 		Long: "explain tells what bounds the mail to a site, and how it fares: each limit in force with the line of the configuration that set it, the\n" +
-			"plugins that named it, attempts that run and may run, what waits in memory, and until when nobody is tried because nobody answers.\n" +
+			"plugins that named it, what plugins do about it for a time and by which rule, attempts that run and may run, what waits in memory, and until when nobody is tried because nobody answers.\n" +
 			"NAME is a site, a recipient domain, a next hop as queue list --json shows it, or the id of a message, of which it tells what its\n" +
 			"recipients wait for. Of a domain to which no mail goes now it tells what would count, and may ask the DNS for that.",
 		Args: cobra.ExactArgs(1),
@@ -113,7 +113,14 @@ func (a *app) explainSite(out output, s *admin.Site) {
 		}
 		line("back-off", fmt.Sprintf("nobody answered %d times in a row; %s; the last was: %s", s.Failures, rest, s.Why))
 	}
+	for i := range s.Measures {
+		m := &s.Measures[i]
+		line("measure", fmt.Sprintf("%s until %s, by %s", m.String(), moment(m.Until, now), saidBy(m.By, m.Rule, m.Reason)))
+	}
 	for _, x := range s.Suspended {
+		if x.By != "" { // it is among the measures
+			continue
+		}
 		words := x.String()
 		if x.Reason != "" {
 			words += ": " + x.Reason
@@ -123,4 +130,16 @@ func (a *app) explainSite(out output, s *admin.Site) {
 		}
 		line("suspended", words)
 	}
+}
+
+// saidBy names the plugin that took a measure, with its rule and the reason.
+func saidBy(plugin, rule, reason string) string {
+	words := plugin
+	if rule != "" {
+		words += " (" + rule + ")"
+	}
+	if reason != "" {
+		words += ": " + reason
+	}
+	return words
 }

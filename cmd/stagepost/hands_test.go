@@ -20,6 +20,7 @@ import (
 type hands struct {
 	asked     []string
 	suspended []queue.Suspension
+	measures  []queue.Measure
 }
 
 func (h *hands) Handle(_ context.Context, o queue.Order, chosen []queue.Choice) (out []queue.Handled) {
@@ -55,6 +56,8 @@ func (h *hands) Resume(_ context.Context, kind, name string) error {
 	return nil
 }
 
+func (h *hands) Measures() []queue.Measure { return h.measures }
+
 func (h *hands) Suspensions() []queue.Suspension { return slices.Clone(h.suspended) }
 
 func (h *hands) Explain(_ context.Context, name string) ([]queue.SiteView, error) {
@@ -65,7 +68,8 @@ func (h *hands) Explain(_ context.Context, name string) ([]queue.SiteView, error
 		{Site: "example.org", Exchangers: []string{"mx1.example.org", "mx2.example.org"}, Lanes: []string{"mx:example.org"}, Named: []string{"site by route, generation 3"}, Attempts: 1, Allowed: 5,
 			Limits:  []queue.LimitView{{Name: "concurrency", Value: "20", By: "stagepost.toml:12"}, {Name: "rate", Value: "10/s", By: "default"}},
 			Waiting: map[string]int{"": 3, "acme": 2}, Next: noon.Add(2 * time.Second), Failures: 2, Asleep: noon.Add(time.Minute), Why: "connection refused"},
-		{Site: "example.org", Source: "pool", Failures: 1, Probing: true, Why: "no answer", Suspended: []queue.Suspension{{Kind: "next-hop", Name: "mx:example.org", Reason: "moving", Until: noon.Add(time.Hour)}}},
+		{Site: "example.org", Source: "pool", Failures: 1, Probing: true, Why: "no answer", Suspended: []queue.Suspension{{Kind: "next-hop", Name: "mx:example.org", Reason: "moving", Until: noon.Add(time.Hour)}, {Kind: "site", Name: "example.org", By: "shaping", Until: noon.Add(time.Hour)}},
+			Measures: []queue.Measure{{Scope: queue.Scope{Site: "example.org", Source: "pool"}, Effect: "suspended", By: "shaping", Rule: "rules.toml:12", Reason: "too many", Until: noon.Add(time.Hour)}}},
 	}, nil
 }
 
@@ -83,7 +87,8 @@ func TestExplain(t *testing.T) {
 		"attempts     1 run, 5 may at once\nwaiting      3, 2 of tenant acme\nrate         the next message may go in 2s\n" +
 		"back-off     nobody answered 2 times in a row; nothing is tried until " + moment(noon.Add(time.Minute), noon) + "; the last was: connection refused\n\nsite         example.org\nsource       pool\n"
 	s.want(s.run("queue", "explain", "example.org"), 0, "site         example.org\nnamed        site by route, generation 3\n"+site,
-		"the next attempt tells whether it answers again; the last was: no answer\n", "suspended    next-hop mx:example.org: moving, until "+moment(noon.Add(time.Hour), noon))
+		"the next attempt tells whether it answers again; the last was: no answer\n", "suspended    next-hop mx:example.org: moving, until "+moment(noon.Add(time.Hour), noon),
+		"measure      site example.org from pool: suspended until "+moment(noon.Add(time.Hour), noon)+", by shaping (rules.toml:12): too many\n")
 	s.want(s.run("queue", "explain", id.String()), 0, "message "+id.String()+" from a@example.net is deferred\n", "  u@example.org: deferred; the next attempt is due in 1h; to smtp:relay:25, chosen by hand; the last answer was: 451 later\n",
 		"  v@example.org: active; it is due, and waits for its turn; not routed yet\n", site)
 	s.want(s.run("queue", "explain", "example.org", "--json"), 0, `{"sites":[{"site":"example.org","lanes":["mx:example.org"],`)
@@ -112,6 +117,12 @@ func TestSuspendByHand(t *testing.T) {
 	s.want(s.run("queue", "suspend", "--list"), 0, "domain example.org  "+moment(noon, noon), "(in 2h)", "moving", "sender <>")
 	s.want(s.run("queue", "suspend", "--list", "--json"), 0, `{"kind":"domain","name":"example.org","reason":"moving","since":"2026-03-01T12:00:00Z","until":"2026-03-01T14:00:00Z"}`, `{"kind":"sender","name":"","reason":"","since":"2026-03-01T12:00:00Z"}]`)
 	s.want(s.run("status"), 0, "suspended: domain example.org, tenant acme, sender <>\n")
+	s.want(s.run("queue", "shape", "--measures"), 0, "no measures are in force\n")
+	x.measures = []queue.Measure{{Scope: queue.Scope{Site: "mx.example.org", Tenant: "acme"}, Effect: "slowed to rate 5 in 1m0s", By: "shaping", Rule: "rules.toml:12", Reason: "too many", Since: noon, Until: noon.Add(time.Hour)}}
+	s.want(s.run("queue", "shape", "--measures"), 0, "site mx.example.org, tenant acme  slowed to rate 5 in 1m0s  "+moment(noon.Add(time.Hour), noon)+"  shaping (rules.toml:12): too many\n")
+	s.want(s.run("queue", "shape", "--measures", "--json"), 0, `[{"do":"","effect":"slowed to rate 5 in 1m0s","site":"mx.example.org","tenant":"acme","by":"shaping","rule":"rules.toml:12","reason":"too many"`)
+	s.want(s.run("queue", "shape", "--measures", "--by", "site"), exitUsage, "--measures stands alone")
+	x.measures = nil
 	s.want(s.run("queue", "list"), 0, "suspended, domain example.org: moving\n")
 	s.want(s.run("queue", "show", id), 0, "suspended, domain example.org: moving", "v@example.com")
 	s.want(s.run("queue", "resume", "--domain", "example.net"), exitNoInput, "domain example.net is not suspended; this lists what is: stagepost queue suspend --list")

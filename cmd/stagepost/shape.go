@@ -18,7 +18,8 @@ func (a *app) queueShapeCommand() *cobra.Command {
 		Short: "Count the queue by domain and age",
 		Long: "shape shows how much there is in the queue, in all and by age in minutes, for each domain, next hop, site, sender's domain or tenant, the\n" +
 			"largest first. By domain, next hop and site it counts recipients, by sender and tenant messages. A next hop of - is not known yet.\n" +
-			"Flags choose what is counted, as in queue list.",
+			"Flags choose what is counted, as in queue list. With --measures it lists what plugins slow down, suspend or send by another way\n" +
+			"because of what remotes say, by which rule and until when.",
 		Args: cobra.NoArgs,
 	}
 	query := selectorFlags(cmd, queue.ByReason)
@@ -26,7 +27,8 @@ func (a *app) queueShapeCommand() *cobra.Command {
 	_ = cmd.RegisterFlagCompletionFunc("by", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return admin.Shapes(), cobra.ShellCompDirectiveNoFileComp
 	})
-	asJSON := jsonFlag(cmd, "JSON Lines: one object a name, the first for all")
+	measures := cmd.Flags().Bool("measures", false, "list what plugins do about sites, next hops and tenants for a time, instead")
+	asJSON := jsonFlag(cmd, "JSON Lines: one object a name, the first for all; with --measures one array")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		q, err := query()
 		if err != nil {
@@ -35,12 +37,26 @@ func (a *app) queueShapeCommand() *cobra.Command {
 		if !slices.Contains(admin.Shapes(), *by) {
 			return fail(exitUsage, "--by: %q is none of %s", *by, strings.Join(admin.Shapes(), ", "))
 		}
+		if *measures && (len(q) > 0 || cmd.Flags().Changed("by")) {
+			return fail(exitUsage, "--measures stands alone")
+		}
 		q.Set("by", *by)
 		c, err := a.client()
 		if err != nil {
 			return err
 		}
 		out := outputOf(cmd)
+		if *measures {
+			list, err := c.Measures(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return out.json(list)
+			}
+			a.showMeasures(out, list)
+			return nil
+		}
 		titles := []string{strings.ToUpper(strings.ReplaceAll(*by, "-", " ")), "TOTAL"}
 		for _, most := range admin.ShapeAges() {
 			titles = append(titles, strconv.Itoa(most))
@@ -79,4 +95,17 @@ func (a *app) queueShapeCommand() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+func (a *app) showMeasures(out output, list []queue.Measure) {
+	if len(list) == 0 {
+		out.printf("no measures are in force\n")
+		return
+	}
+	t := newTable(out, "WHOSE MAIL", "IS", "UNTIL", "BY")
+	for i := range list {
+		m := &list[i]
+		t.add(text(m.Scope.String()), text(m.Effect), text(moment(m.Until, a.now())), text(saidBy(m.By, m.Rule, m.Reason)))
+	}
+	t.flush()
 }

@@ -14,6 +14,11 @@ func (d *daemon) source(name string) (deliver.Source, bool) {
 	return deliver.Source{Addrs: s.Address, Helo: s.Helo}, ok
 }
 
+func (d *daemon) hasSource(name string) bool {
+	_, ok := d.source(name)
+	return ok
+}
+
 // shaping is the limits of sites, made once of a configuration.
 type shaping struct {
 	made atomic.Pointer[struct {

@@ -118,7 +118,11 @@ func (a *app) showSuspensions(out output, list []queue.Suspension) {
 		if !s.Until.IsZero() {
 			until = moment(s.Until, a.now())
 		}
-		t.add(text(s.String()), text(moment(s.Since, a.now())), text(until), text(s.Reason))
+		why := s.Reason
+		if s.By != "" {
+			why = "by " + saidBy(s.By, s.Rule, s.Reason)
+		}
+		t.add(text(s.String()), text(moment(s.Since, a.now())), text(until), text(why))
 	}
 	t.flush()
 }
@@ -127,8 +131,9 @@ func (a *app) queueResumeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resume",
 		Short: "Try mail again that was suspended",
-		Long:  "resume ends suspensions, which are named as they were to queue suspend. Their mail is tried at once, as far as there is room.",
-		Args:  cobra.NoArgs,
+		Long: "resume ends suspensions, which are named as they were to queue suspend. Their mail is tried at once, as far as there is room. What\n" +
+			"plugins do about a site, next hop or tenant that is named so ends, too.",
+		Args: cobra.NoArgs,
 	}
 	names := suspendFlags(cmd)
 	all := cmd.Flags().Bool("all", false, "all that is suspended")

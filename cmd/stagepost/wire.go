@@ -150,7 +150,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Own: d.bound.own, Dial: d.dial, Source: d.source, Secret: secrets.Secret, MaxIdle: idle})
 	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Resolver: d.dns, Records: d.records, Log: d.log, Suspects: d.suspects, Now: d.now, Clock: filepath.Join(cfg.Data, clockFile), Attempts: attempts, Settings: func() queue.Settings {
 		c := d.plugins.Config()
-		return queue.Settings{Hostname: c.Hostname, Retry: c.Queue.Retry, Expire: c.Queue.Expire, Warn: c.Queue.Warn, Shape: d.shaping.shape(c)}
+		return queue.Settings{Hostname: c.Hostname, Retry: c.Queue.Retry, Expire: c.Queue.Expire, Warn: c.Queue.Warn, Shape: d.shaping.shape(c), HasSource: d.hasSource}
 	}}); err != nil {
 		return err
 	}
@@ -159,6 +159,8 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return intake.Settings{Hostname: c.Hostname, MaxSize: c.Limits.MessageSize, MaxRcpts: c.Limits.Recipients}
 	}})
 	host.Outbox(&service.Outbox{Intake: d.intake, Queue: d.queue})
+	host.Shaper(d.queue)
+	d.queue.KeepMeasures(d.plugins.Names()) // others may have gone while the server was down
 	d.queue.Notify(notices(d.intake))
 	d.smtp = server.New(server.Options{Intake: d.intake, Current: current, Records: d.records, Gate: d.gate, Log: d.log, Limits: func() server.Limits {
 		c := d.plugins.Config().Limits

@@ -14,6 +14,7 @@
 //	GET    /shape               one Shape a line, the largest first; "by" is domain, next-hop, site, sender or tenant, the rest chooses
 //	GET    /explain             one Explained; "name" is that of a site, a domain, a next hop or a message
 //	GET    /suspensions         a list of queue.Suspension
+//	GET    /measures            a list of queue.Measure
 //	POST   /suspensions         suspends what the query names by next-hop, site, domain, tenant or sender, "for" a time, with a "reason", and
 //	                            answers with the list of what it suspended
 //	DELETE /suspensions         resumes what the query names, or "all", and answers with the list of that; 404 when it is not suspended
@@ -70,6 +71,7 @@ type Hands interface {
 	Suspend(ctx context.Context, s queue.Suspension) error
 	Resume(ctx context.Context, kind, name string) error
 	Suspensions() []queue.Suspension
+	Measures() []queue.Measure
 	Explain(ctx context.Context, name string) ([]queue.SiteView, error)
 	SiteOf(ctx context.Context, lane store.Lane) string
 	Suspended(env *message.Envelope, i int, lane store.Lane) *queue.Suspension

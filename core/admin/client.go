@@ -120,6 +120,11 @@ func (c *Client) Suspensions(ctx context.Context) (s []queue.Suspension, err err
 	return s, c.get(ctx, "GET", "/suspensions", &s)
 }
 
+// Measures lists the measures of plugins.
+func (c *Client) Measures(ctx context.Context) (m []queue.Measure, err error) {
+	return m, c.get(ctx, "GET", "/measures", &m)
+}
+
 // Suspend suspends what the query names, and returns that.
 func (c *Client) Suspend(ctx context.Context, query url.Values) (s []queue.Suspension, err error) {
 	return s, c.get(ctx, "POST", "/suspensions?"+query.Encode(), &s)

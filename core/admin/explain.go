@@ -37,6 +37,7 @@ type Site struct {
 	Failures   int                `json:"failures"`
 	Why        string             `json:"why,omitempty"`
 	Suspended  []queue.Suspension `json:"suspended"`
+	Measures   []queue.Measure    `json:"measures"` // of plugins, about the site, its next hops, and tenants
 }
 
 // Limit is one limit in force.
@@ -48,7 +49,7 @@ type Limit struct {
 
 func siteOf(v *queue.SiteView) Site {
 	s := Site{Site: v.Site, Source: v.Source, Lanes: list(v.Lanes), Exchangers: list(v.Exchangers), Named: list(v.Named), Limits: []Limit{}, Attempts: v.Attempts, Allowed: v.Allowed,
-		Waiting: v.Waiting, Next: v.Next, Asleep: v.Asleep, Probing: v.Probing, Failures: v.Failures, Why: v.Why, Suspended: list(v.Suspended)}
+		Waiting: v.Waiting, Next: v.Next, Asleep: v.Asleep, Probing: v.Probing, Failures: v.Failures, Why: v.Why, Suspended: list(v.Suspended), Measures: list(v.Measures)}
 	if s.Waiting == nil {
 		s.Waiting = map[string]int{}
 	}

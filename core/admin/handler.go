@@ -54,6 +54,7 @@ func Handler(o Options) http.Handler {
 		{"GET", "/shape", h.shape},
 		{"GET", "/explain", h.explain},
 		{"GET", "/suspensions", h.suspensions},
+		{"GET", "/measures", h.measures},
 		{"POST", "/suspensions", h.suspend},
 		{"DELETE", "/suspensions", h.resume},
 		{"DELETE", "/command/{n}", h.stopWork},

@@ -27,6 +27,7 @@ type hands struct {
 	before func()
 
 	suspended []queue.Suspension
+	measures  []queue.Measure
 	looked    int // for sites
 }
 
@@ -66,6 +67,8 @@ func (h *hands) Resume(_ context.Context, kind, name string) error {
 	return nil
 }
 
+func (h *hands) Measures() []queue.Measure { return h.measures }
+
 func (h *hands) Suspensions() []queue.Suspension { return h.suspended }
 
 func (h *hands) Explain(_ context.Context, name string) ([]queue.SiteView, error) {
@@ -97,8 +100,8 @@ func TestExplain(t *testing.T) {
 	w.set(t, id, nil, waits("mx:slow.example"), waits("mx:slow.example source=pool"), waits("mx:two.example"), store.RcptState{}, store.RcptState{Result: message.Delivered, Lane: "mx:done.example"})
 	for name, want := range map[string]string{
 		"slow.example": `{"sites":[{"site":"slow.example","lanes":[],"exchangers":[],"named":[],"limits":[{"name":"concurrency","value":"20","by":"default"}],"attempts":0,"allowed":1,` +
-			`"waiting":{"acme":2},"asleep_until":"2026-03-01T12:01:00Z","probing":false,"failures":3,"why":"refused","suspended":[]}]}`,
-		"x.example": `{"sites":[{"site":"x.example","source":"pool","lanes":["mx:x.example"],"exchangers":[],"named":[],"limits":[],"attempts":0,"allowed":0,"waiting":{},"probing":false,"failures":0,"suspended":[]}]}`,
+			`"waiting":{"acme":2},"asleep_until":"2026-03-01T12:01:00Z","probing":false,"failures":3,"why":"refused","suspended":[],"measures":[]}]}`,
+		"x.example": `{"sites":[{"site":"x.example","source":"pool","lanes":["mx:x.example"],"exchangers":[],"named":[],"limits":[],"attempts":0,"allowed":0,"waiting":{},"probing":false,"failures":0,"suspended":[],"measures":[]}]}`,
 	} {
 		if e, err := w.client.Explain(t.Context(), name); err != nil || marshal(e) != want {
 			t.Errorf("%s is %s, %v; want %s", name, marshal(e), err, want)
@@ -147,6 +150,14 @@ func TestSuspensions(t *testing.T) {
 		if e := (*Error)(nil); !errors.As(err, &e) || e.Status != tt.status || !strings.Contains(err.Error(), tt.text) {
 			t.Errorf("%s %s: %v, want %d %q", tt.method, tt.query, err, tt.status, tt.text)
 		}
+	}
+	x.measures = []queue.Measure{{Do: queue.DoSlow, Scope: queue.Scope{Site: "mx.example", Tenant: "acme"}, By: "shaping", Rule: "rules.toml:12", Since: noon, Until: noon.Add(time.Hour), Effect: "slowed to concurrency 1"}}
+	if list, err := w.client.Measures(t.Context()); err != nil || !slices.Equal(list, x.measures) {
+		t.Errorf("measures %+v, %v", list, err)
+	}
+	x.asked = nil
+	if list, err := w.client.Resume(t.Context(), url.Values{"site": {"mx.example"}}); err != nil || len(list) != 1 || list[0].By != "shaping" || !slices.Equal(x.asked, []string{"site:mx.example"}) {
+		t.Errorf("a measure is resumed: %+v, %v; asked %q", list, err, x.asked)
 	}
 	if s, err := w.client.Status(t.Context()); err != nil || len(s.Suspended) != 3 {
 		t.Errorf("status: %+v, %v", s.Suspended, err)

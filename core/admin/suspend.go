@@ -21,6 +21,13 @@ func (h *handler) suspensions(w http.ResponseWriter, _ *http.Request) error {
 	return send(w, list(h.suspended()))
 }
 
+func (h *handler) measures(w http.ResponseWriter, _ *http.Request) error {
+	if h.Hands == nil {
+		return send(w, list([]queue.Measure(nil)))
+	}
+	return send(w, list(h.Hands.Measures()))
+}
+
 // suspend suspends all that is named, or says what is wrong before anything is.
 func (h *handler) suspend(w http.ResponseWriter, req *http.Request) error {
 	q, err := url.ParseQuery(req.URL.RawQuery)
@@ -61,6 +68,13 @@ func (h *handler) resume(w http.ResponseWriter, req *http.Request) error {
 		return badRequest(err)
 	}
 	there := h.suspended()
+	if h.Hands != nil {
+		for _, m := range h.Hands.Measures() {
+			if m.Do != queue.DoSuspend { // those are among the suspensions
+				there = append(there, m.Suspension())
+			}
+		}
+	}
 	var which []queue.Suspension
 	if _, all := q["all"]; all && len(q) == 1 {
 		which = there
@@ -83,8 +97,9 @@ func (h *handler) resume(w http.ResponseWriter, req *http.Request) error {
 	}
 	for _, s := range which {
 		switch err := h.Hands.Resume(req.Context(), s.Kind, s.Name); {
-		case errors.Is(err, queue.ErrNotSuspended):
+		case errors.Is(err, queue.ErrNotSuspended) && s.By == "": // a measure may have ended with another one, or by itself
 			return notSuspended(&s)
+		case errors.Is(err, queue.ErrNotSuspended):
 		case err != nil:
 			return err
 		}

@@ -26,6 +26,7 @@ type Needs struct {
 	Route   []string // next hops: "mx", patterns of host:port as "*:587", and Private
 	Relay   bool     // accept "relay"
 	Inject  bool
+	Shape   []string // whose mail it may slow down, suspend and reroute: patterns of ShapeName
 
 	// Where the operator decided what is granted: the fields above hold what is left of what was asked for, except that of lists
 	// only those go that nothing is granted of; what they allow must be allowed by those of Given, too.
@@ -93,7 +94,12 @@ var capabilities = []Capability{
 	{"route", `route = {"mx", "*:587"}`, nil, "send mail to these next hops: mx, or patterns of host:port", func(n *Needs) any { return &n.Route }},
 	{"relay", "relay = true", nil, "accept recipients of other systems", func(n *Needs) any { return &n.Relay }},
 	{"inject", "inject = true", nil, "send mail of its own", func(n *Needs) any { return &n.Inject }},
+	{"shape", `shape = {"site:*", "tenant:*"}`, nil, "slow down, suspend and reroute the mail of these sites, next hops and tenants: site:NAME, next-hop:mx:example.org, tenant:NAME, or patterns with *", func(n *Needs) any { return &n.Shape }},
 }
+
+// ShapeName is how a site, a next hop or a tenant is called where patterns of the capability shape are held against it. kind is
+// "site", "next-hop" or "tenant".
+func ShapeName(kind, name string) string { return kind + ":" + strings.ToLower(name) }
 
 // Refuse tells why something is not granted, and nil if it is. need is the name of a capability, with one of its Values where
 // it has several: "dns", "edit headers". Without a value any will do.

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,8 +33,8 @@ const (
 // Scope says whose mail a measure is about: what it names must all be so. Letters are lower case.
 type Scope struct {
 	Site   string `json:"site,omitempty"`
-	Source string `json:"source,omitempty"` // with a site or a lane: only what is sent from there
-	Lane   string `json:"lane,omitempty"`   // a next hop: "mx:example.org"
+	Source string `json:"source,omitempty"`   // with a site or a next hop: only what is sent from there
+	Lane   string `json:"next_hop,omitempty"` // a next hop: "mx:example.org"
 	Tenant string `json:"tenant,omitempty"`
 }
 
@@ -60,6 +59,7 @@ func (s Scope) String() string {
 // Measure is one of them.
 type Measure struct {
 	Do     string `json:"do"`
+	Effect string `json:"effect"` // in words; Queue.Measure sets it
 	Scope         // whose mail
 	Limits Limits `json:"-"` // of Slow: those that are set
 	// To has, of Reroute, the source or the next hop that is taken instead.
@@ -79,22 +79,22 @@ func (m *Measure) key() string {
 // Check tells whether it can be taken, and brings its names to the form that is compared.
 func (m *Measure) Check() error {
 	m.Site, m.Lane, m.Tenant = strings.ToLower(m.Site), strings.ToLower(m.Lane), strings.ToLower(m.Tenant)
-	for _, n := range []struct{ what, name string }{{"site", m.Site}, {"lane", m.Lane}, {"tenant", m.Tenant}} {
+	for _, n := range []struct{ what, name string }{{"site", m.Site}, {"next hop", m.Lane}, {"tenant", m.Tenant}} {
 		if len(n.name) > maxScopeName || strings.ContainsFunc(n.name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			return fmt.Errorf("%s: %q is not up to %d bytes without control characters", n.what, n.name[:min(len(n.name), 60)], maxScopeName)
 		}
 	}
 	switch {
 	case m.Site == "" && m.Lane == "" && m.Tenant == "":
-		return fmt.Errorf("name the site, the lane or the tenant that it is about")
+		return fmt.Errorf("name the site, the next hop or the tenant that it is about")
 	case m.Lane != "" && m.Site != "":
-		return fmt.Errorf("name a site or a lane, not both")
+		return fmt.Errorf("name a site or a next hop, not both")
 	case m.Source != "" && m.Lane == "" && m.Site == "":
-		return fmt.Errorf("a source is named with a site or a lane")
+		return fmt.Errorf("a source is named with a site or a next hop")
 	case m.Source != "" && !message.ValidName(m.Source):
 		return fmt.Errorf("source: %q is not the name of a [source.NAME]", m.Source)
 	case m.Do == DoSlow && m.Lane != "":
-		return fmt.Errorf("limits hang on sites: name the site, not a lane")
+		return fmt.Errorf("limits hang on sites: name the site, not a next hop")
 	case m.Do == DoSlow && m.Limits.Concurrency == 0 && m.Limits.Rate.N == 0 && m.Limits.ConnectionMessages == 0:
 		return fmt.Errorf("name the rate, the concurrency or the messages of a connection that are not to be exceeded")
 	case len(m.Rule) > maxMeasureText || len(m.Reason) > maxMeasureText:
@@ -134,8 +134,8 @@ func (m *Measure) outlasts(o *Measure) bool {
 	return m.same(o) && o.Until.Sub(m.Until) < grain && m.inForce(o.Since)
 }
 
-// Effect says in words what it does.
-func (m *Measure) Effect() string {
+// effect says in words what it does.
+func (m *Measure) effect() string {
 	switch m.Do {
 	case DoSlow:
 		var words []string
@@ -159,7 +159,7 @@ func (m *Measure) Effect() string {
 }
 
 // String is the measure in words: "site mx.example.org: slowed to rate 10 in 1m0s".
-func (m *Measure) String() string { return m.Scope.String() + ": " + m.Effect() }
+func (m *Measure) String() string { return m.Scope.String() + ": " + cmp.Or(m.Effect, m.effect()) }
 
 // who says who took it, and why, for a list of limits.
 func (m *Measure) who() string {
@@ -170,7 +170,9 @@ func (m *Measure) who() string {
 	return words + " until " + m.Until.UTC().Format(time.RFC3339)
 }
 
-// suspension is how the measure, which keeps mail from being tried, looks among those that people ordered.
+// Suspension is how the measure looks among what people suspended, who name it so to end it.
+func (m *Measure) Suspension() Suspension { return *m.suspension() }
+
 func (m *Measure) suspension() *Suspension {
 	s := &Suspension{Kind: SuspendSite, Name: m.Site, Source: m.Source, By: m.By, Rule: m.Rule, Reason: m.Reason, Since: m.Since, Until: m.Until, measure: m}
 	switch {
@@ -197,15 +199,6 @@ func (m *Measure) aside() store.Lane {
 		}
 	}
 	return before + strings.Join(words, " ")
-}
-
-// MarshalJSON has the effect in words beside the fields.
-func (m Measure) MarshalJSON() ([]byte, error) {
-	type plain Measure
-	return json.Marshal(struct {
-		plain
-		Effect string `json:"effect"`
-	}{plain(m), m.Effect()})
 }
 
 // lower takes from limits what a measure does not allow.

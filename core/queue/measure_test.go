@@ -363,10 +363,10 @@ func TestMeasuresAreBounded(t *testing.T) {
 			m    Measure
 			want string
 		}{
-			{time.Hour, Measure{Do: DoSuspend}, "name the site, the lane or the tenant"},
-			{time.Hour, Measure{Do: DoSuspend, Scope: Scope{Source: "a"}}, "name the site, the lane or the tenant"},
-			{time.Hour, Measure{Do: DoSuspend, Scope: Scope{Source: "a", Tenant: "b"}}, "a source is named with a site or a lane"},
-			{time.Hour, Measure{Do: DoSuspend, Scope: Scope{Site: "a", Lane: "b"}}, "name a site or a lane, not both"},
+			{time.Hour, Measure{Do: DoSuspend}, "name the site, the next hop or the tenant"},
+			{time.Hour, Measure{Do: DoSuspend, Scope: Scope{Source: "a"}}, "name the site, the next hop or the tenant"},
+			{time.Hour, Measure{Do: DoSuspend, Scope: Scope{Source: "a", Tenant: "b"}}, "a source is named with a site or a next hop"},
+			{time.Hour, Measure{Do: DoSuspend, Scope: Scope{Site: "a", Lane: "b"}}, "name a site or a next hop, not both"},
 			{time.Hour, Measure{Do: DoSuspend, Scope: Scope{Site: "a", Source: "B!"}}, `source: "B!" is not the name`},
 			{time.Hour, Measure{Do: DoSuspend, Scope: Scope{Site: strings.Repeat("x", 256)}}, "site: "},
 			{time.Hour, Measure{Do: DoSuspend, Scope: Scope{Tenant: "a\nb"}}, `tenant: "a\nb" is not`},

@@ -48,6 +48,7 @@ func (q *Queue) Measure(m Measure) (fresh bool, err error) {
 	if m.Do == DoReroute && !q.hasSource(m.To.Source) {
 		return false, fmt.Errorf("there is no [source.%s]", m.To.Source)
 	}
+	m.Effect = m.effect()
 	x := &q.measures
 	key := m.key()
 	if o := x.table.Load().all[key]; o != nil && o.outlasts(&m) {
@@ -66,7 +67,7 @@ func (q *Queue) Measure(m Measure) (fresh bool, err error) {
 	all[key] = &m
 	fresh = old == nil || !old.inForce(m.Since) || !old.same(&m)
 	if fresh {
-		q.Log.Info("a plugin takes a measure", "plugin", m.By, "rule", m.Rule, "whose", m.Scope.String(), "effect", m.Effect(), "until", m.Until, "reason", m.Reason)
+		q.Log.Info("a plugin takes a measure", "plugin", m.By, "rule", m.Rule, "whose", m.Scope.String(), "effect", m.Effect, "until", m.Until, "reason", m.Reason)
 	}
 	x.publish(all, &m)
 	if m.Do == DoReroute && fresh {
@@ -130,7 +131,7 @@ func (x *measures) end(which func(*Measure) bool) (ended []*Measure) {
 	x.publish(all, ended...)
 	x.mu.Unlock()
 	for _, m := range ended {
-		x.q.Log.Info("a measure ended", "plugin", m.By, "rule", m.Rule, "whose", m.Scope.String(), "effect", m.Effect(), "since", m.Since)
+		x.q.Log.Info("a measure ended", "plugin", m.By, "rule", m.Rule, "whose", m.Scope.String(), "effect", m.Effect, "since", m.Since)
 	}
 	x.relax()
 	x.q.wake.resumed()
@@ -308,7 +309,7 @@ func (q *Queue) turned(j *job) bool {
 	other := *j
 	other.plan, other.lane, other.la, other.site, other.turned, other.generation = plan, lane, nil, "", true, 0
 	other.steps.steps = append(slices.Clone(j.steps.steps), observe.Step{Time: q.now(), Stage: "route", Plugin: m.By, Generation: q.Current.Number(), Verdict: "route",
-		Detail: "to " + lane + ", since " + j.lane + " is " + m.Effect() + " (" + m.who() + ")"})
+		Detail: "to " + lane + ", since " + j.lane + " is " + m.Effect + " (" + m.who() + ")"})
 	q.lanes.push(&other)
 	return true
 }

@@ -66,6 +66,7 @@ func input(t testing.TB, s hooks.Stage, bare bool) *hooks.Call {
 		sess.History = []message.Note{{Stage: "connect", Plugin: "dnsbl", Verdict: "hold", Code: 250, Reason: "listed"}}
 		env.Sender, env.Params, env.Size, env.Tenant = address(t, "User@A.Example"), []smtp.Param{{Key: "SIZE", Value: "10"}}, 51, "acme"
 		to.Params, to.Class = []smtp.Param{{Key: "NOTIFY", Value: "NEVER"}}, hooks.Local
+		rcpt.Way = message.Way{Hop: "mx:example.org", Source: "pool", Site: "mx.example.org"}
 		rcpt.Attempts, rcpt.FirstTry = 2, time.Date(2026, 1, 1, 0, 0, 0, 250_000_000, time.UTC)
 		rcpt.Last = message.Last{Code: 451, Enhanced: "4.2.1", Host: "mx.example.org", Text: "busy"}
 		*plan = message.Plan{Via: "p", Hosts: []string{"a.example:25", "b.example:25"}, MX: "example.org", Helo: "me.example", Sender: &env.Sender, Source: "pool", Site: "bulk", TLS: message.TLSRequired}

@@ -25,6 +25,7 @@ import (
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
+	"github.com/stagepost/stagepost/core/queue"
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/hooks"
@@ -227,6 +228,12 @@ func (outbox) Parcel(context.Context, message.Injected, any) (store.ID, error) {
 	return store.ID{7}, nil
 }
 
+// shaper takes measures; those about tenants are none.
+type shaper struct{}
+
+func (shaper) Measure(m queue.Measure) (bool, error) { return m.Tenant == "", nil }
+func (shaper) KeepMeasures([]string)                 {}
+
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 500_000_000, time.UTC)
 
 // run loads the plugin with a case and asks it once.
@@ -245,6 +252,7 @@ func run(t *testing.T, l language, c *testCase) (*hooks.Call, *record, error) {
 	host := service.NewHost(service.Options{Log: slog.New(&capture{rec: rec}), KV: kv, Resolver: names{}, Secrets: outside{}, Fetch: outside{}, Connect: outside{}.connect, Now: func() time.Time { return noon }})
 	host.UseLookups(map[string]service.Lookup{"users": users{}})
 	host.Outbox(&service.Outbox{Queue: outbox{}})
+	host.Shaper(shaper{})
 	p, err := l.load(man, set, host)
 	if err != nil {
 		return nil, rec, err

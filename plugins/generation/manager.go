@@ -246,11 +246,7 @@ func (m *Manager) swap(old *state, r reading) error {
 	m.state.Store(&state{cfg: cfg, hash: r.hash, loaded: loaded, tables: r.tables, certificates: r.certificates, number: gen.Number, since: time.Now()})
 	r.tables.use(m.opts.Host)
 	m.current.Swap(gen)
-	names := make([]string, len(loaded))
-	for i, s := range loaded {
-		names[i] = s.name
-	}
-	m.opts.Host.Keep(names)
+	m.opts.Host.Keep(m.Names())
 	commit()
 	return nil
 }

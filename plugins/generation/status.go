@@ -102,3 +102,11 @@ func (m *Manager) Order(s hooks.Stage) []*hooks.Hook {
 	defer gen.Release()
 	return gen.Chain(s)
 }
+
+// Names lists the plugins in force.
+func (m *Manager) Names() (names []string) {
+	for _, s := range m.state.Load().loaded {
+		names = append(names, s.name)
+	}
+	return names
+}

@@ -195,7 +195,7 @@ func (a *adviser) needs() {
 	}
 	unused := func(form, why string) { a.about(0, "needs = { %s }: %s", form, why) }
 	n := a.man.Needs
-	for _, name := range []string{"dns", "kv", "http", "net", "lookup", "secrets", "inject"} { // what services do
+	for _, name := range []string{"dns", "kv", "http", "net", "lookup", "secrets", "inject", "shape"} { // what services do
 		if name == "secrets" && a.seen.globals[hooks.RouteTo.String()] && a.seen.names["auth"] {
 			continue // plans name some
 		}
@@ -210,7 +210,7 @@ func (a *adviser) needs() {
 	if n.Relay && !a.seen.globals[hooks.Accept.String()] && !a.method("edit rcpts") {
 		unused("relay = true", "nothing accepts a recipient")
 	}
-	if len(n.Route) > 0 && !a.seen.globals[hooks.RouteTo.String()] {
+	if len(n.Route) > 0 && !a.seen.globals[hooks.RouteTo.String()] && !a.serves("shape") {
 		unused("route = ...", "nothing routes")
 	}
 	switch header, body := a.method("read"), a.method("read body"); {

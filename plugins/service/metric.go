@@ -90,6 +90,9 @@ func (h *Host) Events(plugin string) []Event {
 
 // Keep forgets what instances of plugins share, but for the plugins that are named.
 func (h *Host) Keep(plugins []string) {
+	if s := h.shaper.Load(); s != nil {
+		(*s).KeepMeasures(plugins)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	maps.DeleteFunc(h.plugins, func(name string, _ *state) bool { return !slices.Contains(plugins, name) })

@@ -103,7 +103,7 @@ func (k Kind) String() string {
 
 // Services declares them all, in the order of the manual.
 func Services() []Service {
-	return []Service{logService(), reService(), kvService(), hashService(), passwordService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), secretService(), httpService(), netService(), {
+	return []Service{logService(), reService(), kvService(), hashService(), passwordService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), shapeService(), secretService(), httpService(), netService(), {
 		Name: "now", Doc: "The time.",
 		Funcs: []Func{{
 			Name: "now", Result: "number", Pure: true, Doc: "Seconds since 1970, with fractions.",
@@ -167,6 +167,7 @@ type Host struct {
 	Options
 
 	outbox  atomic.Pointer[Outbox]
+	shaper  atomic.Pointer[Shaper]
 	mu      sync.Mutex
 	plugins map[string]*state
 	lookups atomic.Pointer[map[string]Lookup]

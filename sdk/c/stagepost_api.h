@@ -122,6 +122,9 @@ enum {
   SP_FIELD_RCPT_ATTEMPTS = 8,
   SP_FIELD_RCPT_FIRST_TRY = 9,
   SP_FIELD_RCPT_LAST = 10,
+  SP_FIELD_RCPT_SITE = 11,
+  SP_FIELD_RCPT_SOURCE = 12,
+  SP_FIELD_RCPT_NEXT_HOP = 13,
   SP_FIELD_DELIVERY_MESSAGE = 0,
   SP_FIELD_DELIVERY_RCPTS = 1,
   SP_FIELD_DELIVERY_PLAN = 2,
@@ -446,6 +449,13 @@ static inline bool sp_rcpt_last(sp_rcpt o, sp_last *last) {
   *last = sp_last_of(v);
   return v.type != SP_NIL;
 }
+// In delivered, deferred and bounced, whose limits counted: the exchangers with commas between them, or a name in the
+// configuration or a plan. Or nil.
+static inline sp_text sp_rcpt_site(sp_rcpt o) { return sp_as_text(sp_field(SP_OBJECT_RCPT, o.index, SP_FIELD_RCPT_SITE)); }
+// There, the [source.NAME] it was sent from; nil: the system chose the address. Or nil.
+static inline sp_text sp_rcpt_source(sp_rcpt o) { return sp_as_text(sp_field(SP_OBJECT_RCPT, o.index, SP_FIELD_RCPT_SOURCE)); }
+// There, where it was to go, as queue list shows it: mx:example.org. Or nil.
+static inline sp_text sp_rcpt_next_hop(sp_rcpt o) { return sp_as_text(sp_field(SP_OBJECT_RCPT, o.index, SP_FIELD_RCPT_NEXT_HOP)); }
 // put a field on top of this recipient's copy alone, above our Received. Works at data; needs edit headers.
 static inline sp_error sp_rcpt_add_header(sp_rcpt o, sp_text name, sp_text text) {
   return sp_edit(SP_EDIT_ADD_HEADER, SP_OBJECT_RCPT, o.index, SP_OF_LIST(sp_of_text(name), sp_of_text(text)));
@@ -805,6 +815,48 @@ static inline sp_error sp_inject(sp_value message, sp_text *result) {
   sp_value v = SP_NO_VALUE;
   sp_error e = sp_call(SP("inject"), (const sp_value[]){message}, 1, &v);
   *result = sp_as_text(v);
+  return e;
+}
+
+// shape: Measures about a part of the mail in the queue, for a time: it is slowed down, suspended, or sent by another way. They
+// act at once, whatever the handler answers, and end by themselves. One that a plugin takes again for the same mail with the same
+// `rule` takes the place of the former, and where nothing changes by it, it costs next to nothing, so a storm of deferrals may
+// take it each time. Of several the strictest counts, and the configuration's limits count, too. All plugins together have at
+// most 1,000 measures in force; one more is an error. Suspensions outlast a restart. `queue explain`, `queue suspend --list` and
+// `queue shape --measures` show them, `queue resume` ends them, and so does a reload without the plugin.
+// shape.slow{site | tenant, rate | concurrency | connection_messages, time[, source, reason, rule]} -> boolean: Lowers limits. It
+// is about what the table names, and all that it names must be so: `site`, with `source` only what is sent from there, or
+// `next_hop` (as rcpt.site, rcpt.source and rcpt.next_hop name them), `tenant`. `time` is how many seconds it lasts, from 1 to 7
+// days; `reason` and `rule` are for people, up to 200 bytes each. `rate` is messages in a time, as in "100/1h"; `concurrency`
+// attempts at once; `connection_messages` messages over one connection; one of the three at least. With a tenant the limits count
+// for his mail to each such site, beside those of the site. True where that is new. Needs shape.
+static inline sp_error sp_shape_slow(sp_value limits, bool *result) {
+  sp_value v = SP_NO_VALUE;
+  sp_error e = sp_call(SP("shape.slow"), (const sp_value[]){limits}, 1, &v);
+  *result = sp_as_bool(v);
+  return e;
+}
+// shape.suspend{site | next_hop | tenant, time[, source, reason, rule]} -> boolean: Lets mail wait: it is not tried. It is about
+// what the table names, and all that it names must be so: `site`, with `source` only what is sent from there, or `next_hop` (as
+// rcpt.site, rcpt.source and rcpt.next_hop name them), `tenant`. `time` is how many seconds it lasts, from 1 to 7 days; `reason`
+// and `rule` are for people, up to 200 bytes each. True where that is new. Needs shape.
+static inline sp_error sp_shape_suspend(sp_value what, bool *result) {
+  sp_value v = SP_NO_VALUE;
+  sp_error e = sp_call(SP("shape.suspend"), (const sp_value[]){what}, 1, &v);
+  *result = sp_as_bool(v);
+  return e;
+}
+// shape.reroute{site | next_hop | tenant, to = {source} | {hosts[, via]} | {mx}, time[, source, reason, rule]} -> boolean: Sends
+// mail by another way than the plugins' routes say. It is about what the table names, and all that it names must be so: `site`,
+// with `source` only what is sent from there, or `next_hop` (as rcpt.site, rcpt.source and rcpt.next_hop name them), `tenant`.
+// `time` is how many seconds it lasts, from 1 to 7 days; `reason` and `rule` are for people, up to 200 bytes each. `to` is a
+// table of either `source`, a [source.NAME] to send from, or `hosts` (with `via`, "smtp" or "lmtp") or `mx`, as in a route, for
+// which `needs.route` counts, too. That happens once to a message at each attempt, so measures never send it in a circle. True
+// where that is new. Needs shape.
+static inline sp_error sp_shape_reroute(sp_value what, bool *result) {
+  sp_value v = SP_NO_VALUE;
+  sp_error e = sp_call(SP("shape.reroute"), (const sp_value[]){what}, 1, &v);
+  *result = sp_as_bool(v);
   return e;
 }
 

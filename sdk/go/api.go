@@ -104,7 +104,7 @@ func Numbers() NumberTable {
 			"session":  {"id", "role", "listener", "origin", "ip", "port", "local_ip", "local_port", "helo", "esmtp", "user", "groups", "early", "errors", "history", "facts", "my", "tls"},
 			"login":    {"session", "mechanism", "name", "kind", "password", "token", "certificate"},
 			"message":  {"id", "key", "session", "sender", "params", "size", "tenant", "rcpts", "facts", "my", "content", "body_start", "parts", "parts_cut"},
-			"rcpt":     {"message", "address", "original", "params", "class", "key", "facts", "my", "attempts", "first_try", "last"},
+			"rcpt":     {"message", "address", "original", "params", "class", "key", "facts", "my", "attempts", "first_try", "last", "site", "source", "next_hop"},
 			"delivery": {"message", "rcpts", "plan", "number", "parcel"},
 			"address":  {"text", "mailbox", "domain"},
 			"plan":     {"via", "hosts", "mx", "helo", "sender", "source", "site", "tls"},
@@ -1060,6 +1060,22 @@ func (rcpt Rcpt) Last() (v *Last) {
 	return new(readLast(r))
 }
 
+// Site: in delivered, deferred and bounced, whose limits counted: the exchangers with commas between them, or a name
+// in the configuration or a plan.
+func (rcpt Rcpt) Site() (v string) {
+	return textField(objectRcpt, rcpt.index, 11)
+}
+
+// Source: there, the [source.NAME] it was sent from; nil: the system chose the address.
+func (rcpt Rcpt) Source() (v string) {
+	return textField(objectRcpt, rcpt.index, 12)
+}
+
+// NextHop: there, where it was to go, as queue list shows it: mx:example.org.
+func (rcpt Rcpt) NextHop() (v string) {
+	return textField(objectRcpt, rcpt.index, 13)
+}
+
 // AddHeader: put a field on top of this recipient's copy alone, above our Received. It works at data. Needs edit =
 // {"headers"}.
 func (rcpt Rcpt) AddHeader(name string, text string) {
@@ -1635,6 +1651,64 @@ func Inject(message map[string]any) (v1 string, err error) {
 		return v1, err
 	}
 	v1 = r.Text()
+	return v1, r.Err()
+}
+
+// Shape: Measures about a part of the mail in the queue, for a time: it is slowed down, suspended, or sent by another
+// way. They act at once, whatever the handler answers, and end by themselves. One that a plugin takes again for the
+// same mail with the same `rule` takes the place of the former, and where nothing changes by it, it costs next to
+// nothing, so a storm of deferrals may take it each time. Of several the strictest counts, and the configuration's
+// limits count, too. All plugins together have at most 1,000 measures in force; one more is an error. Suspensions
+// outlast a restart. `queue explain`, `queue suspend --list` and `queue shape --measures` show them, `queue resume`
+// ends them, and so does a reload without the plugin.
+var Shape shapeService
+
+type shapeService struct{}
+
+// Slow: Lowers limits. It is about what the table names, and all that it names must be so: `site`, with `source` only
+// what is sent from there, or `next_hop` (as rcpt.site, rcpt.source and rcpt.next_hop name them), `tenant`. `time` is
+// how many seconds it lasts, from 1 to 7 days; `reason` and `rule` are for people, up to 200 bytes each. `rate` is
+// messages in a time, as in "100/1h"; `concurrency` attempts at once; `connection_messages` messages over one
+// connection; one of the three at least. With a tenant the limits count for his mail to each such site, beside those
+// of the site. True where that is new. In Lua it is called as shape.slow{site | tenant, rate | concurrency |
+// connection_messages, time[, source, reason, rule]}. Needs shape = {"site:*", "tenant:*"}.
+func (shapeService) Slow(limits map[string]any) (v1 bool, err error) {
+	r, err := call("shape.slow", limits)
+	if err != nil {
+		return v1, err
+	}
+	v1 = r.Bool()
+	return v1, r.Err()
+}
+
+// Suspend: Lets mail wait: it is not tried. It is about what the table names, and all that it names must be so:
+// `site`, with `source` only what is sent from there, or `next_hop` (as rcpt.site, rcpt.source and rcpt.next_hop name
+// them), `tenant`. `time` is how many seconds it lasts, from 1 to 7 days; `reason` and `rule` are for people, up to
+// 200 bytes each. True where that is new. In Lua it is called as shape.suspend{site | next_hop | tenant, time[,
+// source, reason, rule]}. Needs shape = {"site:*", "tenant:*"}.
+func (shapeService) Suspend(what map[string]any) (v1 bool, err error) {
+	r, err := call("shape.suspend", what)
+	if err != nil {
+		return v1, err
+	}
+	v1 = r.Bool()
+	return v1, r.Err()
+}
+
+// Reroute: Sends mail by another way than the plugins' routes say. It is about what the table names, and all that it
+// names must be so: `site`, with `source` only what is sent from there, or `next_hop` (as rcpt.site, rcpt.source and
+// rcpt.next_hop name them), `tenant`. `time` is how many seconds it lasts, from 1 to 7 days; `reason` and `rule` are
+// for people, up to 200 bytes each. `to` is a table of either `source`, a [source.NAME] to send from, or `hosts` (with
+// `via`, "smtp" or "lmtp") or `mx`, as in a route, for which `needs.route` counts, too. That happens once to a message
+// at each attempt, so measures never send it in a circle. True where that is new. In Lua it is called as
+// shape.reroute{site | next_hop | tenant, to = {source} | {hosts[, via]} | {mx}, time[, source, reason, rule]}. Needs
+// shape = {"site:*", "tenant:*"}.
+func (shapeService) Reroute(what map[string]any) (v1 bool, err error) {
+	r, err := call("shape.reroute", what)
+	if err != nil {
+		return v1, err
+	}
+	v1 = r.Bool()
 	return v1, r.Err()
 }
 

@@ -24,6 +24,7 @@
 ---@field route? string[] send mail to these next hops: mx, or patterns of host:port
 ---@field relay? boolean accept recipients of other systems
 ---@field inject? boolean send mail of its own
+---@field shape? string[] slow down, suspend and reroute the mail of these sites, next hops and tenants: site:NAME, next-hop:mx:example.org, tenant:NAME, or patterns with *
 
 ---@class (exact) stagepost.header.config
 ---@field type "bool"|"int"|"string"|"duration"|"size"|"list"|"map" What it holds: bool, int, string, duration, size, list or map. For a list or a map the operator may write "lookup:NAME", too; `lookup("config.SETTING", key)` asks all of these.
@@ -381,6 +382,9 @@ function message:schedule(fields) end
 ---@field attempts integer tries so far, in the queue
 ---@field first_try? number time of the first try
 ---@field last? stagepost.last the latest outcome
+---@field site? string in delivered, deferred and bounced, whose limits counted: the exchangers with commas between them, or a name in the configuration or a plan
+---@field source? string there, the [source.NAME] it was sent from; nil: the system chose the address
+---@field next_hop? string there, where it was to go, as queue list shows it: mx:example.org
 local rcpt = {}
 
 ---put a field on top of this recipient's copy alone, above our Received.
@@ -681,6 +685,25 @@ function template.render(name, data) end
 ---@param message table<string, any>
 ---@return string
 function inject(message) end
+
+---Measures about a part of the mail in the queue, for a time: it is slowed down, suspended, or sent by another way. They act at once, whatever the handler answers, and end by themselves. One that a plugin takes again for the same mail with the same `rule` takes the place of the former, and where nothing changes by it, it costs next to nothing, so a storm of deferrals may take it each time. Of several the strictest counts, and the configuration's limits count, too. All plugins together have at most 1,000 measures in force; one more is an error. Suspensions outlast a restart. `queue explain`, `queue suspend --list` and `queue shape --measures` show them, `queue resume` ends them, and so does a reload without the plugin.
+---@class (exact) stagepost.service.shape
+shape = {}
+
+---Lowers limits. It is about what the table names, and all that it names must be so: `site`, with `source` only what is sent from there, or `next_hop` (as rcpt.site, rcpt.source and rcpt.next_hop name them), `tenant`. `time` is how many seconds it lasts, from 1 to 7 days; `reason` and `rule` are for people, up to 200 bytes each. `rate` is messages in a time, as in "100/1h"; `concurrency` attempts at once; `connection_messages` messages over one connection; one of the three at least. With a tenant the limits count for his mail to each such site, beside those of the site. True where that is new. Called as `shape.slow{site | tenant, rate | concurrency | connection_messages, time[, source, reason, rule]}`. Needs `shape = {"site:*", "tenant:*"}`.
+---@param limits table<string, any>
+---@return boolean
+function shape.slow(limits) end
+
+---Lets mail wait: it is not tried. It is about what the table names, and all that it names must be so: `site`, with `source` only what is sent from there, or `next_hop` (as rcpt.site, rcpt.source and rcpt.next_hop name them), `tenant`. `time` is how many seconds it lasts, from 1 to 7 days; `reason` and `rule` are for people, up to 200 bytes each. True where that is new. Called as `shape.suspend{site | next_hop | tenant, time[, source, reason, rule]}`. Needs `shape = {"site:*", "tenant:*"}`.
+---@param what table<string, any>
+---@return boolean
+function shape.suspend(what) end
+
+---Sends mail by another way than the plugins' routes say. It is about what the table names, and all that it names must be so: `site`, with `source` only what is sent from there, or `next_hop` (as rcpt.site, rcpt.source and rcpt.next_hop name them), `tenant`. `time` is how many seconds it lasts, from 1 to 7 days; `reason` and `rule` are for people, up to 200 bytes each. `to` is a table of either `source`, a [source.NAME] to send from, or `hosts` (with `via`, "smtp" or "lmtp") or `mx`, as in a route, for which `needs.route` counts, too. That happens once to a message at each attempt, so measures never send it in a circle. True where that is new. Called as `shape.reroute{site | next_hop | tenant, to = {source} | {hosts[, via]} | {mx}, time[, source, reason, rule]}`. Needs `shape = {"site:*", "tenant:*"}`.
+---@param what table<string, any>
+---@return boolean
+function shape.reroute(what) end
 
 ---A secret. It is taken by hash.hmac as the key, by http.request as bearer and as the text of a field, and by send of a connection.
 ---@class (exact) stagepost.secret

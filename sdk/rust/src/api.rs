@@ -143,6 +143,9 @@ pub(crate) mod field {
     pub const RCPT_ATTEMPTS: u32 = 8;
     pub const RCPT_FIRST_TRY: u32 = 9;
     pub const RCPT_LAST: u32 = 10;
+    pub const RCPT_SITE: u32 = 11;
+    pub const RCPT_SOURCE: u32 = 12;
+    pub const RCPT_NEXT_HOP: u32 = 13;
     pub const DELIVERY_MESSAGE: u32 = 0;
     pub const DELIVERY_RCPTS: u32 = 1;
     pub const DELIVERY_PLAN: u32 = 2;
@@ -654,6 +657,22 @@ impl Rcpt {
         }
     }
 
+    /// In delivered, deferred and bounced, whose limits counted: the exchangers with commas between them, or a name in the
+    /// configuration or a plan.
+    pub fn site(&self) -> Option<String> {
+        host::field(object::RCPT, self.index, field::RCPT_SITE).into_text()
+    }
+
+    /// There, the \[source.NAME\] it was sent from; nil: the system chose the address.
+    pub fn source(&self) -> Option<String> {
+        host::field(object::RCPT, self.index, field::RCPT_SOURCE).into_text()
+    }
+
+    /// There, where it was to go, as queue list shows it: mx:example.org.
+    pub fn next_hop(&self) -> Option<String> {
+        host::field(object::RCPT, self.index, field::RCPT_NEXT_HOP).into_text()
+    }
+
     /// put a field on top of this recipient's copy alone, above our Received. Works at data; needs edit headers.
     pub fn add_header(&self, name: impl AsRef<[u8]>, text: impl AsRef<[u8]>) -> Result<()> {
         host::edit(edit::ADD_HEADER, object::RCPT, self.index, Value::List(vec![Value::of_text(name.as_ref()), Value::of_text(text.as_ref())]))
@@ -1153,6 +1172,47 @@ pub mod template {
 /// this one, as `delivery.parcel`. It is tried again when that defers, until it is as old as mail may become. Needs inject.
 pub fn inject(message: impl Into<Value>) -> Result<String> {
     Ok(host::call("inject", &[message.into()])?.into_text().unwrap_or_default())
+}
+
+/// Measures about a part of the mail in the queue, for a time: it is slowed down, suspended, or sent by another way. They act at
+/// once, whatever the handler answers, and end by themselves. One that a plugin takes again for the same mail with the same
+/// `rule` takes the place of the former, and where nothing changes by it, it costs next to nothing, so a storm of deferrals may
+/// take it each time. Of several the strictest counts, and the configuration's limits count, too. All plugins together have at
+/// most 1,000 measures in force; one more is an error. Suspensions outlast a restart. `queue explain`, `queue suspend --list` and
+/// `queue shape --measures` show them, `queue resume` ends them, and so does a reload without the plugin.
+pub mod shape {
+    #[allow(unused_imports)]
+    use super::{host, Result, Value};
+
+    /// shape.slow{site | tenant, rate | concurrency | connection_messages, time\[, source, reason, rule\]} -> boolean: Lowers
+    /// limits. It is about what the table names, and all that it names must be so: `site`, with `source` only what is sent from
+    /// there, or `next_hop` (as rcpt.site, rcpt.source and rcpt.next_hop name them), `tenant`. `time` is how many seconds it
+    /// lasts, from 1 to 7 days; `reason` and `rule` are for people, up to 200 bytes each. `rate` is messages in a time, as in
+    /// "100/1h"; `concurrency` attempts at once; `connection_messages` messages over one connection; one of the three at least.
+    /// With a tenant the limits count for his mail to each such site, beside those of the site. True where that is new. Needs
+    /// shape.
+    pub fn slow(limits: impl Into<Value>) -> Result<bool> {
+        Ok(host::call("shape.slow", &[limits.into()])?.bool())
+    }
+
+    /// shape.suspend{site | next_hop | tenant, time\[, source, reason, rule\]} -> boolean: Lets mail wait: it is not tried. It is
+    /// about what the table names, and all that it names must be so: `site`, with `source` only what is sent from there, or
+    /// `next_hop` (as rcpt.site, rcpt.source and rcpt.next_hop name them), `tenant`. `time` is how many seconds it lasts, from 1
+    /// to 7 days; `reason` and `rule` are for people, up to 200 bytes each. True where that is new. Needs shape.
+    pub fn suspend(what: impl Into<Value>) -> Result<bool> {
+        Ok(host::call("shape.suspend", &[what.into()])?.bool())
+    }
+
+    /// shape.reroute{site | next_hop | tenant, to = {source} | {hosts\[, via\]} | {mx}, time\[, source, reason, rule\]} ->
+    /// boolean: Sends mail by another way than the plugins' routes say. It is about what the table names, and all that it names
+    /// must be so: `site`, with `source` only what is sent from there, or `next_hop` (as rcpt.site, rcpt.source and rcpt.next_hop
+    /// name them), `tenant`. `time` is how many seconds it lasts, from 1 to 7 days; `reason` and `rule` are for people, up to 200
+    /// bytes each. `to` is a table of either `source`, a \[source.NAME\] to send from, or `hosts` (with `via`, "smtp" or "lmtp")
+    /// or `mx`, as in a route, for which `needs.route` counts, too. That happens once to a message at each attempt, so measures
+    /// never send it in a circle. True where that is new. Needs shape.
+    pub fn reroute(what: impl Into<Value>) -> Result<bool> {
+        Ok(host::call("shape.reroute", &[what.into()])?.bool())
+    }
 }
 
 /// secret(name) -> secret?: The secret of that name, such as "dkim/example.org"; nil if there is none. In WebAssembly it is the

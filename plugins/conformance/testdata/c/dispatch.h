@@ -114,7 +114,7 @@ static sp_value fields(object o) {
   if (is(o, "rcpt")) {
     sp_last last;
     bool has_last = sp_rcpt_last(o.rcpt, &last);
-    return SP_OF_MAP({SP("message"), sp_of_text(SP("object"))}, {SP("address"), plain_address(sp_rcpt_address(o.rcpt))}, {SP("original"), plain_address(sp_rcpt_original(o.rcpt))}, {SP("params"), sp_rcpt_params(o.rcpt)}, {SP("class"), sp_of_text(sp_rcpt_class(o.rcpt))}, {SP("key"), sp_of_text(sp_rcpt_key(o.rcpt))}, {SP("facts"), known(sp_rcpt_facts(o.rcpt), SP("p.known"))}, {SP("my"), known(sp_rcpt_my(o.rcpt), SP("known"))}, {SP("attempts"), sp_of_int(sp_rcpt_attempts(o.rcpt))}, {SP("first_try"), sp_rcpt_first_try(o.rcpt) != 0 ? sp_of_float(sp_rcpt_first_try(o.rcpt)) : SP_NO_VALUE}, {SP("last"), has_last ? plain_last(last) : SP_NO_VALUE});
+    return SP_OF_MAP({SP("message"), sp_of_text(SP("object"))}, {SP("address"), plain_address(sp_rcpt_address(o.rcpt))}, {SP("original"), plain_address(sp_rcpt_original(o.rcpt))}, {SP("params"), sp_rcpt_params(o.rcpt)}, {SP("class"), sp_of_text(sp_rcpt_class(o.rcpt))}, {SP("key"), sp_of_text(sp_rcpt_key(o.rcpt))}, {SP("facts"), known(sp_rcpt_facts(o.rcpt), SP("p.known"))}, {SP("my"), known(sp_rcpt_my(o.rcpt), SP("known"))}, {SP("attempts"), sp_of_int(sp_rcpt_attempts(o.rcpt))}, {SP("first_try"), sp_rcpt_first_try(o.rcpt) != 0 ? sp_of_float(sp_rcpt_first_try(o.rcpt)) : SP_NO_VALUE}, {SP("last"), has_last ? plain_last(last) : SP_NO_VALUE}, {SP("site"), sp_of_text(sp_rcpt_site(o.rcpt))}, {SP("source"), sp_of_text(sp_rcpt_source(o.rcpt))}, {SP("next_hop"), sp_of_text(sp_rcpt_next_hop(o.rcpt))});
   }
   if (is(o, "delivery")) {
     return SP_OF_MAP({SP("message"), sp_of_text(SP("object"))}, {SP("rcpts"), addresses(sp_delivery_rcpts((sp_delivery){0}), sp_delivery_rcpt((sp_delivery){0}, 0))}, {SP("plan"), plain_plan(sp_delivery_plan((sp_delivery){0}))}, {SP("number"), sp_of_int(sp_delivery_number((sp_delivery){0}))}, {SP("parcel"), sp_delivery_parcel((sp_delivery){0})});
@@ -307,6 +307,24 @@ static sp_error service(sp_text name, sp_value a, sp_value *result) {
     sp_text v;
     e = sp_inject(sp_at(a, 0), &v);
     *result = sp_of_text(v);
+    return e;
+  }
+  if (sp_equal(name, SP("shape.slow"))) {
+    bool v;
+    e = sp_shape_slow(sp_at(a, 0), &v);
+    *result = sp_of_bool(v);
+    return e;
+  }
+  if (sp_equal(name, SP("shape.suspend"))) {
+    bool v;
+    e = sp_shape_suspend(sp_at(a, 0), &v);
+    *result = sp_of_bool(v);
+    return e;
+  }
+  if (sp_equal(name, SP("shape.reroute"))) {
+    bool v;
+    e = sp_shape_reroute(sp_at(a, 0), &v);
+    *result = sp_of_bool(v);
     return e;
   }
   if (sp_equal(name, SP("secret"))) {

@@ -117,6 +117,9 @@ func fields(o any) map[string]any {
 		put(m, "attempts", false, o.Attempts())
 		put(m, "first_try", true, seconds(o.FirstTry()))
 		put(m, "last", true, maybe(o.Last(), plainLast))
+		put(m, "site", true, o.Site())
+		put(m, "source", true, o.Source())
+		put(m, "next_hop", true, o.NextHop())
 	case stagepost.Delivery:
 		put(m, "message", false, "object")
 		put(m, "rcpts", false, addresses(o.Rcpts()))
@@ -388,6 +391,24 @@ func service(name string, a []any) (any, error) {
 		return v0, nil
 	case "inject":
 		v0, err := stagepost.Inject(object(at(a, 0)))
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
+	case "shape.slow":
+		v0, err := stagepost.Shape.Slow(object(at(a, 0)))
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
+	case "shape.suspend":
+		v0, err := stagepost.Shape.Suspend(object(at(a, 0)))
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
+	case "shape.reroute":
+		v0, err := stagepost.Shape.Reroute(object(at(a, 0)))
 		if err != nil {
 			return nil, err
 		}
