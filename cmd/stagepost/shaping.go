@@ -41,20 +41,20 @@ func (s *shaping) shape(c *config.Config) *queue.Shape {
 
 // shapeOf takes the limits from a configuration, each with its place in the file.
 func shapeOf(c *config.Config) *queue.Shape {
-	limits := func(at []string, concurrency int, rate config.Rate, messages int) queue.Limits {
+	limits := func(at []string, concurrency int, rate config.Rate, messages int, prefer string) queue.Limits {
 		by := func(key string) string {
 			if path := append(at[:len(at):len(at)], key); c.Written(path...) {
 				return c.Where(path...)
 			}
 			return ""
 		}
-		return queue.Limits{Concurrency: concurrency, Rate: queue.Rate(rate), ConnectionMessages: messages,
-			By: queue.Origin{Concurrency: by("concurrency"), Rate: by("rate"), ConnectionMessages: by("connection_messages")}}
+		return queue.Limits{Concurrency: concurrency, Rate: queue.Rate(rate), ConnectionMessages: messages, Prefer: prefer,
+			By: queue.Origin{Concurrency: by("concurrency"), Rate: by("rate"), ConnectionMessages: by("connection_messages"), Prefer: by("prefer")}}
 	}
 	q := c.Queue
-	s := &queue.Shape{Default: limits([]string{"queue"}, q.Concurrency, q.Rate, q.ConnectionMessages), Sites: map[string]queue.Limits{}}
+	s := &queue.Shape{Default: limits([]string{"queue"}, q.Concurrency, q.Rate, q.ConnectionMessages, q.Prefer), Sites: map[string]queue.Limits{}}
 	for name, l := range c.Sites {
-		s.Sites[name] = limits([]string{"site", name}, l.Concurrency, l.Rate, l.ConnectionMessages)
+		s.Sites[name] = limits([]string{"site", name}, l.Concurrency, l.Rate, l.ConnectionMessages, l.Prefer)
 	}
 	return s
 }

@@ -108,6 +108,7 @@ type Queue struct {
 	Concurrency        int // deliveries at once
 	Rate               Rate
 	ConnectionMessages int
+	Prefer             string // "any", "ipv4", "ipv6"
 }
 
 // Plugins says which plugins are loaded.

@@ -19,6 +19,7 @@ type Site struct {
 	Concurrency        int
 	Rate               Rate
 	ConnectionMessages int
+	Prefer             string
 }
 
 // Rate bounds messages in a time. The zero value says nothing; no messages in some time means that there is no bound.
@@ -59,6 +60,11 @@ func (s *Site) fields() []field {
 			doc: "Messages over one connection.",
 			to:  wholeNumber(&s.ConnectionMessages, 1, 100_000),
 		},
+		{
+			name: "prefer", example: `"ipv6"`, absent: "that of [queue]",
+			doc: "Which addresses of its exchangers are tried first.",
+			to:  oneOf(&s.Prefer, "any", "ipv4", "ipv6"),
+		},
 	}
 }
 
@@ -79,6 +85,11 @@ func (q *Queue) limitFields() []field {
 			name: "connection_messages", value: "100",
 			doc: "Messages over one connection to a site. Then another one is opened.",
 			to:  wholeNumber(&q.ConnectionMessages, 1, 100_000),
+		},
+		{
+			name: "prefer", value: `"any"`,
+			doc: "Which addresses of a next hop, and of exchangers that are preferred alike, are tried first: \"ipv4\", \"ipv6\", or \"any\", in the order in which they are found. The others follow, and those of a host by turns, so a family without a route to the Internet costs one address.",
+			to:  oneOf(&q.Prefer, "any", "ipv4", "ipv6"),
 		},
 	}
 }

@@ -270,7 +270,7 @@ func (s *Sender) connect(ctx context.Context, h hop, k key, from *Source) (*conn
 	return c, nil
 }
 
-// greet reads the banner and says EHLO or LHLO. HELO follows where the server does not know the command (50z); a policy that
+// greet reads the banner and says EHLO or LHLO. HELO follows where the server does not know the command; a policy that
 // refuses EHLO would refuse HELO as well.
 func (s *Sender) greet(c *conn) *failure {
 	r, err := c.reply(s.timeouts.Banner)
@@ -285,7 +285,7 @@ func (s *Sender) greet(c *conn) *failure {
 		hello = "LHLO "
 	}
 	r, err = c.ask(hello+c.key.helo, s.timeouts.Helo)
-	if err == nil && r.Code/10 == 50 && !c.key.lmtp {
+	if err == nil && notKnown(r) && !c.key.lmtp {
 		hello = "HELO "
 		r, err = c.ask(hello+c.key.helo, s.timeouts.Helo)
 	}

@@ -19,9 +19,9 @@
 // where one is owed; then content and dot.
 //
 // Content goes out as it is: 8-bit content also goes to a server that does not offer 8BITMIME, since all servers take it in
-// practice, and the conversion would break signatures. Stray CR, LF and NUL are replaced by smtp.DataWriter. Content that was
-// declared binary goes by BDAT; where that is not to be had, or addresses need SMTPUTF8 and the server lacks it, the message fails
-// rather than be changed (extensions.go).
+// practice, and the conversion would break signatures. It goes by BDAT where that is offered (chunks.go), else by DATA; stray CR, LF
+// and NUL are replaced. Content that was declared binary goes as it is; where that is not to be had, or addresses need SMTPUTF8
+// and the server lacks it, the message fails rather than be changed (extensions.go).
 package deliver
 
 import (
@@ -88,6 +88,7 @@ type Sender struct {
 	timeouts    Timeouts
 	maxMessages int
 	idle        *pool
+	chunkless   chunkless
 	counts      *Counts
 }
 
@@ -157,6 +158,7 @@ type Job struct {
 	Record  func(observe.Step)
 	// ConnectionMessages bounds those that go over one connection; 0: Options.MaxMessages.
 	ConnectionMessages int
+	Prefer             string // "ipv4" or "ipv6": addresses that are tried before others, among exchangers that are preferred alike
 }
 
 // own are the fields that stand in the copy of these recipients alone.
@@ -220,8 +222,11 @@ type delivery struct {
 
 	utf8     bool // the transaction that runs needs SMTPUTF8
 	chunked  bool // it goes by BDAT
+	binary   bool // and as binary content
 	notifies bool // its server does what says and the recipients' parameters want told
 	timed    bool // its server was told by when it is to be delivered
+
+	unchunked bool // a server did not know BDAT
 
 	outcomes []message.Outcome // Result 0: open
 	open     int

@@ -15,15 +15,15 @@ import (
 
 // offers is what a server offers, as far as it matters here.
 type offers struct {
-	pipelining, size, eightBit, utf8, binary, dsn, deliverBy, priority bool
-	maxSize                                                            int64 // 0: not said
-	auth                                                               []string
+	pipelining, size, eightBit, utf8, chunking, binary, dsn, deliverBy, priority bool
+	maxSize                                                                      int64 // 0: not said
+	auth                                                                         []string
 }
 
 func offersOf(ext esmtp.Extensions) offers {
 	return offers{
 		pipelining: ext.Has("PIPELINING"), size: ext.Has("SIZE"), eightBit: ext.Has("8BITMIME"), utf8: ext.Has("SMTPUTF8"),
-		binary: ext.Has("BINARYMIME") && ext.Has("CHUNKING"), dsn: ext.Has("DSN"), deliverBy: ext.Has("DELIVERBY"), priority: ext.Has("MT-PRIORITY"),
+		chunking: ext.Has("CHUNKING"), binary: ext.Has("BINARYMIME") && ext.Has("CHUNKING"), dsn: ext.Has("DSN"), deliverBy: ext.Has("DELIVERBY"), priority: ext.Has("MT-PRIORITY"),
 		maxSize: ext.Size(), auth: strings.Fields(strings.ToUpper(ext["AUTH"])),
 	}
 }
@@ -48,7 +48,8 @@ func (d *delivery) fit(c *conn) *failure {
 		d.decideAll(smtp.NewReply(552, "5.3.4", fmt.Sprintf("the message has %d octets, more than the %d that %s takes", d.size, c.maxSize, c.label)), "", "")
 		return nil
 	}
-	d.notifies, d.timed, d.chunked = c.dsn, c.deliverBy, c.binary && d.says.Body == esmtp.BodyBinary
+	d.notifies, d.timed, d.binary = c.dsn, c.deliverBy, c.binary && d.says.Body == esmtp.BodyBinary
+	d.chunked = d.binary || c.chunking && !d.unchunked && !d.chunkless.has(c.key.addr)
 	if d.says.Body == esmtp.BodyBinary && !c.binary {
 		binary, err := isBinary(d.sent())
 		if err != nil {
@@ -59,14 +60,14 @@ func (d *delivery) fit(c *conn) *failure {
 			return nil
 		}
 	}
-	wide, err := d.needsUTF8()
+	wide, err := d.needsUTF8(c)
 	if err != nil {
 		return d.unread(err)
 	}
 	d.utf8 = wide
 	for i := range d.outcomes {
 		rcpt := d.job.Env.Rcpts[d.job.Rcpts[i]]
-		ascii := esmtp.IsASCII(rcpt.Address)
+		_, ascii := c.path(rcpt.Address)
 		switch {
 		case d.outcomes[i].Result != 0:
 		case !c.utf8 && (wide || !ascii):
@@ -78,6 +79,16 @@ func (d *delivery) fit(c *conn) *failure {
 		}
 	}
 	return nil
+}
+
+// path is an address as it goes to a server, and whether it is ASCII. Without SMTPUTF8 a domain is written in A-labels, which are the same
+// domain (RFC 6531 section 3.7); a local part means something to its own host alone, and stays as it is.
+func (c *conn) path(a smtp.Address) (text string, ascii bool) {
+	at := strings.LastIndexByte(a.Text, '@')
+	if esmtp.IsASCII(a) || c.utf8 || at < 0 || !esmtp.IsASCII(smtp.Address{Text: a.Text[:at]}) {
+		return a.Text, esmtp.IsASCII(a)
+	}
+	return a.Text[:at+1] + a.Domain, true
 }
 
 func (d *delivery) unread(err error) *failure {
@@ -95,8 +106,8 @@ func (d *delivery) sender() smtp.Address {
 func (d *delivery) sent() message.Content { return d.job.Env.SentTo(d.job.Content, d.job.Rcpts[0]) }
 
 // needsUTF8 tells whether the message can go by SMTPUTF8 alone: for its sender, or for a header that it was declared to have.
-func (d *delivery) needsUTF8() (bool, error) {
-	if !esmtp.IsASCII(d.sender()) {
+func (d *delivery) needsUTF8(c *conn) (bool, error) {
+	if _, ascii := c.path(d.sender()); !ascii {
 		return true, nil
 	}
 	if !d.says.UTF8 {
@@ -168,7 +179,7 @@ func (d *delivery) mailParams(b []byte, c *conn) []byte {
 		b = strconv.AppendInt(append(b, " SIZE="...), d.size, 10)
 	}
 	switch {
-	case d.chunked:
+	case d.binary:
 		b = append(b, " BODY=BINARYMIME"...)
 	case c.eightBit && d.isEightBit():
 		b = append(b, " BODY=8BITMIME"...)

@@ -28,7 +28,8 @@ func TestParameters(t *testing.T) {
 		gotMail    string // parameters at the server, without SIZE
 		gotRcpt    string
 		notifies   bool
-		gotContent string // "": the content and a dot
+		gotContent string // "": the content, and a dot where it goes by DATA
+		gotPaths   string // "": as they are
 		gotNothing bool
 	}{
 		{name: "nothing asked for", offers: all, want: "delivered", notifies: true},
@@ -46,7 +47,9 @@ func TestParameters(t *testing.T) {
 		{name: "UTF-8", offers: all, mail: " SMTPUTF8", sender: "\u00e4@x.test", to: "\u00fc@y.test", want: "delivered", gotMail: "SMTPUTF8", notifies: true},
 		{name: "a recipient in UTF-8", offers: all, to: "\u00fc@y.test", want: "delivered", gotMail: "SMTPUTF8", notifies: true},
 		{name: "a sender in UTF-8, not taken", mail: " SMTPUTF8", sender: "\u00e4@x.test", want: "failed 550 5.6.7", gotNothing: true},
-		{name: "a recipient in UTF-8, not taken", mail: " SMTPUTF8", to: "u@b\u00fccher.test", want: "failed 550 5.6.7", gotNothing: true},
+		{name: "a recipient in UTF-8, not taken", mail: " SMTPUTF8", to: "\u00fc@b\u00fccher.test", want: "failed 550 5.6.7", gotNothing: true},
+		{name: "a domain in UTF-8 is the same in A-labels", mail: " SMTPUTF8", sender: "a@b\u00fccher.test", to: "u@b\u00fccher.test", want: "delivered",
+			gotPaths: "a@xn--bcher-kva.test u@xn--bcher-kva.test"},
 		{name: "one of two, not taken", mail: " SMTPUTF8", to: "u@y.test \u00fc@y.test", want: "delivered, failed 550 5.6.7"},
 		{name: "a header in UTF-8", offers: "SMTPUTF8", mail: " SMTPUTF8", content: "Subject: \u00e4\r\n\r\nx\r\n", want: "delivered", gotMail: "BODY=8BITMIME SMTPUTF8"},
 		{name: "a header in UTF-8, not taken", mail: " SMTPUTF8", content: "Subject: \u00e4\r\n\r\nx\r\n", want: "failed 550 5.6.7", gotNothing: true},
@@ -137,7 +140,16 @@ func TestParameters(t *testing.T) {
 					}
 					want := c.gotContent
 					if want == "" {
-						want = c.prefix + c.content + ".\r\n"
+						want = c.prefix + c.content
+						if !strings.Contains(c.offers, "CHUNKING") {
+							want += ".\r\n"
+						}
+					}
+					if c.gotPaths != "" {
+						from, to := strings.Fields(m.Mail)[0], strings.Fields(m.Rcpts[0])[0]
+						if got := strings.Trim(from, "FROM:<>") + " " + strings.Trim(to, "TO:<>"); got != c.gotPaths {
+							t.Errorf("paths %q, want %q", got, c.gotPaths)
+						}
 					}
 					if string(m.Content) != want {
 						t.Errorf("content %q, want %q", m.Content, want)

@@ -201,23 +201,25 @@ func (d *delivery) exchangers(domain string, yield func(hop) bool) {
 			same++
 		}
 		results := d.lookupAll(hosts[:same])
+		slices.SortStableFunc(results, func(a, b looked) int { return d.late(a) - d.late(b) })
 		if slices.ContainsFunc(results, func(r looked) bool { return slices.ContainsFunc(r.addrs, d.loop) }) {
 			own = true
 			break
 		}
 		for i, r := range results {
-			if name := hosts[i].Host; r.failure != nil {
-				d.missing(name, r.failure)
-			} else if len(r.addrs) == 0 {
-				d.missing(name, failed(550, "5.4.4", "the mail exchanger "+name+" has no address"))
+			if r.failure == nil && len(r.addrs) == 0 {
+				results[i].failure = failed(550, "5.4.4", "the mail exchanger "+r.host+" has no address")
+			}
+			if f := results[i].failure; f != nil {
+				d.missing(r.host, f)
 			}
 		}
-		for i, r := range results {
+		for _, r := range results {
 			for _, ip := range r.addrs {
 				tried = true
-				if f := d.inside(hosts[i].Host, ip); f != nil {
-					d.missing(hosts[i].Host, f)
-				} else if left--; !yield(hop{host: hosts[i].Host, addr: netip.AddrPortFrom(ip, smtpPort)}) || left == 0 {
+				if f := d.inside(r.host, ip); f != nil {
+					d.missing(r.host, f)
+				} else if left--; !yield(hop{host: r.host, addr: netip.AddrPortFrom(ip, smtpPort)}) || left == 0 {
 					return
 				}
 			}
@@ -245,6 +247,7 @@ func unresolved(err error) *failure {
 }
 
 type looked struct {
+	host    string
 	addrs   []netip.Addr
 	failure *failure
 }
@@ -254,16 +257,33 @@ func (d *delivery) lookupAll(hosts []resolve.MX) []looked {
 	results := make([]looked, len(hosts))
 	var wait sync.WaitGroup
 	for i := 1; i < len(hosts); i++ {
-		wait.Go(func() { results[i].addrs, results[i].failure = d.lookup(hosts[i].Host) })
+		wait.Go(func() { results[i] = d.look(hosts[i].Host) })
 	}
-	results[0].addrs, results[0].failure = d.lookup(hosts[0].Host)
+	results[0] = d.look(hosts[0].Host)
 	wait.Wait()
 	return results
 }
 
-// lookup returns the addresses of a host in the resolver's order, but IPv4 and IPv6 by turns: which of the two this machine
-// has a route for is only known by trying, and this way at most one address is tried in vain. A resolver that panics could not tell:
-// on a goroutine of lookupAll that would end the server.
+func (d *delivery) look(host string) looked {
+	addrs, f := d.lookup(host)
+	return looked{host, addrs, f}
+}
+
+// late is 1 for a host that does not begin with an address of the preferred family.
+func (d *delivery) late(l looked) int {
+	if len(l.addrs) > 0 && d.prefers(l.addrs[0]) {
+		return 0
+	}
+	return 1
+}
+
+func (d *delivery) prefers(ip netip.Addr) bool {
+	return d.job.Prefer == "ipv4" && ip.Is4() || d.job.Prefer == "ipv6" && !ip.Is4()
+}
+
+// lookup returns the addresses of a host in the resolver's order, the preferred family first, but IPv4 and IPv6 by turns: which of the
+// two this machine has a route for is only known by trying, and this way at most one address is tried in vain. A resolver that panics
+// could not tell: on a goroutine of lookupAll that would end the server.
 func (d *delivery) lookup(host string) (addrs []netip.Addr, f *failure) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -281,6 +301,9 @@ func (d *delivery) lookup(host string) (addrs []netip.Addr, f *failure) {
 			f = 1
 		}
 		families[f] = append(families[f], ip)
+	}
+	if len(families[1]) > 0 && d.prefers(families[1][0]) {
+		families[0], families[1] = families[1], families[0]
 	}
 	addrs = make([]netip.Addr, 0, maxHostAddrs)
 	for i := 0; len(addrs) < min(len(found.Addrs), maxHostAddrs); i++ {

@@ -214,6 +214,27 @@ func TestHops(t *testing.T) {
 	}
 }
 
+// TestPrefer: a preferred family goes first, of a host and among exchangers that are preferred alike; a worse exchanger stays behind.
+func TestPrefer(t *testing.T) {
+	resolver := resolvetest.New(t, map[string][]string{
+		"y.test": {"MX 10 both.test", "MX 20 one.test", "MX 20 six.test", "MX 30 last.test"}, "both.test": {"A 192.0.2.1", "A 192.0.2.2", "AAAA 2001:db8::1"},
+		"one.test": {"A 192.0.2.3"}, "six.test": {"AAAA 2001:db8::3"}, "last.test": {"A 192.0.2.4", "AAAA 2001:db8::4"}})
+	for _, c := range []struct{ prefer, want string }{
+		{"ipv4", "192.0.2.1:25 [2001:db8::1]:25 192.0.2.2:25 192.0.2.3:25 [2001:db8::3]:25 192.0.2.4:25 [2001:db8::4]:25"},
+		{"ipv6", "[2001:db8::1]:25 192.0.2.1:25 192.0.2.2:25 [2001:db8::3]:25 192.0.2.3:25 [2001:db8::4]:25 192.0.2.4:25"},
+	} {
+		for range 20 { // those of one preference are shuffled
+			network := &remotetest.Net{}
+			job := newJob(t, memory(plain), "u@y.test")
+			job.Prefer = c.prefer
+			newSender(t, network, Options{Resolver: resolver}).Send(t.Context(), job)
+			if got := strings.Join(network.Dialed(), " "); got != c.want {
+				t.Fatalf("%s: %s", c.prefer, got)
+			}
+		}
+	}
+}
+
 // Hosts of one preference share the work, and a worse one is never tried before.
 func TestEqualPreferenceIsShuffled(t *testing.T) {
 	zone := map[string][]string{"y.test": {"MX 10 one.test", "MX 10 two.test", "MX 20 three.test"}}

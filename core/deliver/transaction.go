@@ -58,8 +58,8 @@ func (d *delivery) try(h hop) {
 		note, stale, f = d.use(c)
 		d.counts.reused(stale)
 	}
-	if stale {
-		how = "new"
+	for stale { // that of the pool, if there was one; later one whose server does not know BDAT
+		how, stale = "new", false
 		var c *conn
 		began := time.Now()
 		c, f = d.connect(d.ctx, h, k, &d.from)
@@ -67,7 +67,7 @@ func (d *delivery) try(h hop) {
 			if label = c.label; c.by != "" {
 				how = "new, logged in by " + c.by
 			}
-			note, _, f = d.use(c)
+			note, stale, f = d.use(c)
 		} else {
 			label = h.String()
 		}
@@ -234,11 +234,13 @@ func (d *delivery) command(b []byte, c *conn, i int) []byte {
 	case i < 0:
 		b = append(b, "RSET"...)
 	case i == 0:
-		b = append(append(append(b, "MAIL FROM:<"...), d.sender().Text...), '>')
+		path, _ := c.path(d.sender())
+		b = append(append(append(b, "MAIL FROM:<"...), path...), '>')
 		b = d.mailParams(b, c)
 	case i <= len(d.asked):
 		n := d.job.Rcpts[d.asked[i-1]]
-		b = append(append(append(b, "RCPT TO:<"...), d.job.Env.Rcpts[n].Address.Text...), '>')
+		path, _ := c.path(d.job.Env.Rcpts[n].Address)
+		b = append(append(append(b, "RCPT TO:<"...), path...), '>')
 		b = d.rcptParams(b, c, n)
 	default:
 		b = append(b, "DATA"...)
@@ -286,10 +288,12 @@ func (d *delivery) content(c *conn) (note string, f *failure) {
 		writers.Put(w)
 	}()
 	dots := smtp.NewDataWriter(w)
-	out := io.Writer(dots)
+	out, text := io.Writer(dots), &chunkText{w: w}
 	if d.chunked {
 		fmt.Fprintf(w, "BDAT %d LAST\r\n", d.size)
-		out = w
+		if out = text; d.binary {
+			out = w
+		}
 	}
 	if err := d.body(out); err != nil {
 		var own errContent
@@ -302,6 +306,9 @@ func (d *delivery) content(c *conn) (note string, f *failure) {
 			c.broken = err
 			if r, err := c.reply(lastWords); err == nil && r.Code >= 400 {
 				c.unusable = true
+				if d.noChunks(c, r) {
+					return "", nil
+				}
 				d.decideAccepted(r, c.label, stageBody)
 				return "", nil
 			}
@@ -317,7 +324,9 @@ func (d *delivery) content(c *conn) (note string, f *failure) {
 		return "", interrupted()
 	}
 	var err error
-	if !d.chunked {
+	if d.chunked {
+		err = text.Close()
+	} else {
 		err = dots.Close()
 	}
 	if err == nil {
@@ -328,7 +337,7 @@ func (d *delivery) content(c *conn) (note string, f *failure) {
 	}
 	c.messages++
 	c.rset = false
-	if n := dots.Strays(); n > 0 {
+	if n := dots.Strays() + text.strays; n > 0 {
 		note = fmt.Sprintf("; %d stray CR, LF or NUL replaced", n)
 	}
 	d.answers(c)
@@ -383,6 +392,9 @@ func (d *delivery) answers(c *conn) {
 				d.unknown(c, d.accepted[n:], f)
 				return
 			}
+			if n == 0 && d.noChunks(c, r) {
+				return
+			}
 		}
 		d.decide(i, r, c.label, stageDot)
 		switch {
@@ -396,6 +408,16 @@ func (d *delivery) answers(c *conn) {
 			c.final = true // it may have been said before the end, and another reply may follow
 		}
 	}
+}
+
+// noChunks tells whether a server that offered CHUNKING does not know BDAT. Then all of its recipients stay open for another connection.
+func (d *delivery) noChunks(c *conn, r smtp.Reply) bool {
+	if !d.chunked || d.binary || d.unchunked || !notKnown(r) {
+		return false
+	}
+	c.unusable, c.stale, d.unchunked = true, true, true
+	d.chunkless.add(c.key.addr)
+	return true
 }
 
 // unknown defers recipients of whom it is not known whether they have the message.

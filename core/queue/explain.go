@@ -187,6 +187,9 @@ func (l *Limits) view() []LimitView {
 	if l.ConnectionMessages > 0 {
 		v = append(v, LimitView{"connection_messages", strconv.Itoa(l.ConnectionMessages), by(l.By.ConnectionMessages)})
 	}
+	if l.By.Prefer != "" {
+		v = append(v, LimitView{"prefer", l.Prefer, l.By.Prefer})
+	}
 	return v
 }
 

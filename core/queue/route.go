@@ -28,6 +28,7 @@ type job struct {
 	la                 *lane
 	why                *message.Outcome // it was not tried, if it was not; nil: there is no room
 	connectionMessages int              // most over one connection, when it is attempted
+	prefer             string           // a family of addresses, likewise
 	turned             bool             // it goes by another way than the plugins' plan says, for a measure
 	pace               *pace            // of its tenant, while it is attempted; nil: he is not slowed down
 }

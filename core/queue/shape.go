@@ -25,11 +25,12 @@ type Limits struct {
 	Concurrency        int    // attempts at once
 	Rate               Rate   // of messages that are attempted
 	ConnectionMessages int    // over one connection
+	Prefer             string // a family of addresses: "any", "ipv4", "ipv6"
 	By                 Origin // who set them
 }
 
 // Origin says where each of the limits was set, for people: "stagepost.toml:12"; empty: nowhere, it is the default.
-type Origin struct{ Concurrency, Rate, ConnectionMessages string }
+type Origin struct{ Concurrency, Rate, ConnectionMessages, Prefer string }
 
 // Shape is the limits of all sites. It is never changed: a reload makes another one.
 type Shape struct {
@@ -58,6 +59,9 @@ func (l Limits) over(m Limits) Limits {
 	}
 	if l.ConnectionMessages == 0 {
 		l.ConnectionMessages, l.By.ConnectionMessages = m.ConnectionMessages, m.By.ConnectionMessages
+	}
+	if l.Prefer == "" {
+		l.Prefer, l.By.Prefer = m.Prefer, m.By.Prefer
 	}
 	return l
 }

@@ -234,7 +234,7 @@ func (s *site) next(came bool) *job {
 	if len(s.hungry) > 0 && s.jobs.n <= s.share()/4 {
 		s.feed(now)
 	}
-	j.connectionMessages = s.limits.ConnectionMessages
+	j.connectionMessages, j.prefer = s.limits.ConnectionMessages, s.limits.Prefer
 	if j.pace != nil {
 		if n := j.pace.limits.ConnectionMessages; n > 0 && (j.connectionMessages == 0 || n < j.connectionMessages) {
 			j.connectionMessages = n

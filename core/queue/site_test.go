@@ -429,13 +429,13 @@ func TestJobsOfASite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		w := newWorld(b)
-		b.set.Shape = &Shape{Default: Limits{Concurrency: 2, ConnectionMessages: 50}, Sites: map[string]Limits{"few.example": {ConnectionMessages: 3}}}
+		b.set.Shape = &Shape{Default: Limits{Concurrency: 2, ConnectionMessages: 50, Prefer: "any"}, Sites: map[string]Limits{"few.example": {ConnectionMessages: 3, Prefer: "ipv6"}}}
 		b.start()
 		b.send(nil, "u@few.example")
 		time.Sleep(time.Second)
 		b.send(nil, "u@other.example")
 		time.Sleep(time.Second)
-		if len(w.asked()) != 2 || w.asked()[0].ConnectionMessages != 3 || w.asked()[1].ConnectionMessages != 50 {
+		if len(w.asked()) != 2 || w.asked()[0].ConnectionMessages != 3 || w.asked()[1].ConnectionMessages != 50 || w.asked()[0].Prefer != "ipv6" || w.asked()[1].Prefer != "any" {
 			t.Errorf("%+v", w.asked())
 		}
 		b.stop()
