@@ -45,20 +45,24 @@ func (c *Conn) do(action string) bool {
 			}
 			return false
 		case "silent":
-			c.held.Store(true)
+			c.hangs.Store(word)
 			io.Copy(io.Discard, c.nc)
 			return false
 		case "stuck":
-			c.held.Store(true)
+			c.hangs.Store(word)
 			<-c.remote.done
 			return false
 		case "drip":
 			for i := range len(rest) {
-				if c.wait(c.remote.Drip); !c.write(rest[i : i+1]) {
+				if !c.wait(c.remote.Drip) || !c.write(rest[i:i+1]) {
 					return false
 				}
 			}
 			c.write("\r\n")
+		case "trickle":
+			for c.hangs.Store(word); c.wait(c.remote.Drip) && c.write(rest); {
+			}
+			return false
 		case "delay":
 			d, err := time.ParseDuration(rest)
 			if err != nil || !c.wait(d) {
@@ -94,8 +98,6 @@ func (c *Conn) write(s string) bool {
 
 // wait waits, unless the server ends.
 func (c *Conn) wait(d time.Duration) bool {
-	c.held.Store(true)
-	defer c.held.Store(false)
 	select {
 	case <-time.After(d):
 		return true

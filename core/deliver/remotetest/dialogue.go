@@ -30,7 +30,8 @@ type Conn struct {
 	script Script
 	seen   map[string]int // occurrences of each stage
 	total  int            // octets that came
-	held   atomic.Bool    // it hangs
+	hangs  atomic.Value   // in which action it is that goes on until the client has had enough; "": in none
+	sent   atomic.Int64   // octets
 
 	mu       sync.Mutex
 	commands []string
@@ -63,6 +64,26 @@ func (c *Conn) Segments() int {
 
 // Client is the client's address.
 func (c *Conn) Client() net.Addr { return c.raw.RemoteAddr() }
+
+// Hangs names the action that is under way if it is one that goes on until the client leaves: silent, stuck or trickle.
+func (c *Conn) Hangs() string {
+	action, _ := c.hangs.Load().(string)
+	return action
+}
+
+// Sent is how many octets went to the client, those of TLS included.
+func (c *Conn) Sent() int64 { return c.sent.Load() }
+
+// counting counts what is written to a connection.
+type counting struct {
+	net.Conn
+	n *atomic.Int64
+}
+
+func (w counting) Write(p []byte) (int, error) {
+	w.n.Add(int64(len(p))) // before: who has read it may look
+	return w.Conn.Write(p)
+}
 
 func (c *Conn) note(command string) {
 	if c.remote.Log != nil {
@@ -122,7 +143,7 @@ var good = map[string]string{
 func (c *Conn) serve() {
 	defer func() {
 		c.raw.Close()
-		c.held.Store(false)
+		c.hangs.Store("")
 	}()
 	c.in = bufio.NewReaderSize(counted{c}, 64<<10)
 	if !c.act("banner", "") {

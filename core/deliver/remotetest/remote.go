@@ -18,6 +18,7 @@
 //	"silent"                 say nothing more until the client leaves
 //	"stuck"                  nor read
 //	"drip 250 ok"            a reply of which one octet comes a second
+//	"trickle x"              the same each second, until the client leaves
 //	"delay 3s"               wait
 //	"raw ..."                octets as they are
 //	"flood 1000 ..."         the same so many times
@@ -49,7 +50,7 @@ type Script map[string]string
 type Options struct {
 	Name      string        // what its certificates are for; default "remote.test"
 	Authority *Authority    // who issues them; default: one of its own
-	Drip      time.Duration // between two octets of "drip"; default 1 s
+	Drip      time.Duration // between two octets of "drip", and in "trickle"; default 1 s
 	Buffer    int           // for what comes from a client by TCP, in bytes; default: the system's
 	// Taken is called with each message instead of keeping it, if it is set: for those that come in great numbers.
 	Taken func(*Message)
@@ -118,9 +119,9 @@ func (r *Remote) Conns() []*Conn {
 	return slices.Clone(r.conns)
 }
 
-// Held returns the connections that hang: in "silent", "stuck", "drip" or "delay".
-func (r *Remote) Held() []*Conn {
-	return slices.DeleteFunc(r.Conns(), func(c *Conn) bool { return !c.held.Load() })
+// Hanging returns the connections that hang.
+func (r *Remote) Hanging() []*Conn {
+	return slices.DeleteFunc(r.Conns(), func(c *Conn) bool { return c.Hangs() == "" })
 }
 
 // Messages returns what was received whole and answered positively, connection by connection.
@@ -152,7 +153,8 @@ func (r *Remote) Serve(nc net.Conn) {
 		nc.Close()
 		return
 	}
-	c := &Conn{remote: r, raw: nc, nc: nc, script: r.scripts[min(r.next, len(r.scripts)-1)], seen: make(map[string]int)}
+	c := &Conn{remote: r, raw: nc, script: r.scripts[min(r.next, len(r.scripts)-1)], seen: make(map[string]int)}
+	c.nc = counting{nc, &c.sent}
 	r.next++
 	r.conns = append(r.conns, c)
 	r.serving.Go(func() {

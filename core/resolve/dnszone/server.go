@@ -16,6 +16,7 @@ import (
 type Server struct {
 	zone    atomic.Pointer[Zone]
 	queries atomic.Int64
+	spoils  atomic.Pointer[func(query *dns.Msg, answer []byte) [][]byte]
 	udp     *dns.Server
 	tcp     *dns.Server
 	done    sync.WaitGroup
@@ -75,8 +76,21 @@ func (s *Server) serve(w dns.ResponseWriter, query *dns.Msg) {
 		}
 	}
 	m.Truncate(size)
-	w.WriteMsg(m) // a client that went away is no matter
+	packets := [][]byte{nil}
+	var err error
+	if packets[0], err = m.Pack(); err != nil {
+		return
+	}
+	if spoil := s.spoils.Load(); spoil != nil {
+		packets = (*spoil)(query, packets[0])
+	}
+	for _, p := range packets {
+		w.Write(p) // a client that went away is no matter
+	}
 }
+
+// Spoil has each answer pass through f, which returns the packets to be sent.
+func (s *Server) Spoil(f func(query *dns.Msg, answer []byte) [][]byte) { s.spoils.Store(&f) }
 
 // Addr is the host and port that is served.
 func (s *Server) Addr() string { return s.udp.PacketConn.LocalAddr().String() }
