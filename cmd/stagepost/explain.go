@@ -106,6 +106,9 @@ func (a *app) explainSite(out output, s *admin.Site) {
 	if !s.Next.IsZero() {
 		line("rate", "the next message may go "+relative(s.Next, now))
 	}
+	if !s.Closed.IsZero() {
+		line("closed", "nothing is tried until "+moment(s.Closed, now)+": "+s.Shut)
+	}
 	if s.Failures > 0 {
 		rest := "the next attempt tells whether it answers again"
 		if !s.Asleep.IsZero() {

@@ -41,20 +41,39 @@ func (s *shaping) shape(c *config.Config) *queue.Shape {
 
 // shapeOf takes the limits from a configuration, each with its place in the file.
 func shapeOf(c *config.Config) *queue.Shape {
-	limits := func(at []string, concurrency int, rate config.Rate, messages int, prefer string) queue.Limits {
-		by := func(key string) string {
+	origin := func(at []string) func(key string) string {
+		return func(key string) string {
 			if path := append(at[:len(at):len(at)], key); c.Written(path...) {
 				return c.Where(path...)
 			}
 			return ""
 		}
+	}
+	limits := func(at []string, concurrency int, rate config.Rate, messages int, prefer string) queue.Limits {
+		by := origin(at)
 		return queue.Limits{Concurrency: concurrency, Rate: queue.Rate(rate), ConnectionMessages: messages, Prefer: prefer,
 			By: queue.Origin{Concurrency: by("concurrency"), Rate: by("rate"), ConnectionMessages: by("connection_messages"), Prefer: by("prefer")}}
 	}
-	q := c.Queue
-	s := &queue.Shape{Default: limits([]string{"queue"}, q.Concurrency, q.Rate, q.ConnectionMessages, q.Prefer), Sites: map[string]queue.Limits{}}
+	times := func(into map[string]queue.Times, table, name string, t *config.Times) {
+		if t.Retry != nil || t.Expire > 0 || t.Warn != nil {
+			by := origin([]string{table, name})
+			into[name] = queue.Times{Retry: t.Retry, Expire: t.Expire, Warn: t.Warn, By: queue.TimesOrigin{Retry: by("retry"), Expire: by("expire"), Warn: by("warn")}}
+		}
+	}
+	q, by := c.Queue, origin([]string{"queue"})
+	s := &queue.Shape{Default: limits([]string{"queue"}, q.Concurrency, q.Rate, q.ConnectionMessages, q.Prefer), Sites: map[string]queue.Limits{},
+		SiteTimes: map[string]queue.Times{}, Senders: map[string]queue.Times{}, TimesBy: queue.TimesOrigin{Retry: by("retry"), Expire: by("expire"), Warn: by("warn")}}
 	for name, l := range c.Sites {
-		s.Sites[name] = limits([]string{"site", name}, l.Concurrency, l.Rate, l.ConnectionMessages, l.Prefer)
+		at := []string{"site", name}
+		bounds := limits(at, l.Concurrency, l.Rate, l.ConnectionMessages, l.Prefer)
+		if l.Window != nil {
+			bounds.Window, bounds.By.Window = l.Window, origin(at)("window")
+		}
+		s.Sites[name] = bounds
+		times(s.SiteTimes, "site", name, &l.Times)
+	}
+	for name, t := range c.Senders {
+		times(s.Senders, "sender", name, &t.Times)
 	}
 	return s
 }

@@ -32,6 +32,8 @@ type Site struct {
 	Allowed    int                `json:"allowed"`  // that may run at once, now
 	Waiting    map[string]int     `json:"waiting"`  // in memory, by tenant
 	Next       time.Time          `json:"next,omitzero"`
+	Closed     time.Time          `json:"closed_until,omitzero"`
+	Shut       string             `json:"closed_why,omitempty"`
 	Asleep     time.Time          `json:"asleep_until,omitzero"`
 	Probing    bool               `json:"probing"`
 	Failures   int                `json:"failures"`
@@ -49,7 +51,7 @@ type Limit struct {
 
 func siteOf(v *queue.SiteView) Site {
 	s := Site{Site: v.Site, Source: v.Source, Lanes: list(v.Lanes), Exchangers: list(v.Exchangers), Named: list(v.Named), Limits: []Limit{}, Attempts: v.Attempts, Allowed: v.Allowed,
-		Waiting: v.Waiting, Next: v.Next, Asleep: v.Asleep, Probing: v.Probing, Failures: v.Failures, Why: v.Why, Suspended: list(v.Suspended), Measures: list(v.Measures)}
+		Waiting: v.Waiting, Next: v.Next, Closed: v.Closed, Shut: v.Shut, Asleep: v.Asleep, Probing: v.Probing, Failures: v.Failures, Why: v.Why, Suspended: list(v.Suspended), Measures: list(v.Measures)}
 	if s.Waiting == nil {
 		s.Waiting = map[string]int{}
 	}

@@ -78,6 +78,8 @@ func (c *Config) check(d *decoder) {
 	}
 	c.checkTLS(d)
 	c.checkSources(d)
+	c.checkPools(d)
+	c.checkTimes(d)
 	enabled := newSeen(d, "%q is listed on line %d already; remove one of them")
 	for i, name := range c.Plugins.Enable {
 		enabled.add(name, "plugins", "enable", Index(i))

@@ -40,7 +40,9 @@ type Config struct {
 	Limits    Limits
 	Queue     Queue
 	Sources   map[string]Source // the [source.NAME] tables by NAME
+	Pools     map[string]Pool   // the [pool.NAME] tables by NAME
 	Sites     map[string]Site   // the [site.NAME] tables by NAME
+	Senders   map[string]Sender // the [sender.NAME] tables by NAME
 	Plugins   Plugins
 	Secrets   Secrets
 	// Settings are the [plugin.NAME] tables by NAME. The values are bool, int64, float64, string, []any and

@@ -94,6 +94,8 @@ func TestDefaults(t *testing.T) {
 		Plugins:  Plugins{TrustFolder: true},
 		Sources:  map[string]Source{},
 		Sites:    map[string]Site{},
+		Pools:    map[string]Pool{},
+		Senders:  map[string]Sender{},
 		Settings: map[string]map[string]any{},
 		Lookups:  map[string]Lookup{},
 		Runs:     map[string]Run{},
@@ -133,9 +135,21 @@ rate = "100/30s"
 address = ["192.0.2.10", "::ffff:192.0.2.11", "2001:db8::10"]
 [site."mx.example.net:25"]
 rate = "none"
+[source.out.warmup]
+start = "2026-12-01"
+daily = [50, 100]
+[pool.all]
+sources = ["out"]
 [site."google.com"]
 concurrency = 50
 rate = "1000/h"
+retry = ["1m"]
+warn = "0s"
+window = "Mon  08:00-09:00 UTC"
+[sender."news.example.org"]
+expire = "1d"
+[sender."<>"]
+retry = ["1h"]
 `)
 	user, order := false, -1
 	for _, tt := range []struct{ name, got, want any }{
@@ -150,9 +164,13 @@ rate = "1000/h"
 		{"servers", c.Resolver.Servers, []string{"192.0.2.1:53", "[2001:db8::1]:5353", "[2001:db8::2]:53"}},
 		{"size", c.Limits.MessageSize, int64(65536)},
 		{"rate", c.Queue.Rate, Rate{100, 30 * time.Second}},
-		{"sources", c.Sources, map[string]Source{"out": {Address: []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8::10")}}}},
-		{"sites", c.Sites, map[string]Site{"mx.example.net:25": {Rate: Rate{Per: time.Second}}, "google.com": {Concurrency: 50, Rate: Rate{1000, time.Hour}}}},
-		{"place of a site", c.Where("site", "google.com", "rate"), filepath.Join("etc", "stagepost.toml") + ":31"},
+		{"sources", c.Sources, map[string]Source{"out": {Address: []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8::10")},
+			Warmup: Warmup{Start: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), Daily: []int{50, 100}}}}},
+		{"pools", c.Pools, map[string]Pool{"all": {Sources: []string{"out"}}}},
+		{"senders", c.Senders, map[string]Sender{"news.example.org": {Times{Expire: day}}, "<>": {Times{Retry: []time.Duration{time.Hour}}}}},
+		{"sites", c.Sites, map[string]Site{"mx.example.net:25": {Rate: Rate{Per: time.Second}}, "google.com": {Concurrency: 50, Rate: Rate{1000, time.Hour}, Times: Times{Retry: []time.Duration{time.Minute}, Warn: new(time.Duration)},
+			Window: &Window{text: "Mon 08:00-09:00 UTC", zone: time.UTC, spans: []span{{[7]bool{1: true}, 480, 540}}}}}},
+		{"place of a site", c.Where("site", "google.com", "rate"), filepath.Join("etc", "stagepost.toml") + ":36"},
 		{"written", []bool{c.Written("site", "google.com", "rate"), c.Written("site", "google.com", "connection_messages"), c.Written("queue", "rate"), c.Written("queue", "concurrency")}, []bool{true, false, true, false}},
 		{"settings", c.Settings, map[string]map[string]any{
 			"relay": {"networks": []any{"127.0.0.0/8"}, "deep": map[string]any{"a.b": []any{int64(1), 2.5, true}}},

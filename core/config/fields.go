@@ -134,10 +134,20 @@ func (c *Config) fields() []field {
 			to:   named(&c.Sources, (*Source).fields),
 		},
 		{
+			name: "pool",
+			doc:  "Sources that share the mail of plans that name the pool (`route{source = \"NAME\"}`). A message goes to a domain by the same source at every attempt.",
+			to:   named(&c.Pools, (*Pool).fields),
+		},
+		{
 			name: "site",
 			doc: "What bounds the mail to one site, in place of what [queue] says. The name is that of a recipient domain, of a next hop (\"host:port\"), of what a plan names in `site`, " +
 				"or what the names of a provider's mail exchangers end in: all domains whose exchangers are all below it are one site. The more exact name counts. From each source, limits are counted apart; `stagepost queue explain NAME` tells which are in force. Example: `[site.\"google.com\"]`.",
 			to: namedBy(&c.Sites, `[%s."NAME"]`, siteName, siteKind, (*Site).fields),
+		},
+		{
+			name: "sender",
+			doc:  "When mail from the addresses of one domain is tried again and given up, in place of what [queue] and the site say. \"<>\" is mail without a sender. Example: `[sender.\"news.example.org\"]`.",
+			to:   namedBy(&c.Senders, `[%s."NAME"]`, senderName, senderKind, (*Sender).fields),
 		},
 		{
 			name: "plugins", doc: "Which plugins decide.",

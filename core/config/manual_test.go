@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestExampleParses(t *testing.T) {
@@ -80,6 +81,12 @@ func restOf(header, name string) string {
 	switch {
 	case header == "[source.mx]" && name == "helo":
 		return "address = [\"192.0.2.10\"]\n"
+	case header == "[source.mx.warmup]":
+		rest := map[string]string{"start": "daily = [5]\n", "daily": "start = \"2026-12-01\"\n", "site_daily": "start = \"2026-12-01\"\ndaily = [5]\n"}[name]
+		return rest + "[source.mx]\naddress = [\"192.0.2.10\"]\n"
+	case header == "[pool.mx]":
+		rest := map[string]string{"weights": "sources = [\"out1\", \"out2\"]\n"}[name]
+		return rest + "[source.out1]\naddress = [\"192.0.2.10\"]\n[source.out2]\naddress = [\"192.0.2.11\"]\n"
 	case header == "[lookup.mx]":
 		return map[string]string{"type": "file = \"users.txt\"\n", "file": "type = \"file\"\n"}[name]
 	case header == "[tls]" || header == "[[tls.more]]":
@@ -127,6 +134,10 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 	described(t, reflect.ValueOf(k).Elem(), k.fields())
 	from := new(Source)
 	described(t, reflect.ValueOf(from).Elem(), from.fields())
+	p := new(Pool)
+	described(t, reflect.ValueOf(p).Elem(), p.fields())
+	by := new(Sender)
+	described(t, reflect.ValueOf(by).Elem(), by.fields())
 	to := new(Site)
 	described(t, reflect.ValueOf(to).Elem(), to.fields())
 }
@@ -151,7 +162,7 @@ func described(t *testing.T, v reflect.Value, fields []field, except ...string) 
 			name, fv := v.Type().Field(i).Name, v.Field(i)
 			switch {
 			case strings.Contains(" "+strings.Join(except, " ")+" ", " "+name+" "):
-			case fv.Kind() == reflect.Struct && fv.Type() != reflect.TypeFor[Rate]():
+			case fv.Kind() == reflect.Struct && fv.Type() != reflect.TypeFor[Rate]() && fv.Type() != reflect.TypeFor[time.Time]():
 				walk(fv, path+name+".")
 			case !into[fv.Addr().Pointer()]:
 				t.Errorf("%s%s is filled by no key", path, name)

@@ -12,6 +12,7 @@ import (
 type Source struct {
 	Address []netip.Addr
 	Helo    string // empty: the server's name
+	Warmup  Warmup
 }
 
 // Site is one [site.NAME]: what bounds the mail to it. Zero fields leave what [queue] says.
@@ -20,6 +21,8 @@ type Site struct {
 	Rate               Rate
 	ConnectionMessages int
 	Prefer             string
+	Window             *Window
+	Times
 }
 
 // Rate bounds messages in a time. The zero value says nothing; no messages in some time means that there is no bound.
@@ -40,11 +43,15 @@ func (s *Source) fields() []field {
 			doc: "The name to greet with, unless the plan says another. It should be that of the address in the DNS.",
 			to:  one(&s.Helo, "a domain name in ASCII (xn-- for others) without a final dot", domainName),
 		},
+		{
+			name: "warmup", doc: "How much an address may send that nobody knows yet. What is more goes by the next source of a pool, or waits for the next day.",
+			to: section(s.warmupFields()),
+		},
 	}
 }
 
 func (s *Site) fields() []field {
-	return []field{
+	return append(s.Times.fields("that of [queue]"), []field{
 		{
 			name: "concurrency", example: "50", absent: "that of [queue]",
 			doc: "Deliveries at once.",
@@ -65,7 +72,12 @@ func (s *Site) fields() []field {
 			doc: "Which addresses of its exchangers are tried first.",
 			to:  oneOf(&s.Prefer, "any", "ipv4", "ipv6"),
 		},
-	}
+		{
+			name: "window", example: `"Mon-Fri 08:00-18:00 Europe/Berlin"`, absent: "at all times",
+			doc: "When mail is sent there: " + windowKind + ". At other times it waits, and is given up at its time all the same.",
+			to:  one(&s.Window, windowKind, window),
+		},
+	}...)
 }
 
 // limitFields are those of [queue].

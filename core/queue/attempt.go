@@ -37,7 +37,7 @@ func (q *Queue) try(j *job) []message.Outcome {
 		return nil
 	}
 	set := q.Settings()
-	if terms := set.terms(m.env); terms.lapsed(q.now()) {
+	if terms := set.terms(m.env, ""); terms.lapsed(q.now()) {
 		q.finish(gen, j, all(len(j.rcpts), lapse))
 		return nil
 	}
@@ -117,9 +117,9 @@ func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.E
 }
 
 // retryAt is when a recipient that was deferred for the n-th time (from 1) is tried again.
-func (s *Settings) retryAt(now time.Time, n int, after time.Duration) time.Time {
+func (t *Times) retryAt(now time.Time, n int, after time.Duration) time.Time {
 	if after <= 0 {
-		after = s.Retry[min(n, len(s.Retry))-1]
+		after = t.Retry[min(n, len(t.Retry))-1]
 	}
 	return store.WholeSecond(now.Add(after))
 }

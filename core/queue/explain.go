@@ -26,6 +26,8 @@ type SiteView struct {
 	Waiting  map[string]int // in memory, by tenant; what is more lies on disk
 	Next     time.Time      // when the rate allows the next message; zero: at once
 
+	Closed    time.Time    // until then nothing is tried; zero: it is open
+	Shut      string       // why it is closed
 	Asleep    time.Time    // until then nothing is tried, since nobody answers; zero: it is awake
 	Probing   bool         // it slept, and the next attempt tells whether it wakes
 	Failures  int          // times in a row that nobody answered
@@ -62,7 +64,11 @@ func (q *Queue) Explain(ctx context.Context, name string) ([]SiteView, error) {
 			return nil, err
 		}
 		l, _ := q.measures.table.Load().limits(set.limits(site), siteKey{name: site}, "")
-		views = []SiteView{{Site: site, Exchangers: hosts, Limits: l.view(), Allowed: l.Concurrency, Suspended: q.suspensions.ofSite(site, "mx:"+name), Measures: q.measures.ofSite(site, "mx:"+name)}}
+		v := SiteView{Site: site, Exchangers: hosts, Limits: q.limitsView(&l, site, &set), Allowed: l.Concurrency, Suspended: q.suspensions.ofSite(site, "mx:"+name), Measures: q.measures.ofSite(site, "mx:"+name)}
+		if c := q.outside(l.Window, time.Now()); c != nil {
+			v.Closed, v.Shut = c.until, c.why.Reply.Text[0]
+		}
+		views = []SiteView{v}
 	}
 	slices.SortFunc(views, func(a, b SiteView) int { return strings.Compare(a.Site+" "+a.Source, b.Site+" "+b.Source) })
 	return views, nil
@@ -143,7 +149,10 @@ func (q *Queue) view(s *site, lanes []*lane, set *Settings) SiteView {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refresh(set)
-	v.Limits = s.limits.view()
+	v.Limits = q.limitsView(&s.limits, s.key.name, set)
+	if c := s.closed(now); c != nil {
+		v.Closed, v.Shut = c.until, c.why.Reply.Text[0]
+	}
 	v.Attempts, v.Allowed, v.Failures = s.active, s.bound(), s.fails
 	if len(s.jobs.tenants) > 0 {
 		v.Waiting = map[string]int{}
@@ -177,6 +186,29 @@ func (x *suspensions) ofSite(site string, lanes ...store.Lane) (found []Suspensi
 	return found
 }
 
+// limitsView lists limits, and the times where they are not those of all sites.
+func (q *Queue) limitsView(l *Limits, site string, set *Settings) []LimitView {
+	v := l.view()
+	add := func(name, value, by string) {
+		if by != "" {
+			v = append(v, LimitView{name, value, by})
+		}
+	}
+	t := set.times(nil, site)
+	var waits []string
+	for _, d := range t.Retry {
+		waits = append(waits, d.String())
+	}
+	add("retry", strings.Join(waits, ", "), t.By.Retry)
+	add("expire", t.Expire.String(), t.By.Expire)
+	if *t.Warn > 0 {
+		add("warn", t.Warn.String(), t.By.Warn)
+	} else {
+		add("warn", "never", t.By.Warn)
+	}
+	return v
+}
+
 // view lists limits.
 func (l *Limits) view() []LimitView {
 	by := func(s string) string { return cmp.Or(s, "default") }
@@ -189,6 +221,9 @@ func (l *Limits) view() []LimitView {
 	}
 	if l.By.Prefer != "" {
 		v = append(v, LimitView{"prefer", l.Prefer, l.By.Prefer})
+	}
+	if l.Window != nil {
+		v = append(v, LimitView{"window", l.Window.String(), by(l.By.Window)})
 	}
 	return v
 }

@@ -187,7 +187,7 @@ func debts(env *message.Envelope, state *store.State, kind dsn.Kind) *message.No
 // once.
 func (q *Queue) tellAtOnce(ctx context.Context, env *message.Envelope, content message.Content, plan *message.Plan, out []message.Outcome) {
 	set, state, now := q.Settings(), store.Begin(env), q.now()
-	terms := set.terms(env)
+	terms := set.terms(env, "")
 	for i := range out {
 		if st := &state.Rcpts[i]; out[i].Result == message.Delivered {
 			st.Result, st.Last, st.Tried, st.Lane = message.Delivered, out[i].Last(), now, plan.Lane()
@@ -214,7 +214,7 @@ func (q *Queue) tell(ctx context.Context, kind dsn.Kind, env *message.Envelope, 
 	now := q.now()
 	if dsn.Owed(env.Sender) {
 		set := q.Settings()
-		sub := q.notices.submit(ctx, env.Sender, noticeParams(set.terms(env).asked, env.Sender), of, func(id message.ID) ([]byte, error) {
+		sub := q.notices.submit(ctx, env.Sender, noticeParams(set.terms(env, "").asked, env.Sender), of, func(id message.ID) ([]byte, error) {
 			if content, err := q.Store.Open(ctx, env.ID); err == nil {
 				defer content.Close()
 				return q.compose(kind, id, now, env, state, of, env.Sent(content))
@@ -257,13 +257,14 @@ func (q *Queue) noticed(of *message.Notice, verdict, detail string) {
 func (q *Queue) compose(kind dsn.Kind, id message.ID, now time.Time, env *message.Envelope, state *store.State, of *message.Notice, original message.Content) ([]byte, error) {
 	set := q.Settings()
 	r := dsn.Report{ID: id, Date: now, Kind: kind, ReportingMTA: set.Hostname, Message: env.ID, Arrived: env.Arrived, Sender: env.Sender}
-	terms := set.terms(env)
+	terms := set.terms(env, "")
 	r.EnvelopeID, r.Global = terms.asked.EnvelopeID, terms.asked.UTF8
 	r.ReturnFull = kind == dsn.Failed && terms.asked.Return == esmtp.Full && !terms.asked.RequireTLS // RFC 8689 section 5
 	for _, i := range of.Rcpts {
 		st := &state.Rcpts[i]
 		rc := dsn.NewRcpt(kind, env.Rcpts[i], st.Last, st.Tried)
-		rc.WillRetryUntil = terms.expires
+		here := set.terms(env, q.siteOfLane(st.Lane, set.Shape))
+		rc.WillRetryUntil = here.expires
 		r.Rcpts = append(r.Rcpts, rc)
 	}
 	r.Original = original

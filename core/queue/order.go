@@ -123,7 +123,7 @@ func (s *situation) retry() error {
 func (s *situation) bounce() error {
 	flying := false
 	now, set := s.q.now(), s.q.Settings()
-	terms, after := set.terms(s.env), s.after()
+	terms, after := set.terms(s.env, ""), s.after()
 	for _, i := range s.choice.Rcpts {
 		r := s.state.Rcpts[i]
 		switch {

@@ -19,7 +19,13 @@ func (q *Queue) finish(gen *hooks.Generation, j *job, outcomes []message.Outcome
 	m, f := j.flight.msg, j.flight
 	set := q.Settings()
 	told := make([]bool, len(outcomes)) // a plugin said that nobody is to be told
-	terms := set.terms(m.env)
+	site := j.site
+	if site == "" && len(j.rcpts) > 0 {
+		m.mu.Lock()
+		site = q.siteOfLane(m.state.Rcpts[j.rcpts[0]].Lane, set.Shape)
+		m.mu.Unlock()
+	}
+	terms := set.terms(m.env, site)
 	terms.ahead(m, &set)
 	now = q.earlier(now)
 	for k := range outcomes {
@@ -40,8 +46,8 @@ func (q *Queue) finish(gen *hooks.Generation, j *job, outcomes []message.Outcome
 		if j.review {
 			ch.Del = append(ch.Del, m.entryOf(i)...)
 		}
-		q.settle(st, &outcomes[k], j, now, set, &terms)
-		if st.Owed = terms.owed(i, m.state, &outcomes[k], terms.late(now, set.Warn, st.Result == message.Held), told[k]); st.Owed {
+		q.settle(st, &outcomes[k], j, now, &terms)
+		if st.Owed = terms.owed(i, m.state, &outcomes[k], terms.late(now, st.Result == message.Held), told[k]); st.Owed {
 			st.Lane = j.lane // the notice tells by which way it went
 		}
 		ch.Rcpts = append(ch.Rcpts, store.RcptChange{Index: uint16(i), RcptState: *st})
@@ -92,7 +98,7 @@ func wayOf(j *job) message.Way {
 }
 
 // settle moves a recipient's state by an outcome.
-func (q *Queue) settle(st *store.RcptState, o *message.Outcome, j *job, now time.Time, set Settings, terms *terms) {
+func (q *Queue) settle(st *store.RcptState, o *message.Outcome, j *job, now time.Time, terms *terms) {
 	st.Result, st.Last = o.Result, o.Last()
 	if !j.review {
 		if st.Attempts < math.MaxUint16 {
@@ -106,7 +112,7 @@ func (q *Queue) settle(st *store.RcptState, o *message.Outcome, j *job, now time
 	st.Next, st.Lane = time.Time{}, ""
 	if o.Result == message.Deferred {
 		st.Lane = j.lane
-		st.Next = terms.next(set.retryAt(now, int(st.Attempts), o.After), now)
+		st.Next = terms.next(terms.times.retryAt(now, int(st.Attempts), o.After), now)
 	}
 }
 

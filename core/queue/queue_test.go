@@ -463,9 +463,8 @@ func TestRelayPlans(t *testing.T) {
 }
 
 func TestAttemptsAreCountedToTheirEnd(t *testing.T) {
-	set := Settings{Retry: []time.Duration{time.Second}}
 	st := &store.RcptState{Attempts: math.MaxUint16}
-	(&Queue{}).settle(st, &later, &job{lane: "mx:one.example"}, time.Now(), set, &terms{env: &message.Envelope{}, expires: time.Now().Add(time.Hour)})
+	(&Queue{}).settle(st, &later, &job{lane: "mx:one.example"}, time.Now(), &terms{env: &message.Envelope{}, expires: time.Now().Add(time.Hour), times: Times{Retry: []time.Duration{time.Second}}})
 	if st.Attempts != math.MaxUint16 || st.Next.IsZero() {
 		t.Errorf("%+v", st)
 	}

@@ -20,11 +20,19 @@ func (q *Queue) rest(j *job, s *site, until time.Time, why *message.Outcome) {
 
 // resting tells whether mail of a lane is left alone now.
 func (q *Queue) resting(la *lane, s *site, now time.Time) bool {
+	set := s.q.Settings()
 	s.mu.Lock()
-	asleep, until := s.asleep(now), s.until
+	s.refresh(&set)
+	rests, until := s.asleep(now), s.until
+	if c := s.closed(now); c != nil && !rests {
+		rests, until = true, c.until
+	}
+	if !rests && s.fails == 0 {
+		s.woke(now)
+	}
 	s.mu.Unlock()
-	if asleep {
+	if rests {
 		s.leaves(la, until)
 	}
-	return asleep
+	return rests
 }

@@ -36,7 +36,7 @@ func waits(st store.RcptState) bool {
 }
 
 // appointments are the entries by which a message comes to review at times of its own.
-func (t *terms) appointments(warn time.Duration) (entries []store.Entry) {
+func (t *terms) appointments(warns []time.Duration) (entries []store.Entry) {
 	at := func(when time.Time) {
 		entries = place(entries, store.Entry{ID: t.env.ID, Lane: termsLane, At: store.WholeSecond(when.Truncate(time.Microsecond))}, 0)
 	}
@@ -46,8 +46,10 @@ func (t *terms) appointments(warn time.Duration) (entries []store.Entry) {
 	if alarm := t.alarm(); !alarm.IsZero() {
 		at(alarm.Add(reviewGrace))
 	}
-	if warn > 0 && !t.env.NotBefore.IsZero() {
-		at(t.released.Add(warn + reviewGrace))
+	if !t.env.NotBefore.IsZero() {
+		for _, warn := range warns {
+			at(t.released.Add(warn + reviewGrace))
+		}
 	}
 	for i := range entries {
 		entries[i].Rcpts = nil
@@ -60,8 +62,8 @@ func (q *Queue) appointments(env *message.Envelope) []store.Entry {
 		return nil
 	}
 	set := q.Settings()
-	terms := set.terms(env)
-	return terms.appointments(set.Warn)
+	terms := set.terms(env, "")
+	return terms.appointments(set.warns())
 }
 
 // appoint is the change that makes the appointments of a message with its commit, if it has any.
@@ -115,7 +117,6 @@ func (t *terms) last(st *store.RcptState) message.Outcome {
 // review does what the terms of a message ask for at this time.
 func (q *Queue) review(f *flight) {
 	now, set, m := q.now(), q.Settings(), f.msg
-	terms := set.terms(m.env)
 	now = q.earlier(now)
 	j := &job{flight: f, review: true}
 	m.mu.Lock()
@@ -127,9 +128,10 @@ func (q *Queue) review(f *flight) {
 			continue
 		}
 		held := m.state.Held != "" || st.Result == message.Held
+		terms := set.terms(m.env, q.siteOfLane(st.Lane, set.Shape))
 		if terms.over(now, held) {
 			j.rcpts, j.decided = append(j.rcpts, i), append(j.decided, terms.last(st))
-		} else if !st.Owed && terms.owed(i, m.state, nil, terms.late(now, set.Warn, held), false) {
+		} else if !st.Owed && terms.owed(i, m.state, nil, terms.late(now, held), false) {
 			st.Owed = true
 			ch.Rcpts = append(ch.Rcpts, store.RcptChange{Index: uint16(i), RcptState: *st})
 		}
@@ -168,19 +170,28 @@ func (q *Queue) patrol() {
 		case <-time.After(rest):
 		}
 		began, now, set := time.Now(), q.now(), q.Settings()
+		least := set.leastExpire()
 		q.walk(nil, func(it *store.Item) (bool, bool) {
-			terms := set.terms(it.Envelope)
 			over := slices.ContainsFunc(it.State.Rcpts, func(st store.RcptState) bool {
+				terms := set.terms(it.Envelope, q.siteOfLane(st.Lane, set.Shape))
 				return waits(st) && terms.over(now, it.State.Held != "" || st.Result == message.Held)
 			})
-			return over, it.Envelope.ID.Time().Add(set.Expire).Before(now)
+			return over, it.Envelope.ID.Time().Add(least).Before(now)
 		})
-		if set.Warn > 0 {
+		if warns := set.warns(); len(warns) > 0 {
+			if set.special() {
+				warned = nil // who came first is not late first
+			}
 			warned = q.walk(warned, func(it *store.Item) (bool, bool) {
-				terms := set.terms(it.Envelope)
-				late := terms.late(now.Add(-reviewGrace), set.Warn, it.State.Held != "")
-				untold := func(st store.RcptState) bool { return waits(st) && !st.Owed && !st.Warned }
-				return late && slices.ContainsFunc(it.State.Rcpts, untold), late || terms.released.After(it.Envelope.Arrived)
+				late, all := false, true
+				for i := range it.State.Rcpts {
+					st := &it.State.Rcpts[i]
+					terms := set.terms(it.Envelope, q.siteOfLane(st.Lane, set.Shape))
+					is := terms.late(now.Add(-reviewGrace), it.State.Held != "")
+					late = late || is && waits(*st) && !st.Owed && !st.Warned
+					all = all && (is || terms.released.After(it.Envelope.Arrived))
+				}
+				return late, all || set.special() && it.Envelope.ID.Time().Add(warns[0]).Before(now)
 			})
 		}
 		rest = max(patrolEvery, patrolShare*time.Since(began))

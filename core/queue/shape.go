@@ -26,17 +26,27 @@ type Limits struct {
 	Rate               Rate   // of messages that are attempted
 	ConnectionMessages int    // over one connection
 	Prefer             string // a family of addresses: "any", "ipv4", "ipv6"
+	Window             Window // when it may be sent to; nil: at all times
 	By                 Origin // who set them
 }
 
+// Window is when something may be done.
+type Window interface {
+	Opens(now time.Time) time.Time // now, if it is open
+	String() string
+}
+
 // Origin says where each of the limits was set, for people: "stagepost.toml:12"; empty: nowhere, it is the default.
-type Origin struct{ Concurrency, Rate, ConnectionMessages, Prefer string }
+type Origin struct{ Concurrency, Rate, ConnectionMessages, Prefer, Window string }
 
 // Shape is the limits of all sites. It is never changed: a reload makes another one.
 type Shape struct {
 	Default Limits
 	// Sites by name: that of a site, a recipient domain, a next hop "host:port", or the end of the exchangers' names.
 	Sites map[string]Limits
+	// SiteTimes are by the same names, Senders by the domain of the envelope's sender. TimesBy says where those of Settings were set.
+	SiteTimes, Senders map[string]Times
+	TimesBy            TimesOrigin
 }
 
 // limits are those in force for a site.
@@ -62,6 +72,9 @@ func (l Limits) over(m Limits) Limits {
 	}
 	if l.Prefer == "" {
 		l.Prefer, l.By.Prefer = m.Prefer, m.By.Prefer
+	}
+	if l.Window == nil {
+		l.Window, l.By.Window = m.Window, m.By.Window
 	}
 	return l
 }

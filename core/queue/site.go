@@ -142,6 +142,11 @@ func (s *site) push(j *job, set *Settings, now time.Time) {
 		s.mu.Unlock()
 		s.q.rest(j, s, until, &why)
 		return
+	case s.closed(now) != nil:
+		c := s.closed(now)
+		s.mu.Unlock()
+		s.q.rest(j, s, c.until, &c.why)
+		return
 	case s.jobs.n >= s.share() && s.crowds(j.flight.msg.env.Tenant):
 		s.hunger(j.la)
 		s.mu.Unlock()
@@ -160,6 +165,9 @@ func (s *site) push(j *job, set *Settings, now time.Time) {
 
 // start begins as many attempts as there may be, one for each job that no worker is on its way to.
 func (s *site) start(now time.Time) {
+	if s.jobs.n > s.coming && s.shuts(now) {
+		return
+	}
 	for s.jobs.n > s.coming && s.ready(now) > s.coming && !s.timed && s.active < s.bound() && !s.asleep(now) && s.q.stopping.Err() == nil && !s.early(now) {
 		c := s.class()
 		if s.ringed[c] {
@@ -215,7 +223,7 @@ func (s *site) next(came bool) *job {
 	if came {
 		s.coming--
 	}
-	if s.jobs.n == 0 || s.active > s.bound() || s.asleep(now) || s.q.stopping.Err() != nil || s.early(now) {
+	if s.jobs.n == 0 || s.active > s.bound() || s.asleep(now) || s.q.stopping.Err() != nil || s.shuts(now) || s.early(now) {
 		s.active--
 		return nil
 	}
@@ -329,8 +337,8 @@ func (s *site) sleep(why message.Outcome, now time.Time) []*job {
 	s.fails++
 	set := s.q.Settings()
 	wait := min(leastSleep<<min(s.fails-1, 10), mostSleep)
-	if n := len(set.Retry); n > 0 {
-		wait = min(wait, set.Retry[min(s.fails, n)-1])
+	if retry := set.times(nil, s.key.name).Retry; len(retry) > 0 {
+		wait = min(wait, retry[min(s.fails, len(retry))-1])
 	}
 	wait -= rand.N(wait/10 + 1) // so that those that fell asleep together do not wake together
 	s.since, s.until, s.why, s.probe = now, now.Add(wait), why, time.Time{}

@@ -18,17 +18,19 @@ type terms struct {
 	released time.Time     // since when it may go
 	unseen   time.Duration // since then, that no server saw; it does not count
 	expires  time.Time     // when it is given up
+	times    Times         // that count for it
 }
 
-func (s *Settings) terms(env *message.Envelope) terms {
-	t := terms{env: env, released: env.Arrived, expires: env.Expires}
+// terms are those for a site; "" is one for which nothing is set apart.
+func (s *Settings) terms(env *message.Envelope, site string) terms {
+	t := terms{env: env, released: env.Arrived, expires: env.Expires, times: s.times(env, site)}
 	t.asked, _ = esmtp.ParseMail(env.Params, env.Arrived) // they were read when they came
 	if env.NotBefore.After(t.released) {
 		t.released = env.NotBefore
 	}
 	if t.expires.IsZero() { // a time of its own is one of the wall clock
 		t.unseen = s.clock.unseen(t.released)
-		t.expires = t.released.Add(s.Expire + t.unseen)
+		t.expires = t.released.Add(t.times.Expire + t.unseen)
 	}
 	return t
 }
@@ -44,7 +46,7 @@ func (t *terms) ahead(m *msg, s *Settings) {
 	for i := range m.state.Rcpts {
 		if first := m.state.Rcpts[i].First; !first.IsZero() && first.Before(t.env.Arrived) && first.Before(t.released) {
 			t.released, t.unseen = first, s.clock.unseen(first)
-			t.expires = t.released.Add(s.Expire + t.unseen)
+			t.expires = t.released.Add(t.times.Expire + t.unseen)
 		}
 	}
 }
@@ -69,8 +71,8 @@ func (t *terms) alarm() time.Time {
 
 // late tells whether the sender of a message that is not delivered yet is to be told so. Of one that is held, only at a time that he
 // asked for himself.
-func (t *terms) late(now time.Time, warn time.Duration, held bool) bool {
-	alarm := t.alarm()
+func (t *terms) late(now time.Time, held bool) bool {
+	alarm, warn := t.alarm(), *t.times.Warn
 	return warn > 0 && !held && now.Sub(t.released)-t.unseen >= warn || !alarm.IsZero() && !now.Before(alarm)
 }
 

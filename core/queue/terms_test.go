@@ -22,7 +22,7 @@ func asking(t testing.TB, mail, rcpt string) func(*message.Envelope) {
 		}
 		e.Params = params
 		set := Settings{}
-		terms := set.terms(e)
+		terms := set.terms(e, "")
 		if e.NotBefore = terms.asked.NotBefore; terms.asked.By.Return {
 			e.Expires = terms.asked.By.At
 		}

@@ -25,7 +25,8 @@ type waker struct {
 	q       *Queue
 	paced   paceHeap // sites that wait for their rate; guarded by mu
 	scanned time.Time
-	crowded bool // lanes did not fit into the heap
+	shape   *Shape // by which sites were looked at
+	crowded bool   // lanes did not fit into the heap
 	mu      sync.Mutex
 	horizon time.Time // the disk has been asked up to here
 	soon    soonHeap
@@ -109,6 +110,7 @@ func (w *waker) loop() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	w.tick()
+	w.shape = w.q.Settings().Shape
 	w.scan(time.Time{})
 	for {
 		now := w.q.now()
@@ -132,6 +134,10 @@ func (w *waker) loop() {
 		case <-w.kick:
 		}
 		w.tick()
+		if shape := w.q.Settings().Shape; shape != w.shape { // what was closed may be open
+			w.missed()
+			w.shape = shape
+		}
 		elapsed := time.Now()
 		for p, ok := w.pacedBy(elapsed); ok; p, ok = w.pacedBy(elapsed) {
 			p.site.come(p.at, elapsed)
