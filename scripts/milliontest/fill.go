@@ -15,6 +15,7 @@ import (
 	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/core/store/disk"
+	"github.com/stagepost/stagepost/scripts/longrun"
 )
 
 const (
@@ -114,7 +115,7 @@ func commit(ctx context.Context, st *disk.Store, m queued) (ch store.Change, err
 	env := &message.Envelope{ID: body.ID(), Sender: from, Arrived: arrived, Generation: 1,
 		Session: &message.Session{ID: "fill", Role: message.RoleMX, Listener: "mx", Origin: "smtp", IP: netip.MustParseAddr("192.0.2.1"), Helo: "client.example", ESMTP: true},
 		Rcpts:   []*message.Rcpt{{Address: to, Original: to, Class: message.ClassRelay, By: "relay"}}}
-	env.Prefix = env.AppendReceived(nil, hostname)
+	env.Prefix = env.AppendReceived(nil, longrun.Hostname)
 	env.Size = int64(len(env.Prefix) + len(content))
 	if err := st.Commit(ctx, env, body); err != nil {
 		return ch, err

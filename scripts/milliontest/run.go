@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/stagepost/stagepost/scripts/longrun"
 )
 
 const (
@@ -44,7 +46,7 @@ func once(ctx context.Context, s settings, name string, dead, messages int, out 
 		return 0, nil, err
 	}
 	defer sites.close()
-	if err := configure(dir, sites.hops); err != nil {
+	if err := longrun.Configure(dir, sites.hops); err != nil {
 		return 0, nil, err
 	}
 	began := time.Now()
@@ -65,15 +67,15 @@ func once(ctx context.Context, s settings, name string, dead, messages int, out 
 	}
 	fmt.Fprintf(out, "%s dead sites: %d messages queued in %s, %d of them for %d living sites\n", name, messages, time.Since(began).Round(time.Second), s.share, s.live)
 
-	srv, err := start(ctx, s.program, dir)
+	srv, err := longrun.Start(ctx, s.program, dir)
 	if err != nil {
 		return 0, nil, err
 	}
-	defer srv.stop()
+	defer srv.Stop()
 	started := time.Now()
-	ready := srv.ready
+	ready := srv.Ready
 	w := watch(srv)
-	took, err := sites.newOnes(ctx, srv.address, s.during)
+	took, err := sites.newOnes(ctx, srv.Address, s.during)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -133,13 +135,13 @@ type seen struct {
 
 // watcher looks at a server now and then.
 type watcher struct {
-	srv  *server
+	srv  *longrun.Server
 	quit chan struct{}
 	done sync.WaitGroup
 	seen seen
 }
 
-func watch(srv *server) *watcher {
+func watch(srv *longrun.Server) *watcher {
 	w := &watcher{srv: srv, quit: make(chan struct{})}
 	w.look(0)
 	w.done.Go(func() {
@@ -158,7 +160,7 @@ func watch(srv *server) *watcher {
 
 func (w *watcher) look(after time.Duration) {
 	s := &w.seen
-	mb, err := w.srv.memory()
+	mb, err := w.srv.Memory()
 	if err != nil {
 		s.err = err
 		return
@@ -169,7 +171,7 @@ func (w *watcher) look(after time.Duration) {
 	if s.later == 0 && after >= 30*time.Second {
 		s.later = mb
 	}
-	m, err := w.srv.metrics()
+	m, err := w.srv.Metrics()
 	if err != nil {
 		s.err = err
 		return

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/stagepost/stagepost/scripts/longrun"
 )
 
 // sites are the next hops, by recipient domain.
@@ -163,12 +165,12 @@ func (s *sites) send(ctx context.Context, server, token, domain string) (time.Du
 	s.awaited[token] = there
 	s.mu.Unlock()
 	began := time.Now()
-	conn, err := net.DialTimeout("tcp", server, patience)
+	conn, err := net.DialTimeout("tcp", server, longrun.Patience)
 	if err != nil {
 		return 0, err
 	}
 	defer conn.Close()
-	conn.SetDeadline(began.Add(patience))
+	conn.SetDeadline(began.Add(longrun.Patience))
 	in := bufio.NewReader(conn)
 	for _, step := range []struct{ say, want string }{
 		{"", "220"}, {"EHLO client.example\r\n", "250"}, {"MAIL FROM:<sender@client.example>\r\n", "250"}, {"RCPT TO:<new@" + domain + ">\r\n", "250"},
@@ -188,8 +190,8 @@ func (s *sites) send(ctx context.Context, server, token, domain string) (time.Du
 	select {
 	case at := <-there:
 		return at.Sub(began), nil
-	case <-time.After(patience):
-		return patience, nil
+	case <-time.After(longrun.Patience):
+		return longrun.Patience, nil
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}

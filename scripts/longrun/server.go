@@ -1,4 +1,4 @@
-package main
+package longrun
 
 import (
 	"bytes"
@@ -19,22 +19,24 @@ import (
 	"time"
 )
 
+// What the server under test is called, and how long it is waited for.
 const (
-	hostname = "mx.example.org"
-	patience = 60 * time.Second // for what the server does by itself
+	Hostname = "mx.example.org"
+	Patience = 60 * time.Second
 )
 
-// server is the program under test.
-type server struct {
+// Server is the program under test.
+type Server struct {
+	Address string        // where it takes mail
+	Ready   time.Duration // after its start
+
 	cmd     *exec.Cmd
 	ended   chan error
-	address string
 	control string
-	ready   time.Duration // after its start
 }
 
-// configure writes the configuration, where each domain goes to its next hop.
-func configure(dir string, hops map[string]string) error {
+// Configure writes the configuration, where each domain goes to its next hop.
+func Configure(dir string, hops map[string]string) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, `hostname = %q
 data = "data"
@@ -51,7 +53,7 @@ enable = ["relay", "route"]
 networks = ["127.0.0.0/8"]
 
 [plugin.route.domains]
-`, hostname)
+`, Hostname)
 	for _, domain := range slices.Sorted(maps.Keys(hops)) {
 		fmt.Fprintf(&b, "%q = %q\n", domain, hops[domain])
 	}
@@ -60,7 +62,8 @@ networks = ["127.0.0.0/8"]
 
 var readyLine = regexp.MustCompile(`(?m)^ready: mx on (\S+);`)
 
-func start(ctx context.Context, program, dir string) (*server, error) {
+// Start runs it in dir and waits until it is ready.
+func Start(ctx context.Context, program, dir string) (*Server, error) {
 	program, err := filepath.Abs(program)
 	if err != nil {
 		return nil, err
@@ -70,17 +73,17 @@ func start(ctx context.Context, program, dir string) (*server, error) {
 		return nil, err
 	}
 	defer log.Close()
-	s := &server{cmd: exec.CommandContext(ctx, program, "serve"), ended: make(chan error, 1), control: filepath.Join(dir, "data", "control.sock")}
+	s := &Server{cmd: exec.CommandContext(ctx, program, "serve"), ended: make(chan error, 1), control: filepath.Join(dir, "data", "control.sock")}
 	s.cmd.Dir, s.cmd.Stderr, s.cmd.Env = dir, log, append(os.Environ(), "NOTIFY_SOCKET=")
 	began := time.Now()
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}
 	go func() { s.ended <- s.cmd.Wait() }()
-	for ; time.Since(began) < patience; time.Sleep(2 * time.Millisecond) {
+	for ; time.Since(began) < Patience; time.Sleep(2 * time.Millisecond) {
 		text, _ := os.ReadFile(log.Name())
 		if m := readyLine.FindSubmatch(text); m != nil {
-			s.ready, s.address = time.Since(began), string(m[1])
+			s.Ready, s.Address = time.Since(began), string(m[1])
 			return s, nil
 		}
 		select {
@@ -89,22 +92,23 @@ func start(ctx context.Context, program, dir string) (*server, error) {
 		default:
 		}
 	}
-	s.stop()
+	s.Stop()
 	return nil, errors.New("the server did not say that it is ready")
 }
 
-func (s *server) stop() {
+// Stop ends it.
+func (s *Server) Stop() {
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-s.ended:
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		s.cmd.Process.Kill()
 		<-s.ended
 	}
 }
 
-// memory is what the process has of its own in memory, in MB: its proportional share, as the kernel counts it.
-func (s *server) memory() (int64, error) {
+// Memory is what the process has of its own in memory, in MB: its proportional share, as the kernel counts it.
+func (s *Server) Memory() (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", s.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
@@ -119,9 +123,9 @@ func (s *server) memory() (int64, error) {
 	return 0, errors.New("the kernel does not tell how much memory the server has")
 }
 
-// metrics are the server's numbers, those with labels by themselves and summed.
-func (s *server) metrics() (map[string]float64, error) {
-	c := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+// Metrics are the server's numbers, those with labels by themselves and summed.
+func (s *Server) Metrics() (map[string]float64, error) {
+	c := http.Client{Timeout: Patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", s.control)
 	}}}
 	r, err := c.Get("http://stagepost/metrics")
