@@ -17,7 +17,7 @@ func TestPercentFor(t *testing.T) {
 		{1 << 20, 0, mostPercent},
 		{collectLeast, 0, 100},
 		{2 * collectLeast, 0, 50},
-		{10 * collectLeast, 0, 25},
+		{10 * collectLeast, 0, 20},
 		{collectUntil / 4, 1 << 40, 300},
 		{collectUntil / 2, collectUntil / 3, 66},
 		{collectUntil / 2, 1 << 40, 100},

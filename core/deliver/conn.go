@@ -19,6 +19,7 @@ import (
 const (
 	replyBuffer = 4 << 10
 	blockSize   = 64 << 10
+	smallSize   = 8 << 10 // most mail is smaller, and thousands of attempts may be under way
 	// lastWords is how long a reply is waited for on a connection that takes no more of ours: it may say why.
 	lastWords = 2 * time.Second
 	keepOut   = 4 << 10 // a longer command buffer is not kept with an idle connection
@@ -28,6 +29,7 @@ var (
 	replyBuffers = sync.Pool{New: func() any { return new([replyBuffer]byte) }}
 	blocks       = sync.Pool{New: func() any { return new([blockSize]byte) }}
 	writers      = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, blockSize) }}
+	smallWriters = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, smallSize) }}
 )
 
 // conn is a connection to a server that was greeted. One goroutine uses it at a time.

@@ -281,11 +281,15 @@ type errContent struct{ error }
 
 // content sends the message to the accepted recipients and decides them.
 func (d *delivery) content(c *conn) (note string, f *failure) {
-	w := writers.Get().(*bufio.Writer)
+	get, put := writers.Get, writers.Put
+	if d.size < smallSize {
+		get, put = smallWriters.Get, smallWriters.Put
+	}
+	w := get().(*bufio.Writer)
 	w.Reset(blockWriter{c, d.timeouts.Block})
 	defer func() {
 		w.Reset(nil)
-		writers.Put(w)
+		put(w)
 	}()
 	dots := smtp.NewDataWriter(w)
 	out, text := io.Writer(dots), &chunkText{w: w}

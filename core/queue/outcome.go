@@ -155,7 +155,7 @@ func (q *Queue) park(j *job) {
 func (q *Queue) skip(j *job) {
 	m := j.flight.msg
 	m.mu.Lock()
-	j.flight.keep = true
+	j.flight.keep, j.flight.left = true, true
 	q.submit(j.flight, store.Change{ID: m.id, Rev: m.state.Rev})
 	m.mu.Unlock()
 }

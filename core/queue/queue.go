@@ -31,8 +31,8 @@ import (
 
 // Bounds.
 const (
-	window        = 20_000   // flights
-	freshReserve  = 5_000    // of the window, kept for mail just accepted
+	window        = 6_000    // flights
+	freshReserve  = 1_500    // of the window, kept for mail just accepted
 	windowContent = 32 << 20 // bytes of content kept in memory for flights: half of what the store has for it, so that slow next hops leave room for mail that comes
 	routers       = 32
 	laneJobs      = 64    // jobs that wait in one lane, at least

@@ -120,8 +120,9 @@ func (s *site) crowds(tenant string) bool {
 	return n >= tenantJobs || n == s.jobs.n
 }
 
-// unprovenShare is the share of a site that did not answer yet: thousands of such sites together leave half of the window.
-func (q *Queue) unprovenShare() int { return max(1, (window/2-q.flights.count())/16) }
+// unprovenShare is the share of a site that did not answer yet: thousands of such sites together take a quarter of the
+// window, since what waits for them would only fill the memory.
+func (q *Queue) unprovenShare() int { return max(1, (window/4-q.flights.count())/8) }
 
 // push takes a job, or leaves it to the disk. mu is not held.
 func (s *site) push(j *job, set *Settings, now time.Time) {
@@ -313,7 +314,7 @@ func (s *site) ended(outcomes []message.Outcome, began time.Time) bool {
 			s.woke(now)
 		}
 		s.start(now)
-	case began.Before(s.since): // that it sleeps already came of others at the same time
+	case !began.After(s.since): // that it sleeps already came of others at the same time
 	case busy >= 0:
 		s.proven = true
 		if s.allow = s.bound() / 2; s.allow == 0 {

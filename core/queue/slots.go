@@ -33,7 +33,7 @@ const (
 
 // room tells whether there is a slot for one more attempt of a class.
 func (o *slots) room(c class, running, unproven int32) bool {
-	return running < o.most && unproven < [...]int32{further: o.most / 4, first: o.most * 3 / 4, proven: o.most + 1}[c]
+	return running < o.most && unproven < [...]int32{further: o.most / 20, first: o.most * 3 / 4, proven: o.most + 1}[c]
 }
 
 // siteRing is sites in the order in which they came.

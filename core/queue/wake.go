@@ -101,6 +101,9 @@ func (w *waker) landed(f *flight) {
 	if f.again {
 		w.again(f.entry.Lane, time.Now().Add(time.Second)) // not at once: what makes no progress must not spin
 	}
+	if f.left {
+		w.q.lanes.leave(f.entry.Lane, time.Now())
+	}
 	if n := w.q.flights.count(); n == 0 || n == (window-freshReserve)/2 {
 		w.poke()
 	}
@@ -227,7 +230,7 @@ func (w *waker) fill(lane store.Lane, now time.Time) {
 	w.mu.Unlock()
 	var cursor store.Cursor
 	for {
-		entries, next, err := q.Store.Due(q.stopping, q.own, lane, cursor, until, page)
+		entries, next, err := q.Store.Due(q.stopping, q.own, lane, cursor, until, min(page, room+1)) // one more shows that there is more
 		if err != nil {
 			w.trouble("a lane cannot be read", err)
 			return

@@ -133,7 +133,7 @@ func (o Options) withDefaults() Options {
 		o.pause = pauseBroken
 	}
 	if o.memTable == 0 {
-		o.memTable = 16 << 20
+		o.memTable = 4 << 20
 	}
 	if o.slotClasses[0] == 0 {
 		o.slotClasses = slotClasses

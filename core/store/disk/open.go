@@ -25,7 +25,7 @@ const (
 
 // pebbleMemory is for blocks and memtables together: Pebble takes the memtables, also those that wait to be written, out of the
 // size of its cache, and with nothing left of that it reads each block from the disk each time.
-const pebbleMemory = 40 << 20 // bytes
+const pebbleMemory = 12 << 20 // bytes
 
 const (
 	storeFolder = "store"
