@@ -209,5 +209,5 @@ func (l *liveResolver) Lookup(ctx context.Context, name string, t resolve.Type) 
 }
 
 func sameResolver(a, b *config.Config) bool {
-	return slices.Equal(a.Resolver.Servers, b.Resolver.Servers) && a.Resolver.Timeout == b.Resolver.Timeout
+	return slices.Equal(a.Resolver.Servers, b.Resolver.Servers) && a.Resolver.Timeout == b.Resolver.Timeout && a.Resolver.Trusted == b.Resolver.Trusted
 }

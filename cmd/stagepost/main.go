@@ -111,6 +111,7 @@ func (a *app) commands() []*cobra.Command {
 		a.queueCommand(),
 		a.mailqCommand(),
 		a.traceCommand(),
+		a.tlsrptCommand(),
 		a.pluginCommand(),
 		a.userCommand(),
 		a.manualCommand(),

@@ -49,6 +49,7 @@ func pages() []page {
 		{"queue", "what 250 promises, what may come twice, what senders are told, what to do by hand", file("queue")},
 		{"sending", "next hops and fall-backs, log-ins at them, where mail is sent from, and when", file("sending")},
 		{"remotes", "which server gets the mail and when the next, and what becomes of mail where servers misbehave", file("remotes")},
+		{"encryption", "how mail is encrypted on the way out: words, DANE, MTA-STS, what goes when, results", file("encryption")},
 		{"observing", "what a running server shows: trace, status, log, metrics, and alerts", file("observing")},
 		{"metrics", "every metric of /metrics", metricsPage},
 		{"architecture", "how it is built: levels, the way of a message, generations, the store", file("architecture")},

@@ -18,7 +18,7 @@ import (
 // families declares every metric of a server, in the order of the manual. Nothing is read from d before somebody asks for the
 // samples, so the manual lists them without a server.
 func families(d *daemon) []metrics.Family {
-	return append(append(append(d.sessionMetrics(), d.mailMetrics()...), d.pluginMetrics()...), append(d.queueMetrics(), d.storeMetrics()...)...)
+	return append(append(append(d.sessionMetrics(), d.mailMetrics()...), d.pluginMetrics()...), append(append(d.queueMetrics(), d.outwardMetrics()...), d.storeMetrics()...)...)
 }
 
 func words(name string, c *observe.Counters) metrics.Label {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/deliver"
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/queue"
 )
 
@@ -49,10 +50,10 @@ func shapeOf(c *config.Config) *queue.Shape {
 			return ""
 		}
 	}
-	limits := func(at []string, concurrency int, rate config.Rate, messages int, prefer string) queue.Limits {
+	limits := func(at []string, concurrency int, rate config.Rate, messages int, prefer, tls string) queue.Limits {
 		by := origin(at)
-		return queue.Limits{Concurrency: concurrency, Rate: queue.Rate(rate), ConnectionMessages: messages, Prefer: prefer,
-			By: queue.Origin{Concurrency: by("concurrency"), Rate: by("rate"), ConnectionMessages: by("connection_messages"), Prefer: by("prefer")}}
+		return queue.Limits{Concurrency: concurrency, Rate: queue.Rate(rate), ConnectionMessages: messages, Prefer: prefer, TLS: message.TLSLevel(tls),
+			By: queue.Origin{Concurrency: by("concurrency"), Rate: by("rate"), ConnectionMessages: by("connection_messages"), Prefer: by("prefer"), TLS: by("tls")}}
 	}
 	times := func(into map[string]queue.Times, table, name string, t *config.Times) {
 		if t.Retry != nil || t.Expire > 0 || t.Warn != nil {
@@ -61,11 +62,11 @@ func shapeOf(c *config.Config) *queue.Shape {
 		}
 	}
 	q, by := c.Queue, origin([]string{"queue"})
-	s := &queue.Shape{Default: limits([]string{"queue"}, q.Concurrency, q.Rate, q.ConnectionMessages, q.Prefer), Sites: map[string]queue.Limits{},
+	s := &queue.Shape{Default: limits([]string{"queue"}, q.Concurrency, q.Rate, q.ConnectionMessages, q.Prefer, q.TLS), Sites: map[string]queue.Limits{},
 		SiteTimes: map[string]queue.Times{}, Senders: map[string]queue.Times{}, TimesBy: queue.TimesOrigin{Retry: by("retry"), Expire: by("expire"), Warn: by("warn")}}
 	for name, l := range c.Sites {
 		at := []string{"site", name}
-		bounds := limits(at, l.Concurrency, l.Rate, l.ConnectionMessages, l.Prefer)
+		bounds := limits(at, l.Concurrency, l.Rate, l.ConnectionMessages, l.Prefer, l.TLS)
 		if l.Window != nil {
 			bounds.Window, bounds.By.Window = l.Window, origin(at)("window")
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -62,6 +63,7 @@ type daemonOptions struct {
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
 	fs       vfs.FS                        // of the store; nil: the system's
 	capacity func() (disk.Capacity, error) // of the disk; nil: the system's
+	roots    *x509.CertPool                // of servers that mail goes to; nil: the system's
 	now      func() time.Time              // the wall clock; nil: the system's
 	reports  bool                          // a crash of the process is to be reported in the data folder: of one server in a process
 }
@@ -87,6 +89,7 @@ type daemon struct {
 	wasm     *wasm.Engine
 	plugins  *generation.Manager
 	sender   *deliver.Sender
+	outward  outward
 	shaping  shaping
 	queue    *queue.Queue
 	intake   *intake.Intake
@@ -118,7 +121,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, FS: d.fs, Capacity: d.capacity, Now: d.now, Since: queue.Seen(filepath.Join(cfg.Data, clockFile)), Wipe: cfg.Queue.Wipe, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", wasmCache, admin.SocketName, admin.ScratchName, suspectsFile, suspectsFile + ".new", crashFile, lastCrash, clockFile, clockFile + ".new"}}); err != nil {
+	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, FS: d.fs, Capacity: d.capacity, Now: d.now, Since: queue.Seen(filepath.Join(cfg.Data, clockFile)), Wipe: cfg.Queue.Wipe, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", wasmCache, admin.SocketName, admin.ScratchName, stsFolder, tlsrptFolder, suspectsFile, suspectsFile + ".new", crashFile, lastCrash, clockFile, clockFile + ".new"}}); err != nil {
 		return err
 	}
 	d.suspects = openSuspects(cfg.Data, d.reports, d.log)
@@ -144,10 +147,13 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if d.plugins, err = generation.New(generation.Options{File: d.file, Host: host, Wasm: d.wasm, Log: d.log, Console: d.console, Prepare: d.prepare}); err != nil {
 		return err
 	}
+	if err := d.openOutward(cfg.Data); err != nil {
+		return err
+	}
 	current := d.plugins.Current()
 	hostname := func() string { return d.plugins.Config().Hostname }
 	attempts, idle := connections(d.gate.Reading().FileLimit)
-	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Own: d.bound.own, Dial: d.dial, Source: d.source, Secret: secrets.Secret, MaxIdle: idle})
+	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Own: d.bound.own, Dial: d.dial, Source: d.source, Secret: secrets.Secret, MaxIdle: idle, TLS: d.tlsOptions()})
 	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Resolver: d.dns, Records: d.records, Log: d.log, Suspects: d.suspects, Now: d.now, Clock: filepath.Join(cfg.Data, clockFile), Attempts: attempts, Settings: func() queue.Settings {
 		c := d.plugins.Config()
 		return queue.Settings{Hostname: c.Hostname, Retry: c.Queue.Retry, Expire: c.Queue.Expire, Warn: c.Queue.Warn, Shape: d.shaping.shape(c), HasSource: d.hasSource}
@@ -182,6 +188,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	d.group.Go(func() { d.plugins.Watch(watch) })
 	d.group.Go(func() { generation.NewTicker(current, time.Now).Run(watch) })
 	d.group.Go(func() { d.lately.watch(watch, d.traffic) })
+	d.runOutward(watch)
 	return nil
 }
 
@@ -201,7 +208,7 @@ func (d *daemon) secretFolder() string {
 }
 
 func newResolver(cfg *config.Config) (resolve.Resolver, error) {
-	return resolve.New(resolve.Options{Servers: cfg.Resolver.Servers, Timeout: cfg.Resolver.Timeout})
+	return resolve.New(resolve.Options{Servers: cfg.Resolver.Servers, Timeout: cfg.Resolver.Timeout, TrustAD: cfg.Resolver.Trusted})
 }
 
 // fatal ends the process: what the disk holds is not known any more, so nobody may be told anything. The log has the event
@@ -305,6 +312,7 @@ func (d *daemon) serveControl(data string) error {
 		Plugins: func() []admin.Plugin { return pluginsOf(d.plugins.Status().Plugins) },
 		Order:   func() []admin.StageOrder { return orderOf(d.plugins.Order) },
 		Active:  d.queue.Active,
+		TLS:     d.outward.results.Day,
 		Hands:   d.queue,
 		Store:   d.store,
 		Records: d.records,
@@ -366,6 +374,7 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 	if d.sender != nil {
 		d.sender.Close()
 	}
+	d.closeOutward()
 	if d.plugins != nil {
 		d.plugins.Close()
 	}

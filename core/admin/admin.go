@@ -20,6 +20,7 @@
 //	DELETE /suspensions         resumes what the query names, or "all", and answers with the list of that; 404 when it is not suspended
 //	DELETE /command/{n}            stops such a command
 //	GET    /trace/{id}          one observe.Step a line, in order
+//	GET    /tlsrpt              one tlsrpt.Summary a line, those with failures first; "day" is another than today
 //	GET    /metrics             in Prometheus' text format
 //	GET    /healthz             200, or 503 with a reason, as plain text
 //
@@ -37,6 +38,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/stagepost/stagepost/core/deliver/tlsrpt"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/queue"
@@ -51,6 +53,7 @@ type Options struct {
 	Order   func() []StageOrder                // in order of stages; those without hooks are left out
 	Active  func(store.ID) bool                // the message is being routed or attempted
 	Hands   Hands
+	TLS     func(day string) ([]tlsrpt.Summary, error) // how connections to others fared
 	Store   store.Store
 	Records Finder
 	Census  *Census          // default: one of its own

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stagepost/stagepost/core/deliver/tlsrpt"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/queue"
 )
@@ -113,6 +114,11 @@ func (c *Client) Shape(ctx context.Context, query url.Values) iter.Seq2[Shape, e
 // Explain tells of a site, a domain, a next hop or a message; an *Error with status 404 when there is none.
 func (c *Client) Explain(ctx context.Context, name string) (e Explained, err error) {
 	return e, c.get(ctx, "GET", "/explain?name="+url.QueryEscape(name), &e)
+}
+
+// TLSResults yields how connections to others fared on a day, such as "2026-11-28"; "" is today.
+func (c *Client) TLSResults(ctx context.Context, day string) iter.Seq2[tlsrpt.Summary, error] {
+	return stream[tlsrpt.Summary](ctx, c, "/tlsrpt?day="+url.QueryEscape(day))
 }
 
 // Suspensions lists what is suspended.

@@ -59,6 +59,7 @@ func Handler(o Options) http.Handler {
 		{"DELETE", "/suspensions", h.resume},
 		{"DELETE", "/command/{n}", h.stopWork},
 		{"GET", "/trace/{id}", h.trace},
+		{"GET", "/tlsrpt", h.tlsrpt},
 		{"GET", "/metrics", h.metrics},
 		{"GET", "/healthz", h.healthz},
 	}

@@ -36,8 +36,9 @@ type Pair struct{ Certificate, Key string }
 
 // Files are those that a Set is made of.
 type Files struct {
-	Pairs []Pair   // the first is shown where none is asked for by name
-	CAs   []string // certificates of authorities, by which clients' ones are verified
+	Pairs   []Pair   // the first is shown where none is asked for by name
+	Clients []Pair   // that other servers are shown, when this one is the client
+	CAs     []string // certificates of authorities, by which clients' ones are verified
 }
 
 // A Kind of file.
@@ -48,12 +49,14 @@ const (
 	CertificateFile Kind = iota
 	KeyFile
 	CAFile
+	ClientCertificateFile
+	ClientKeyFile
 )
 
 // Fault is what is wrong with one file.
 type Fault struct {
 	Kind Kind
-	At   int    // in Files.Pairs or Files.CAs
+	At   int    // in Files.Pairs, Files.Clients or Files.CAs
 	Text string // names the file
 }
 
@@ -73,29 +76,34 @@ func (c *Certificate) NotAfter() time.Time { return c.Leaf.NotAfter }
 
 // Set is what was read from Files. It is safe for concurrent use. A nil Set has nothing.
 type Set struct {
-	all    []*Certificate
-	byName map[string][]*Certificate
-	cas    map[string]*x509.CertPool
+	all     []*Certificate
+	clients map[Pair]*Certificate
+	byName  map[string][]*Certificate
+	cas     map[string]*x509.CertPool
 }
 
 // Load reads files. hash tells whether what they hold, or why they cannot be read, is other than before. A certificate that is not valid
 // now is a fault when it would take the place of what old has, and none when it does not: a server that starts without TLS, or not
 // at all, is worse than one with an old certificate. Warnings tells of those. Faults are joined.
 func Load(f Files, old *Set, now time.Time) (set *Set, hash [32]byte, err error) {
-	set = &Set{byName: map[string][]*Certificate{}, cas: map[string]*x509.CertPool{}}
+	set = &Set{clients: map[Pair]*Certificate{}, byName: map[string][]*Certificate{}, cas: map[string]*x509.CertPool{}}
 	h := sha256.New()
 	var faults []error
 	fault := func(kind Kind, at int, format string, args ...any) {
 		faults = append(faults, &Fault{kind, at, fmt.Sprintf(format, args...)})
 	}
-	for i, p := range f.Pairs {
+	for n, p := range slices.Concat(f.Pairs, f.Clients) {
+		i, client := n, Kind(0)
+		if n >= len(f.Pairs) {
+			i, client = n-len(f.Pairs), ClientCertificateFile
+		}
 		chain, err := read(p.Certificate, h)
 		if err != nil {
-			fault(CertificateFile, i, "%v", err)
+			fault(client+CertificateFile, i, "%v", err)
 		}
 		key, err := readKey(p.Key, h)
 		if err != nil {
-			fault(KeyFile, i, "%v", err)
+			fault(client+KeyFile, i, "%v", err)
 		}
 		if chain == nil || key == nil {
 			continue
@@ -107,8 +115,12 @@ func Load(f Files, old *Set, now time.Time) (set *Set, hash [32]byte, err error)
 			}
 		}
 		if fault != nil {
-			fault.At = i
+			fault.At, fault.Kind = i, client+fault.Kind
 			faults = append(faults, fault)
+			continue
+		}
+		if client != 0 {
+			set.clients[p] = c
 			continue
 		}
 		set.all = append(set.all, c)
@@ -237,15 +249,30 @@ func invalid(c *x509.Certificate, now time.Time) string {
 }
 
 func (s *Set) has(c *Certificate) bool {
-	return slices.ContainsFunc(s.all, func(o *Certificate) bool { return o.sum == c.sum })
+	return slices.ContainsFunc(s.Certificates(), func(o *Certificate) bool { return o.sum == c.sum })
 }
 
-// Certificates are all of them, in the order of Files.
+// Certificates are all of them, those that clients are shown in the order of Files, and then the others.
 func (s *Set) Certificates() []*Certificate {
 	if s == nil {
 		return nil
 	}
-	return s.all
+	all := slices.Clip(s.all)
+	for _, c := range s.clients {
+		if !slices.ContainsFunc(all, func(o *Certificate) bool { return o.File == c.File }) {
+			all = append(all, c)
+		}
+	}
+	slices.SortFunc(all[len(s.all):], func(a, b *Certificate) int { return strings.Compare(a.File, b.File) })
+	return all
+}
+
+// Client is what other servers are shown; nil: nothing.
+func (s *Set) Client(p Pair) *tls.Certificate {
+	if s == nil || s.clients[p] == nil {
+		return nil
+	}
+	return &s.clients[p].Certificate
 }
 
 // Soon is how long before its end a certificate is worth a warning: those who renew by themselves did so before.
@@ -265,7 +292,7 @@ func (s *Set) Warnings(now time.Time) (lines []string) {
 
 // choose finds the certificate for a client.
 func (s *Set) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if len(s.Certificates()) == 0 {
+	if s == nil || len(s.all) == 0 {
 		return nil, errors.New("there is no certificate")
 	}
 	name := strings.ToLower(hello.ServerName)

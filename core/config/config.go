@@ -83,6 +83,7 @@ type Admin struct {
 type Resolver struct {
 	Servers []string      // each "ip:port"; empty: the system's
 	Timeout time.Duration // for one try at one server
+	Trusted bool          // what servers that are not on this host say of DNSSEC is believed
 }
 
 // Limits bound what clients may ask of the server.
@@ -111,6 +112,7 @@ type Queue struct {
 	Rate               Rate
 	ConnectionMessages int
 	Prefer             string // "any", "ipv4", "ipv6"
+	TLS                string // of TLSWords
 }
 
 // Plugins says which plugins are loaded.

@@ -89,7 +89,7 @@ func TestDefaults(t *testing.T) {
 			CommandTimeout: 5 * time.Minute, DataTimeout: 3 * time.Minute, SessionTime: 2 * time.Hour},
 		Queue: Queue{
 			Retry:  []time.Duration{5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour},
-			Expire: 5 * day, Concurrency: 20, ConnectionMessages: 100, Prefer: "any",
+			Expire: 5 * day, Concurrency: 20, ConnectionMessages: 100, Prefer: "any", TLS: "auto",
 		},
 		Plugins:  Plugins{TrustFolder: true},
 		Sources:  map[string]Source{},

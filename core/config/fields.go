@@ -51,6 +51,11 @@ func (c *Config) fields() []field {
 					doc: "The longest time for one try at one server.",
 					to:  aDuration(&c.Resolver.Timeout, 100*time.Millisecond, time.Minute),
 				},
+				{
+					name: "trusted", value: "false",
+					doc: "Whether these servers are believed when they say that an answer was validated by DNSSEC (the AD flag), which DANE needs. Those on this host always are. With true, all of them must validate, and nobody may be able to change what they say on the way here.",
+					to:  one(&c.Resolver.Trusted, "true or false", boolean),
+				},
 			}),
 		},
 		{

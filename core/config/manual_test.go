@@ -79,6 +79,12 @@ func baseFor(header, name string) string {
 
 func restOf(header, name string) string {
 	switch {
+	case strings.HasPrefix(name, "client_") && (header == "[source.mx]" || header == "[tls]"):
+		rest := map[string]string{"client_certificate": "client_key = \"k.pem\"\n", "client_key": "client_certificate = \"c.pem\"\n"}[name]
+		if header == "[source.mx]" {
+			rest += "address = [\"192.0.2.10\"]\n"
+		}
+		return rest
 	case header == "[source.mx]" && name == "helo":
 		return "address = [\"192.0.2.10\"]\n"
 	case header == "[source.mx.warmup]":

@@ -13,6 +13,8 @@ type Source struct {
 	Address []netip.Addr
 	Helo    string // empty: the server's name
 	Warmup  Warmup
+
+	ClientCertificate, ClientKey string // paths; empty: those of [tls]
 }
 
 // Site is one [site.NAME]: what bounds the mail to it. Zero fields leave what [queue] says.
@@ -23,6 +25,7 @@ type Site struct {
 	Prefer             string
 	Window             *Window
 	Times
+	TLS string // of TLSWords; empty: that of [queue]
 }
 
 // Rate bounds messages in a time. The zero value says nothing; no messages in some time means that there is no bound.
@@ -46,6 +49,16 @@ func (s *Source) fields() []field {
 		{
 			name: "warmup", doc: "How much an address may send that nobody knows yet. What is more goes by the next source of a pool, or waits for the next day.",
 			to: section(s.warmupFields()),
+		},
+		{
+			name: "client_certificate", example: `"out1.pem"`, absent: "that of [tls]",
+			doc: "The file with the certificate that is shown to servers which ask for one (PEM, with those of its issuers).",
+			to:  one(&s.ClientCertificate, "a path", text),
+		},
+		{
+			name: "client_key", example: `"out1.key"`, absent: "that of [tls]",
+			doc: "The file with its key (PEM, without a passphrase).",
+			to:  one(&s.ClientKey, "a path", text),
 		},
 	}
 }
@@ -77,6 +90,11 @@ func (s *Site) fields() []field {
 			doc: "When mail is sent there: " + windowKind + ". At other times it waits, and is given up at its time all the same.",
 			to:  one(&s.Window, windowKind, window),
 		},
+		{
+			name: "tls", example: `"verified"`, absent: "that of [queue]",
+			doc: "How connections are encrypted, unless the plan says another word.",
+			to:  oneOf(&s.TLS, TLSWords()...),
+		},
 	}...)
 }
 
@@ -102,6 +120,12 @@ func (q *Queue) limitFields() []field {
 			name: "prefer", value: `"any"`,
 			doc: "Which addresses of a next hop, and of exchangers that are preferred alike, are tried first: \"ipv4\", \"ipv6\", or \"any\", in the order in which they are found. The others follow, and those of a host by turns, so a family without a route to the Internet costs one address.",
 			to:  oneOf(&q.Prefer, "any", "ipv4", "ipv6"),
+		},
+		{
+			name: "tls", value: `"auto"`,
+			doc: "How connections to other servers are encrypted, unless their [site.\"NAME\"] or the plan says another word: \"auto\" as the receiving domain publishes by DANE or MTA-STS, and otherwise where the server offers it; " +
+				"\"none\" never; \"opportunistic\" where the server offers it, whatever is published; \"required\" always; \"verified\" always, to servers that show by a certificate who they are; \"implicit\" the same from the outset, without STARTTLS. The page `encryption` tells more.",
+			to: oneOf(&q.TLS, TLSWords()...),
 		},
 	}
 }
@@ -167,9 +191,15 @@ func siteName(v any) (string, error) {
 	return s, nil
 }
 
+// TLSWords are those that say how connections are encrypted; a test compares them with what plans may say.
+func TLSWords() []string {
+	return []string{"auto", "none", "opportunistic", "required", "verified", "implicit"}
+}
+
 // checkSources looks at what belongs together.
 func (c *Config) checkSources(d *decoder) {
 	for name, s := range c.Sources {
+		bothOf(d, s.ClientCertificate, s.ClientKey, "source", name)
 		if s.Address != nil && len(s.Address) == 0 {
 			d.fail([]string{"source", name, "address"}, `the list is empty; write at least one, such as address = ["192.0.2.10"]`)
 		}

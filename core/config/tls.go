@@ -5,6 +5,8 @@ type TLS struct {
 	Certificate string // path; empty: there are none
 	Key         string // path
 	More        []Certificate
+
+	ClientCertificate, ClientKey string // paths, of what other servers are shown; empty: nothing
 }
 
 // Certificate is one [[tls.more]].
@@ -16,6 +18,14 @@ func (t *TLS) fields() []field {
 	return append(certificateFields(&t.Certificate, &t.Key, false), field{
 		name: "more", doc: "One more certificate, for clients that ask for one of its names. Repeat the table for others.",
 		to: repeated(&t.More, func(c *Certificate) []field { return certificateFields(&c.Certificate, &c.Key, true) }),
+	}, field{
+		name: "client_certificate", example: `"out.pem"`, absent: "they are shown none",
+		doc: "The file with the certificate that other servers are shown, where mail is sent to them and they ask for one (PEM, with those of its issuers).",
+		to:  one(&t.ClientCertificate, "a path", text),
+	}, field{
+		name: "client_key", example: `"out.key"`, absent: "they are shown none",
+		doc: "The file with its key (PEM, without a passphrase).",
+		to:  one(&t.ClientKey, "a path", text),
 	})
 }
 
@@ -70,6 +80,7 @@ func (c *Config) checkTLS(d *decoder) {
 	case t.Certificate == "" && len(t.More) > 0:
 		d.fail([]string{"tls", "more"}, "certificate and key in [tls] come first: they are for clients that ask for no name")
 	}
+	bothOf(d, t.ClientCertificate, t.ClientKey, "tls")
 	for i, l := range c.Listeners {
 		key := func(name string) []string { return []string{"listener", Index(i), name} }
 		on := l.TLS != "off" && l.TLS != ""
@@ -86,10 +97,27 @@ func (c *Config) checkTLS(d *decoder) {
 	}
 }
 
+// bothOf: a certificate for servers and its key are of no use alone.
+func bothOf(d *decoder, certificate, key string, table ...string) {
+	switch {
+	case certificate != "" && key == "":
+		d.fail(append(table, "client_certificate"), `its key is missing; write client_key = "out.key", with the file that has it`)
+	case certificate == "" && key != "":
+		d.fail(append(table, "client_key"), `its certificate is missing; write client_certificate = "out.pem", with the file that has it`)
+	}
+}
+
 // absoluteTLS makes paths whole.
 func (c *Config) absoluteTLS(absolute func(*string)) {
 	absolute(&c.TLS.Certificate)
 	absolute(&c.TLS.Key)
+	absolute(&c.TLS.ClientCertificate)
+	absolute(&c.TLS.ClientKey)
+	for name, s := range c.Sources {
+		absolute(&s.ClientCertificate)
+		absolute(&s.ClientKey)
+		c.Sources[name] = s
+	}
 	for i := range c.TLS.More {
 		absolute(&c.TLS.More[i].Certificate)
 		absolute(&c.TLS.More[i].Key)

@@ -34,7 +34,8 @@ var (
 
 // conn is a connection to a server that was greeted. One goroutine uses it at a time.
 type conn struct {
-	net.Conn
+	net.Conn           // under TLS, that of it
+	raw       net.Conn // below it
 	key       key
 	host      hop    // under which it was opened or last used
 	label     string // of host
@@ -53,6 +54,9 @@ type conn struct {
 	by string // the mechanism of the log-in; empty: there was none
 
 	offers
+	protection string // what TLS came to, for the record; empty: it is in clear
+	verified   bool
+	plain      string // why it is in clear though TLS was wanted
 
 	ctx    context.Context // of the Send that uses it; after the final dot one that never ends
 	stop   func() bool     // takes the watch off
@@ -61,7 +65,7 @@ type conn struct {
 }
 
 func newConn(nc net.Conn, k key, h hop) *conn {
-	c := &conn{Conn: nc, key: k, r: smtp.NewReader(nc)}
+	c := &conn{Conn: nc, raw: nc, key: k, r: smtp.NewReader(nc)}
 	c.abort = func() { nc.SetDeadline(time.Unix(1, 0)) }
 	c.name(h)
 	return c
@@ -116,6 +120,9 @@ func (c *conn) rest() bool {
 	return true
 }
 
+// Close closes the connection without a word, also under TLS, which would wait for a server that does not read.
+func (c *conn) Close() error { return c.raw.Close() }
+
 // quit ends the session as RFC 5321 section 4.1.1.10 wants it, within quitTime.
 func (c *conn) quit() {
 	defer c.Close()
@@ -130,7 +137,9 @@ func (c *conn) quit() {
 		return
 	}
 	c.wake()
-	c.r.ReadReply()
+	if _, err := c.r.ReadReply(); err == nil && c.protection != "" {
+		c.Conn.Close() // with the word by which TLS ends
+	}
 	c.rest()
 }
 
@@ -232,12 +241,32 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// connect opens a connection and greets. On a failure the connection is closed.
-func (s *Sender) connect(ctx context.Context, h hop, k key, from *Source) (*conn, *failure) {
+// connect opens a connection that meets a demand, and greets. Where TLS fails and a connection in clear will do, there is
+// another try with that, and the next messages begin there: what the server says by then was not said about any message.
+func (s *Sender) connect(ctx context.Context, h hop, k key, from *Source, w *demand) (*conn, *failure) {
 	as, f := s.login(k)
 	if f != nil {
 		return nil, f
 	}
+	plain := ""
+	if w.level == mayEncrypt {
+		plain = s.plainly.why(h.addr.String())
+	}
+	c, f := s.dialogue(ctx, h, k, from, w, as, plain != "")
+	if f != nil && f.weak && ctx.Err() == nil {
+		plain = f.words()
+		if c, f = s.dialogue(ctx, h, k, from, w, as, true); f == nil {
+			s.plainly.add(h.addr.String(), plain)
+		}
+	}
+	if f == nil && c.protection == "" {
+		c.plain = plain
+	}
+	return c, f
+}
+
+// reach opens a connection.
+func (s *Sender) reach(ctx context.Context, h hop, k key, from *Source) (*conn, *failure) {
 	dialing, cancel := context.WithTimeout(ctx, s.timeouts.Connect)
 	nc, f, err := s.open(dialing, h, k.from, from)
 	cancel()
@@ -252,24 +281,7 @@ func (s *Sender) connect(ctx context.Context, h hop, k key, from *Source) (*conn
 	default:
 		return nil, &failure{reply: smtp.NewReply(451, "4.4.1", cause(err)), away: true}
 	}
-	c := newConn(nc, k, h)
-	c.begin(ctx)
-	f = s.greet(c)
-	if f != nil {
-		f.away = ctx.Err() == nil
-	} else if as != nil {
-		f = s.authenticate(c, as)
-	}
-	if f != nil {
-		c.release()
-		if c.unusable {
-			c.Close()
-		} else {
-			s.idle.leave(c)
-		}
-		return nil, f
-	}
-	return c, nil
+	return newConn(nc, k, h), nil
 }
 
 // greet reads the banner and says EHLO or LHLO. HELO follows where the server does not know the command; a policy that
@@ -298,9 +310,16 @@ func (s *Sender) greet(c *conn) *failure {
 		return c.refusal(r, hello[:4])
 	}
 	if hello != "HELO " {
-		c.offers = offersOf(esmtp.ParseExtensions(r))
+		c.learn(r)
 	}
 	return nil
+}
+
+// learn takes what a server offers from its reply to EHLO. What it says in clear of what holds under TLS alone is not believed.
+func (c *conn) learn(r smtp.Reply) {
+	c.offers = offersOf(esmtp.ParseExtensions(r))
+	c.requireTLS = c.requireTLS && c.protection != ""
+	c.startTLS = c.startTLS && c.protection == ""
 }
 
 // refusal makes a failure of a reply that is not positive.

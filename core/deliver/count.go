@@ -9,8 +9,16 @@ import (
 // Counts are what was counted of connections since the start.
 type Counts struct {
 	Connections *observe.Counters  // asked for: opened and greeted, refused or not reached, taken from those that idle
+	TLS         *observe.Counters  // new connections, by how they are protected, and handshakes that failed
 	Connect     *observe.Histogram // how long it took to open one and to greet
 }
+
+const (
+	tlsNone = iota
+	tlsEncrypted
+	tlsVerified
+	tlsFailed
+)
 
 const (
 	connOpened = iota
@@ -22,6 +30,7 @@ const (
 func NewCounts() *Counts {
 	return &Counts{
 		Connections: observe.NewCounters("opened", "failed", "reused"),
+		TLS:         observe.NewCounters("clear", "encrypted", "verified", "failed"),
 		Connect:     observe.NewTimes(5*time.Millisecond, 50*time.Millisecond, 250*time.Millisecond, time.Second, 5*time.Second, 30*time.Second, 5*time.Minute),
 	}
 }
@@ -34,6 +43,18 @@ func (c *Counts) opened(began time.Time, f *failure) {
 	}
 	c.Connections.Add(connOpened)
 	c.Connect.Took(time.Since(began))
+}
+
+// protected counts a new connection by how it is protected.
+func (c *Counts) protected(by *conn) {
+	switch {
+	case by.verified:
+		c.TLS.Add(tlsVerified)
+	case by.protection != "":
+		c.TLS.Add(tlsEncrypted)
+	default:
+		c.TLS.Add(tlsNone)
+	}
 }
 
 // reused counts a message that went over a connection that was idle; one that had ended meanwhile is none.

@@ -27,12 +27,16 @@ package deliver
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/stagepost/stagepost/core/deliver/mtasts"
+	"github.com/stagepost/stagepost/core/deliver/tlsrpt"
 	"github.com/stagepost/stagepost/core/esmtp"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
@@ -49,6 +53,7 @@ type Timeouts struct {
 	Rcpt    time.Duration // 5 min, for each reply
 	Data    time.Duration // 2 min, until the 354
 	Block   time.Duration // 3 min, for each 64 KiB of content to leave
+	TLS     time.Duration // 1 min, for the handshake
 	Dot     time.Duration // 10 min, for each reply after the final dot; not cut short by the context
 }
 
@@ -66,6 +71,7 @@ type Options struct {
 	Secret   func(name string) (text []byte, ok bool, err error)
 	Now      func() time.Time // the clock of records
 	Timeouts Timeouts
+	TLS      TLSOptions
 
 	MaxMessages int           // on one connection; default 100
 	MaxIdle     int           // idle connections; default 1,000; negative: none
@@ -86,6 +92,12 @@ type Sender struct {
 	turn        atomic.Uint32 // of the addresses of sources
 	now         func() time.Time
 	timeouts    Timeouts
+	roots       *x509.CertPool
+	certificate func(source string) *tls.Certificate
+	policies    Policies
+	results     *tlsrpt.Results
+	tickets     tickets
+	plainly     plainly
 	maxMessages int
 	idle        *pool
 	chunkless   chunkless
@@ -111,8 +123,14 @@ func New(o Options) *Sender {
 			Rcpt:    cmp.Or(o.Timeouts.Rcpt, 5*time.Minute),
 			Data:    cmp.Or(o.Timeouts.Data, 2*time.Minute),
 			Block:   cmp.Or(o.Timeouts.Block, 3*time.Minute),
+			TLS:     cmp.Or(o.Timeouts.TLS, time.Minute),
 			Dot:     cmp.Or(o.Timeouts.Dot, 10*time.Minute),
 		},
+		roots:       o.TLS.Roots,
+		certificate: o.TLS.Certificate,
+		policies:    o.TLS.Policies,
+		results:     o.TLS.Results,
+		tickets:     newTickets(),
 		maxMessages: cmp.Or(o.MaxMessages, 100),
 		counts:      NewCounts(),
 		idle:        newPool(cmp.Or(o.MaxIdle, 1000), cmp.Or(o.MaxIdleSame, 20), cmp.Or(o.IdleTime, 10*time.Second)),
@@ -143,6 +161,10 @@ func New(o Options) *Sender {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	if s.certificate == nil {
+		s.certificate = func(string) *tls.Certificate { return nil }
+	}
+	s.plainly.now = s.now
 	return s
 }
 
@@ -156,6 +178,7 @@ type Job struct {
 	Rcpts   []int           // indexes into Env.Rcpts, each once; all of them get the same copy (Envelope.SameCopy)
 	Plan    *message.Plan   // with Hosts or MX; MX may be an address literal, such as "[192.0.2.1]"
 	Record  func(observe.Step)
+	TLS     message.TLSLevel // where the plan says nothing; empty: TLSAuto
 	// ConnectionMessages bounds those that go over one connection; 0: Options.MaxMessages.
 	ConnectionMessages int
 	Prefer             string // "ipv4" or "ipv6": addresses that are tried before others, among exchangers that are preferred alike
@@ -220,6 +243,9 @@ type delivery struct {
 	size int64      // octets of the message, Prefix included
 	says esmtp.Mail // what came with MAIL
 
+	sts    *mtasts.Found // nil: not looked up yet
+	waiver *bool         // nil: not looked for yet
+
 	utf8     bool // the transaction that runs needs SMTPUTF8
 	chunked  bool // it goes by BDAT
 	binary   bool // and as binary content
@@ -276,7 +302,13 @@ type failure struct {
 	reply  smtp.Reply
 	remote bool // the reply is the remote's own
 	away   bool // it is about the host, or the way there, and not about the message
+	weak   bool // TLS did not come about, and was not demanded
 	gone   bool // the connection ended
+}
+
+// words are the text of a failure in a line.
+func (f *failure) words() string {
+	return line(strings.Join(f.reply.Text, " "))
 }
 
 func failed(code int, enhanced, text string) *failure {

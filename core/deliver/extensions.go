@@ -15,30 +15,17 @@ import (
 
 // offers is what a server offers, as far as it matters here.
 type offers struct {
-	pipelining, size, eightBit, utf8, chunking, binary, dsn, deliverBy, priority bool
-	maxSize                                                                      int64 // 0: not said
-	auth                                                                         []string
+	pipelining, size, eightBit, utf8, chunking, binary, dsn, deliverBy, priority, startTLS, requireTLS bool
+	maxSize                                                                                            int64 // 0: not said
+	auth                                                                                               []string
 }
 
 func offersOf(ext esmtp.Extensions) offers {
 	return offers{
 		pipelining: ext.Has("PIPELINING"), size: ext.Has("SIZE"), eightBit: ext.Has("8BITMIME"), utf8: ext.Has("SMTPUTF8"),
 		chunking: ext.Has("CHUNKING"), binary: ext.Has("BINARYMIME") && ext.Has("CHUNKING"), dsn: ext.Has("DSN"), deliverBy: ext.Has("DELIVERBY"), priority: ext.Has("MT-PRIORITY"),
-		maxSize: ext.Size(), auth: strings.Fields(strings.ToUpper(ext["AUTH"])),
+		startTLS: ext.Has("STARTTLS"), requireTLS: ext.Has("REQUIRETLS"), maxSize: ext.Size(), auth: strings.Fields(strings.ToUpper(ext["AUTH"])),
 	}
-}
-
-// inClear is why a message must not go to an address; code 0: it may. One that requires TLS goes to no server, since this sender
-// speaks none; LMTP on this machine crosses no network. A notice goes, by its header alone, rather than be lost (RFC 8689 section 5).
-func (d *delivery) inClear(h hop) (why smtp.Reply) {
-	if d.says.RequireTLS && !d.job.Env.Sender.IsNull() && !(d.lmtp && h.addr.Addr().Unmap().IsLoopback()) {
-		return smtp.NewReply(550, "5.7.30", "the message must not go in clear (REQUIRETLS), and no way to encrypt it is known")
-	}
-	switch d.job.Plan.TLS {
-	case message.TLSRequired, message.TLSVerified, message.TLSImplicit:
-		return smtp.NewReply(451, "4.7.5", "the route asks for TLS, and no way to encrypt is known")
-	}
-	return why
 }
 
 // fit decides those recipients to whom the message cannot go by a server that lacks an extension: nothing is taken away from a
@@ -186,6 +173,9 @@ func (d *delivery) mailParams(b []byte, c *conn) []byte {
 	}
 	if d.utf8 {
 		b = append(b, " SMTPUTF8"...)
+	}
+	if c.requireTLS && d.says.RequireTLS {
+		b = append(b, " REQUIRETLS"...)
 	}
 	if c.dsn {
 		ret := d.says.Return

@@ -65,8 +65,8 @@ func TestParameters(t *testing.T) {
 		{name: "a line too long", mail: " BODY=BINARYMIME", content: strings.Repeat("x", 999), want: "failed 554 5.6.1", gotNothing: true},
 		{name: "a line just long enough", mail: " BODY=BINARYMIME", content: "a: " + strings.Repeat("x", 995) + "\r\n\r\n", want: "delivered"},
 		{name: "a stray CR", mail: " BODY=BINARYMIME", content: "a\r", want: "failed 554 5.6.1", gotNothing: true},
-		{name: "not in clear", offers: all, mail: " REQUIRETLS", want: "failed 550 5.7.30", gotNothing: true},
-		{name: "not in clear, by LMTP elsewhere", mail: " REQUIRETLS", lmtp: true, want: "failed 550 5.7.30", gotNothing: true},
+		{name: "not in clear", offers: all, mail: " REQUIRETLS", want: "failed 550 5.7.10", gotNothing: true},
+		{name: "not in clear, by LMTP elsewhere", mail: " REQUIRETLS", lmtp: true, want: "failed 550 5.7.10", gotNothing: true},
 		{name: "a notice, in clear", offers: all, mail: " REQUIRETLS RET=FULL", sender: "-", want: "delivered", gotMail: "RET=HDRS", notifies: true},
 	} {
 		for _, stepwise := range []bool{false, true} {

@@ -32,6 +32,11 @@ type hop struct {
 	host     string // the name it was found under; "" for an address that was given as such
 	addr     netip.AddrPort
 	fallback bool // it is one of a plan's hosts beside an MX
+
+	domain  string // whose MX it is; "" for what the plan itself names
+	vouched bool   // its name cannot have been made up on the way: the plan has it, or DNSSEC for the domain
+	secure  bool   // DNSSEC vouches for the address
+	alias   string // what the host is called really, if that is another name
 }
 
 // String returns "mx1.example.org[192.0.2.1]:25".
@@ -97,7 +102,7 @@ func (d *delivery) named(hosts []string, yield func(hop) bool) {
 		if addr, err := netip.ParseAddrPort(hostport); err == nil {
 			if f := d.closed(hostport, addr, private); f != nil {
 				d.missing(hostport, f)
-			} else if left--; !yield(hop{addr: addr}) || left == 0 {
+			} else if left--; !yield(hop{addr: addr, vouched: true}) || left == 0 {
 				return
 			}
 			continue
@@ -108,19 +113,20 @@ func (d *delivery) named(hosts []string, yield func(hop) bool) {
 			d.missing(hostport, failed(451, "4.3.5", "the next hop "+hostport+" is not host:port"))
 			continue
 		}
-		addrs, f := d.lookup(host)
-		if f == nil && len(addrs) == 0 {
+		found := d.lookup(host)
+		f := found.failure
+		if f == nil && len(found.addrs) == 0 {
 			f = failed(451, "4.4.4", "the next hop "+host+" has no address")
 		}
 		if f != nil {
 			d.missing(hostport, f)
 			continue
 		}
-		for _, ip := range addrs {
+		for _, ip := range found.addrs {
 			addr := netip.AddrPortFrom(ip, uint16(n))
 			if f := d.closed(hostport, addr, private); f != nil {
 				d.missing(hostport, f)
-			} else if left--; !yield(hop{host: host, addr: addr}) || left == 0 {
+			} else if left--; !yield(hop{host: host, addr: addr, vouched: true, secure: found.secure, alias: found.alias}) || left == 0 {
 				return
 			}
 		}
@@ -219,7 +225,7 @@ func (d *delivery) exchangers(domain string, yield func(hop) bool) {
 				tried = true
 				if f := d.inside(r.host, ip); f != nil {
 					d.missing(r.host, f)
-				} else if left--; !yield(hop{host: r.host, addr: netip.AddrPortFrom(ip, smtpPort)}) || left == 0 {
+				} else if left--; !yield(hop{host: r.host, addr: netip.AddrPortFrom(ip, smtpPort), domain: domain, vouched: found.Authenticated, secure: r.secure, alias: r.alias}) || left == 0 {
 					return
 				}
 			}
@@ -249,6 +255,8 @@ func unresolved(err error) *failure {
 type looked struct {
 	host    string
 	addrs   []netip.Addr
+	secure  bool   // DNSSEC vouches for them
+	alias   string // what the host is called really
 	failure *failure
 }
 
@@ -257,16 +265,11 @@ func (d *delivery) lookupAll(hosts []resolve.MX) []looked {
 	results := make([]looked, len(hosts))
 	var wait sync.WaitGroup
 	for i := 1; i < len(hosts); i++ {
-		wait.Go(func() { results[i] = d.look(hosts[i].Host) })
+		wait.Go(func() { results[i] = d.lookup(hosts[i].Host) })
 	}
-	results[0] = d.look(hosts[0].Host)
+	results[0] = d.lookup(hosts[0].Host)
 	wait.Wait()
 	return results
-}
-
-func (d *delivery) look(host string) looked {
-	addrs, f := d.lookup(host)
-	return looked{host, addrs, f}
 }
 
 // late is 1 for a host that does not begin with an address of the preferred family.
@@ -284,15 +287,15 @@ func (d *delivery) prefers(ip netip.Addr) bool {
 // lookup returns the addresses of a host in the resolver's order, the preferred family first, but IPv4 and IPv6 by turns: which of the
 // two this machine has a route for is only known by trying, and this way at most one address is tried in vain. A resolver that panics
 // could not tell: on a goroutine of lookupAll that would end the server.
-func (d *delivery) lookup(host string) (addrs []netip.Addr, f *failure) {
+func (d *delivery) lookup(host string) (r looked) {
 	defer func() {
 		if p := recover(); p != nil {
-			addrs, f = nil, failed(451, "4.4.3", fmt.Sprintf("%s: the resolver failed: %v", host, p))
+			r = looked{host: host, failure: failed(451, "4.4.3", fmt.Sprintf("%s: the resolver failed: %v", host, p))}
 		}
 	}()
 	found, err := resolve.LookupAddrs(d.ctx, d.resolver, host)
 	if err != nil {
-		return nil, unresolved(err)
+		return looked{host: host, failure: unresolved(err)}
 	}
 	var families [2][]netip.Addr
 	for _, ip := range found.Addrs {
@@ -305,14 +308,14 @@ func (d *delivery) lookup(host string) (addrs []netip.Addr, f *failure) {
 	if len(families[1]) > 0 && d.prefers(families[1][0]) {
 		families[0], families[1] = families[1], families[0]
 	}
-	addrs = make([]netip.Addr, 0, maxHostAddrs)
+	addrs := make([]netip.Addr, 0, maxHostAddrs)
 	for i := 0; len(addrs) < min(len(found.Addrs), maxHostAddrs); i++ {
 		if f := &families[i%2]; len(*f) > 0 {
 			addrs = append(addrs, (*f)[0])
 			*f = (*f)[1:]
 		}
 	}
-	return addrs, nil
+	return looked{host: host, addrs: addrs, secure: found.Authenticated, alias: found.Alias}
 }
 
 // missing records and blames what could not be tried.

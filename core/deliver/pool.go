@@ -16,6 +16,8 @@ type key struct {
 	helo string
 	from string // the source; empty: none
 	auth message.Auth
+	// demand is what the connection had to be (demand.id): one that was opened for less, or for another name, never serves here.
+	demand string
 }
 
 const (

@@ -13,6 +13,17 @@ import (
 
 const stepStage = "deliver"
 
+// protected says how a connection is protected: nothing where it is in clear and no more was wanted.
+func (c *conn) protected() string {
+	switch {
+	case c.protection != "":
+		return ", " + c.protection
+	case c.plain != "":
+		return ", in clear since " + c.plain
+	}
+	return ""
+}
+
 // verdict returns what a reply of ours or of a whole host comes to: "deferred 451 4.4.1" or "failed 550 5.1.2".
 func verdict(r smtp.Reply) string {
 	result := message.Failed
@@ -35,8 +46,9 @@ func word(result message.Result, r smtp.Reply) string {
 
 // text returns a reply as it stands in a record: one line, bounded. What a remote said was made printable by smtp; what an
 // error of this system or of the DNS says is made so here.
-func text(r smtp.Reply) string {
-	s := r.Error()
+func text(r smtp.Reply) string { return line(r.Error()) }
+
+func line(s string) string {
 	if len(s) > message.MaxLastText {
 		s = s[:message.MaxLastText]
 	}

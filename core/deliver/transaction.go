@@ -41,20 +41,20 @@ func (d *delivery) try(h hop) {
 			before[i] = o.Result
 		}
 	}
-	if why := d.inClear(h); why.Code != 0 {
-		d.decideAll(why, "", "")
-		d.record(h.String(), "not tried", start, before, nil, "")
+	want, f := d.demand(h)
+	if f != nil {
+		d.blame(f, h.String())
+		d.record(h.String(), "not tried", start, before, f, "")
 		return
 	}
-	k := key{addr: h.addr, lmtp: d.lmtp, helo: d.helo, from: d.job.Plan.Source, auth: d.auth(h)}
-	var f *failure
+	k := key{addr: h.addr, lmtp: d.lmtp, helo: d.helo, from: d.job.Plan.Source, auth: d.auth(h), demand: want.id()}
 	var note string
 	label, how, stale := "", "reused", true
 	if c := d.idle.take(k); c != nil {
 		c.reused = true
 		c.name(h)
 		c.begin(d.ctx)
-		label = c.label
+		label, how = c.label, how+c.protected()
 		note, stale, f = d.use(c)
 		d.counts.reused(stale)
 	}
@@ -62,10 +62,11 @@ func (d *delivery) try(h hop) {
 		how, stale = "new", false
 		var c *conn
 		began := time.Now()
-		c, f = d.connect(d.ctx, h, k, &d.from)
+		c, f = d.connect(d.ctx, h, k, &d.from, &want)
 		if d.counts.opened(began, f); f == nil {
-			if label = c.label; c.by != "" {
-				how = "new, logged in by " + c.by
+			label, how = c.label, how+c.protected()
+			if c.by != "" {
+				how += ", logged in by " + c.by
 			}
 			note, stale, f = d.use(c)
 		} else {

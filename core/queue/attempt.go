@@ -60,7 +60,7 @@ func (q *Queue) try(j *job) []message.Outcome {
 // send attempts a job by its plan: the plugin that via names, or the sender. The view is this attempt's own.
 func (q *Queue) send(ctx context.Context, gen *hooks.Generation, view *hooks.MessageView, content message.Content, j *job) []message.Outcome {
 	if !ByPlugin(j.plan) {
-		return q.Sender.Send(ctx, &deliver.Job{Env: view.Envelope, Content: content, Rcpts: j.rcpts, Plan: j.plan, Record: j.steps.Observe, ConnectionMessages: j.connectionMessages, Prefer: j.prefer})
+		return q.Sender.Send(ctx, &deliver.Job{Env: view.Envelope, Content: content, Rcpts: j.rcpts, Plan: j.plan, Record: j.steps.Observe, ConnectionMessages: j.connectionMessages, Prefer: j.prefer, TLS: j.tls})
 	}
 	view.Content = view.SentTo(content, j.rcpts[0])
 	d := &hooks.DeliveryView{Message: view, Plan: j.plan, Number: 1}
@@ -104,7 +104,9 @@ func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.E
 		}
 		jobs[k].rcpts = append(jobs[k].rcpts, i)
 	}
+	set := q.Settings()
 	for _, j := range jobs {
+		j.tls = set.limits(q.SiteOf(ctx, laneOf(env, j.plan))).TLS
 		for k, o := range q.send(ctx, gen, &hooks.MessageView{Envelope: env}, content, j) {
 			out[j.rcpts[k]] = o
 		}

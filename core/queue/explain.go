@@ -225,6 +225,9 @@ func (l *Limits) view() []LimitView {
 	if l.Window != nil {
 		v = append(v, LimitView{"window", l.Window.String(), by(l.By.Window)})
 	}
+	if l.TLS != "" {
+		v = append(v, LimitView{"tls", string(l.TLS), by(l.By.TLS)})
+	}
 	return v
 }
 

@@ -31,6 +31,7 @@ type job struct {
 	prefer             string           // a family of addresses, likewise
 	turned             bool             // it goes by another way than the plugins' plan says, for a measure
 	pace               *pace            // of its tenant, while it is attempted; nil: he is not slowed down
+	tls                message.TLSLevel // where the plan says nothing, when it is attempted
 }
 
 // recorded collects the steps of one attempt.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/stagepost/stagepost/core/message"
 )
 
 // Rate bounds messages in a time. The zero value says nothing; no messages in some time means that there is no bound.
@@ -22,12 +24,13 @@ func (r Rate) String() string {
 
 // Limits bound what goes to one site from one source. A zero field is not set.
 type Limits struct {
-	Concurrency        int    // attempts at once
-	Rate               Rate   // of messages that are attempted
-	ConnectionMessages int    // over one connection
-	Prefer             string // a family of addresses: "any", "ipv4", "ipv6"
-	Window             Window // when it may be sent to; nil: at all times
-	By                 Origin // who set them
+	Concurrency        int              // attempts at once
+	Rate               Rate             // of messages that are attempted
+	ConnectionMessages int              // over one connection
+	Prefer             string           // a family of addresses: "any", "ipv4", "ipv6"
+	Window             Window           // when it may be sent to; nil: at all times
+	TLS                message.TLSLevel // where the plan says nothing
+	By                 Origin           // who set them
 }
 
 // Window is when something may be done.
@@ -37,7 +40,7 @@ type Window interface {
 }
 
 // Origin says where each of the limits was set, for people: "stagepost.toml:12"; empty: nowhere, it is the default.
-type Origin struct{ Concurrency, Rate, ConnectionMessages, Prefer, Window string }
+type Origin struct{ Concurrency, Rate, ConnectionMessages, Prefer, Window, TLS string }
 
 // Shape is the limits of all sites. It is never changed: a reload makes another one.
 type Shape struct {
@@ -75,6 +78,9 @@ func (l Limits) over(m Limits) Limits {
 	}
 	if l.Window == nil {
 		l.Window, l.By.Window = m.Window, m.By.Window
+	}
+	if l.TLS == "" {
+		l.TLS, l.By.TLS = m.TLS, m.By.TLS
 	}
 	return l
 }

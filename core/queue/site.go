@@ -243,7 +243,7 @@ func (s *site) next(came bool) *job {
 	if len(s.hungry) > 0 && s.jobs.n <= s.share()/4 {
 		s.feed(now)
 	}
-	j.connectionMessages, j.prefer = s.limits.ConnectionMessages, s.limits.Prefer
+	j.connectionMessages, j.prefer, j.tls = s.limits.ConnectionMessages, s.limits.Prefer, s.limits.TLS
 	if j.pace != nil {
 		if n := j.pace.limits.ConnectionMessages; n > 0 && (j.connectionMessages == 0 || n < j.connectionMessages) {
 			j.connectionMessages = n

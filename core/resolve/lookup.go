@@ -77,7 +77,8 @@ type Addresses struct {
 	Addrs         []netip.Addr // IPv4 before IPv6, each once; empty when there is none
 	Status        Status       // NoDomain only when both questions say so
 	TTL           time.Duration
-	Authenticated bool // both answers were
+	Authenticated bool   // the answers were: both, or the one that there is
+	Alias         string // the end of the CNAMEs that the host is an alias by; empty: it is none
 }
 
 // LookupAddrs asks for A and AAAA at once. It fails, with a Temporary *Error, only when one of the two cannot be told and the
@@ -110,14 +111,40 @@ func LookupAddrs(ctx context.Context, r Resolver, host string) (Addresses, error
 			// A name that exists for one type exists (RFC 8020); the more careful of two different answers counts.
 			status = min(v4.Status, v6.Status)
 		}
-		return Addresses{all, status, min(v4.TTL, v6.TTL), v4.Authenticated && v6.Authenticated}, nil
+		return Addresses{all, status, min(v4.TTL, v6.TTL), v4.Authenticated && v6.Authenticated, alias(host, v4, v6)}, nil
 	case len(all) == 0:
 		return Addresses{}, cmp.Or(err4, err6)
 	case err4 == nil:
-		return Addresses{Addrs: all, TTL: v4.TTL}, nil
+		return Addresses{Addrs: all, TTL: v4.TTL, Authenticated: v4.Authenticated, Alias: alias(host, v4)}, nil
 	default:
-		return Addresses{Addrs: all, TTL: v6.TTL}, nil
+		return Addresses{Addrs: all, TTL: v6.TTL, Authenticated: v6.Authenticated, Alias: alias(host, v6)}, nil
 	}
+}
+
+// alias is what the answers say that a host is called really.
+func alias(host string, answers ...Answer) string {
+	host, _ = canonical(host)
+	for _, a := range answers {
+		if a.Status == Found && a.Name != host {
+			return a.Name
+		}
+	}
+	return ""
+}
+
+// LookupTLSA returns the certificate associations of a service, such as "_25._tcp.mx1.example.org"; none is an empty list. They
+// count only if they are authenticated (RFC 7672 section 2.1).
+func LookupTLSA(ctx context.Context, r Resolver, name string) (records []TLSA, authenticated bool, err error) {
+	a, err := r.Lookup(ctx, name, TypeTLSA)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, rec := range a.Records {
+		if t, ok := rec.(TLSA); ok {
+			records = append(records, t)
+		}
+	}
+	return records, a.Authenticated, nil
 }
 
 // LookupTXT returns the text records of a name, the strings of each joined; none is an empty list.

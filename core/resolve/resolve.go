@@ -8,7 +8,7 @@
 //
 // Client is the Resolver of a server: it asks recursive resolvers by UDP, by TCP when the reply is cut, keeps what they say in a
 // bounded cache, and asks once for callers that want the same at the same time. It does not validate DNSSEC; the AD flag of a
-// resolver on this host is believed. Everything that comes from the network passes through Decode, which uses only records
+// resolver on this host is believed, and that of others where the configuration says so. Everything that comes from the network passes through Decode, which uses only records
 // that the question leads to, by at most eight CNAMEs.
 //
 // Helpers such as LookupMX are functions over the interface, so a fake (package resolvetest) implements one method. Package

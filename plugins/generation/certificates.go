@@ -3,6 +3,7 @@ package generation
 import (
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,7 +28,7 @@ func (m *Manager) readCertificates(cfg *config.Config, h io.Writer) (c certified
 	}
 	files := certificateFiles(cfg)
 	c.set, c.hash, err = certs.Load(files, old.set, time.Now())
-	if len(files.Pairs)+len(files.CAs) > 0 {
+	if len(files.Pairs)+len(files.Clients)+len(files.CAs) > 0 {
 		h.Write(c.hash[:])
 	}
 	if err == nil && old.set != nil && c.hash == old.hash {
@@ -54,12 +55,36 @@ func certificateFiles(cfg *config.Config) (f certs.Files) {
 			f.Pairs = append(f.Pairs, certs.Pair{Certificate: c.Certificate, Key: c.Key})
 		}
 	}
+	for _, at := range clientTables(cfg) {
+		f.Clients = append(f.Clients, clientPair(cfg, at))
+	}
 	for _, l := range cfg.Listeners {
 		if l.ClientCA != "" && !slices.Contains(f.CAs, l.ClientCA) {
 			f.CAs = append(f.CAs, l.ClientCA)
 		}
 	}
 	return f
+}
+
+// clientTables are the tables in which there is a certificate that other servers are shown.
+func clientTables(cfg *config.Config) (tables [][]string) {
+	if cfg.TLS.ClientCertificate != "" {
+		tables = append(tables, []string{"tls"})
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Sources)) {
+		if cfg.Sources[name].ClientCertificate != "" {
+			tables = append(tables, []string{"source", name})
+		}
+	}
+	return tables
+}
+
+func clientPair(cfg *config.Config, table []string) certs.Pair {
+	if len(table) == 1 {
+		return certs.Pair{Certificate: cfg.TLS.ClientCertificate, Key: cfg.TLS.ClientKey}
+	}
+	s := cfg.Sources[table[1]]
+	return certs.Pair{Certificate: s.ClientCertificate, Key: s.ClientKey}
 }
 
 // certificateKey is the key in the configuration that a fault is about.
@@ -70,6 +95,10 @@ func certificateKey(cfg *config.Config, f *certs.Fault) []string {
 		name := certificateFiles(cfg).CAs[f.At]
 		i := slices.IndexFunc(cfg.Listeners, func(l config.Listener) bool { return l.ClientCA == name })
 		return []string{"listener", config.Index(i), "client_ca"}
+	case certs.ClientCertificateFile:
+		return append(clientTables(cfg)[f.At], "client_certificate")
+	case certs.ClientKeyFile:
+		return append(clientTables(cfg)[f.At], "client_key")
 	case certs.KeyFile:
 		name = "key"
 	}

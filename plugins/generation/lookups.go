@@ -123,7 +123,7 @@ func files(main string, cfg *config.Config) []string {
 		all = append(all, l.File)
 	}
 	certificates := certificateFiles(cfg)
-	for _, p := range certificates.Pairs {
+	for _, p := range slices.Concat(certificates.Pairs, certificates.Clients) {
 		all = append(all, p.Certificate, p.Key)
 	}
 	return append(all, certificates.CAs...)

@@ -25,11 +25,15 @@ type CA struct {
 	key         crypto.Signer
 }
 
-// New makes an authority.
-func New(t testing.TB, name string) *CA {
+// New makes an authority, valid for a day. change, if there is one, may change what is to be signed.
+func New(t testing.TB, name string, change ...func(*x509.Certificate)) *CA {
 	key := newKey(t)
 	ca := &CA{key: key}
-	ca.Certificate = sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, key, key)
+	c := &x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	for _, f := range change {
+		f(c)
+	}
+	ca.Certificate = sign(t, c, nil, key, key)
 	return ca
 }
 

@@ -68,6 +68,10 @@ func (c *Conn) do(action string) bool {
 			if err != nil || !c.wait(d) {
 				return false
 			}
+		case "heard":
+			if n, err := c.nc.Read(make([]byte, 16<<10)); n == 0 || err != nil {
+				return false
+			}
 		case "raw":
 			if !c.write(rest) {
 				return false

@@ -41,7 +41,7 @@ func (a *Authority) Pool() *x509.CertPool {
 }
 
 // Config is what a server called name shows. The kinds are "" (a good one), "wrong" (of another name), "expired", "self" (signed by
-// itself), and "old" (a good one, by no TLS newer than 1.1).
+// itself), "other" (a good one, where the name had another before), and "old" (a good one, by no TLS newer than 1.1).
 func (a *Authority) Config(kind, name string) (*tls.Config, error) {
 	leaf := &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, KeyUsage: x509.KeyUsageDigitalSignature,
@@ -49,7 +49,7 @@ func (a *Authority) Config(kind, name string) (*tls.Config, error) {
 		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 	}
 	switch kind {
-	case "", "self", "old":
+	case "", "self", "old", "other":
 	case "wrong":
 		leaf.Subject.CommonName, leaf.DNSNames = "other.invalid", []string{"other.invalid"}
 	case "expired":
@@ -85,7 +85,19 @@ func (a *Authority) issue(c *x509.Certificate, self bool) ([]byte, *ecdsa.Privat
 	return der, key, err
 }
 
-// config is what the server shows; its authority is made when it is first needed.
+// Certificate is the authority's own.
+func (a *Authority) Certificate() *x509.Certificate { return a.cert }
+
+// Certificate is the one of a kind that the server shows.
+func (r *Remote) Certificate(kind string) (*x509.Certificate, error) {
+	c, err := r.config(kind)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(c.Certificates[0].Certificate[0])
+}
+
+// config is what the server shows, each kind made once; its authority is made when it is first needed.
 func (r *Remote) config(kind string) (*tls.Config, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -95,5 +107,18 @@ func (r *Remote) config(kind string) (*tls.Config, error) {
 			return nil, err
 		}
 	}
-	return r.Authority.Config(kind, r.Name)
+	if c := r.configs[kind]; c != nil {
+		return c, nil
+	}
+	c, err := r.Authority.Config(kind, r.Name)
+	if err == nil {
+		if r.Change != nil {
+			r.Change(c)
+		}
+		if r.configs == nil {
+			r.configs = map[string]*tls.Config{}
+		}
+		r.configs[kind] = c
+	}
+	return c, err
 }

@@ -20,6 +20,7 @@
 //	"drip 250 ok"            a reply of which one octet comes a second
 //	"trickle x"              the same each second, until the client leaves
 //	"delay 3s"               wait
+//	"heard"                  wait until the client says something, which is forgotten
 //	"raw ..."                octets as they are
 //	"flood 1000 ..."         the same so many times
 //	"tls", "tls KIND"        a handshake, with a certificate of one of the Authority's kinds
@@ -29,6 +30,7 @@
 package remotetest
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"slices"
@@ -48,10 +50,11 @@ type Script map[string]string
 
 // Options of a Remote; zero values are the defaults.
 type Options struct {
-	Name      string        // what its certificates are for; default "remote.test"
-	Authority *Authority    // who issues them; default: one of its own
-	Drip      time.Duration // between two octets of "drip", and in "trickle"; default 1 s
-	Buffer    int           // for what comes from a client by TCP, in bytes; default: the system's
+	Name      string            // what its certificates are for; default "remote.test"
+	Authority *Authority        // who issues them; default: one of its own
+	Change    func(*tls.Config) // what its side of TLS is besides; default: nothing
+	Drip      time.Duration     // between two octets of "drip", and in "trickle"; default 1 s
+	Buffer    int               // for what comes from a client by TCP, in bytes; default: the system's
 	// Taken is called with each message instead of keeping it, if it is set: for those that come in great numbers.
 	Taken func(*Message)
 	// Log gets each line of the dialogue, with "C: " or "S: " before it.
@@ -71,6 +74,7 @@ type Remote struct {
 	next      int // the number of the connection that comes next
 	conns     []*Conn
 	listeners []net.Listener
+	configs   map[string]*tls.Config // by kind
 }
 
 // New makes a Remote that is up until the test ends.
