@@ -156,7 +156,7 @@ func addressObject() Object {
 
 func planObject() Object {
 	return Object{Name: "plan", Doc: "where a recipient goes", Fields: []Field{
-		{Name: "via", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).Via }, Doc: "smtp, lmtp or a plugin"},
+		{Name: "via", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).Via }, Doc: "smtp, lmtp, a transport or a plugin"},
 		{Name: "hosts", Type: TypeList, Value: func(o any) any { return texts(o.(*message.Plan).Hosts) }, Doc: "next hops in order, host:port; beside mx, where to fall back to"},
 		{Name: "mx", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).MX }, Doc: "domain whose MX is looked up"},
 		{Name: "helo", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).Helo }, Doc: "name to greet with"},

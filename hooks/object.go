@@ -101,7 +101,7 @@ func (m *MessageView) Key() string { return m.ID.String() }
 
 // Key names this recipient's copy of the message, the same at every attempt.
 func (r *RcptView) Key() string {
-	return r.Message.ID.String() + "/" + r.Original.Text
+	return r.Message.Envelope.Key(r.Rcpt, r.Index)
 }
 
 // Header returns the header as edited so far; nil before data.

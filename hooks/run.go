@@ -214,9 +214,8 @@ func (c *Call) granted(h *Hook, v *Verdict) error {
 	case v.Kind == Accept && c.Stage == Auth && (v.Scram != "") != (c.Login.Kind == "scram"): // no password was seen, or one was to be looked at
 		return fmt.Errorf("accept: scram is given for kind scram, and for no other; this login is of kind %s", c.Login.Kind)
 	case v.Kind == RouteTo:
-		if via := v.Plan.Via; via != "" && via != message.ViaSMTP && via != message.ViaLMTP && via != h.Plugin {
-			return fmt.Errorf("route: via is smtp, lmtp or this plugin (%s), not %q", h.Plugin, via)
-		}
+		via := v.Plan.Via
+		v.Plan.Transport = via != "" && via != message.ViaSMTP && via != message.ViaLMTP && via != h.Plugin
 		return MayRoute(h.Needs, v.Plan)
 	}
 	return nil
@@ -381,10 +380,7 @@ func (v *Verdict) detail() string {
 
 // MayRoute tells why a plan is more than the plugin was granted, and nil if it is not. It notes in the plan what may be private.
 func MayRoute(n *capability.Needs, p *message.Plan) error {
-	hops := p.Hosts
-	if p.MX != "" {
-		hops = append([]string{"mx"}, p.Hosts...)
-	}
+	hops := p.Hops()
 	for _, hop := range hops {
 		if err := n.RefuseName("route to "+hop, "route", hop); err != nil {
 			return err

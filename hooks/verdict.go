@@ -46,7 +46,7 @@ var kindTable = [kindCount]KindInfo{
 	{Discard, "discard", `discard "why"`, "say 250 and forget it; later hooks are still asked"},
 	{Hold, "hold", `hold "why"`, "accept into the queue and keep it there until released by hand; later hooks are still asked"},
 	{RouteTo, "route", `route{via, hosts, mx, tls, auth, source, helo, sender, site}`, "where it goes; plans merge by field, first setter wins"},
-	{Each, "each", `each(function(r) return verdict end)`, "one verdict for each recipient; data: reject, defer, discard or hold, nil: no opinion; deliver: accept, reject or defer, nil: delivered"},
+	{Each, "each", `each(function(r) return verdict end)`, "one verdict for each recipient; data: reject, defer, discard or hold, nil: no opinion; deliver: accept, reject or defer, nil: deferred"},
 }
 
 // Verdicts declares the kinds, indexed by Kind.
@@ -92,7 +92,7 @@ type Verdict struct {
 	Groups   []string
 	Scram    string        // accept at auth, for kind scram: the keys, as password.ParseKeys reads them; the exchange decides
 	Plan     *message.Plan // route
-	Each     []*Verdict    // each: one for every recipient (Call.Rcpts), in order; nil: no opinion at data, accept at deliver
+	Each     []*Verdict    // each: one for every recipient (Call.Rcpts), in order; nil: no opinion at data, defer at deliver
 }
 
 // Bounds of verdicts.

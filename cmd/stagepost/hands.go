@@ -137,7 +137,7 @@ func (a *app) queueRerouteCommand() *cobra.Command {
 	var clear bool
 	cmd := a.handCommand(queue.Reroute, queue.ByReason, "Send messages to another next hop",
 		"reroute chooses the next hop of recipients for all attempts to come, whatever plugins say, and makes those due at once that wait:\n"+
-			"host:port or smtp:host:port, lmtp:host:port, or mx:domain for the exchangers of a domain. Those of a message that is held go there\n"+
+			"host:port or smtp:host:port, lmtp:host:port, mx:domain for the exchangers of a domain, or transport:name. Those of a message that is held go there\n"+
 			"when it is released. --clear leaves it to the plugins again, from the next attempt on. queue show tells what was chosen.",
 		func(q url.Values) error {
 			if clear == (to != "") {
@@ -153,7 +153,7 @@ func (a *app) queueRerouteCommand() *cobra.Command {
 			q.Set("to", to)
 			return nil
 		})
-	cmd.Flags().StringVar(&to, "to", "", "the next hop: host:port, lmtp:host:port or mx:domain")
+	cmd.Flags().StringVar(&to, "to", "", "the next hop: host:port, lmtp:host:port, mx:domain or transport:name")
 	cmd.Flags().BoolVar(&clear, "clear", false, "let plugins choose again")
 	return cmd
 }

@@ -76,5 +76,12 @@ func shapeOf(c *config.Config) *queue.Shape {
 	for name, t := range c.Senders {
 		times(s.Senders, "sender", name, &t.Times)
 	}
+	for name, t := range c.Transports {
+		site := message.HopTransport + name
+		if l := s.Sites[site]; t.Concurrency > 0 && l.Concurrency == 0 {
+			l.Concurrency, l.By.Concurrency = t.Concurrency, c.Where("transport", name, "concurrency")
+			s.Sites[site] = l
+		}
+	}
 	return s
 }

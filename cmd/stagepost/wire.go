@@ -91,6 +91,7 @@ type daemon struct {
 	sender   *deliver.Sender
 	outward  outward
 	shaping  shaping
+	ways     transports
 	queue    *queue.Queue
 	intake   *intake.Intake
 	census   *admin.Census
@@ -153,7 +154,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	current := d.plugins.Current()
 	hostname := func() string { return d.plugins.Config().Hostname }
 	attempts, idle := connections(d.gate.Reading().FileLimit)
-	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Own: d.bound.own, Dial: d.dial, Source: d.source, Secret: secrets.Secret, MaxIdle: idle, TLS: d.tlsOptions()})
+	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Own: d.bound.own, Dial: d.dial, Source: d.source, Transport: d.transport, Secret: secrets.Secret, MaxIdle: idle, TLS: d.tlsOptions()})
 	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Resolver: d.dns, Records: d.records, Log: d.log, Suspects: d.suspects, Now: d.now, Clock: filepath.Join(cfg.Data, clockFile), Attempts: attempts, Settings: func() queue.Settings {
 		c := d.plugins.Config()
 		return queue.Settings{Hostname: c.Hostname, Retry: c.Queue.Retry, Expire: c.Queue.Expire, Warn: c.Queue.Warn, Shape: d.shaping.shape(c), HasSource: d.hasSource}
@@ -373,6 +374,7 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 	}
 	if d.sender != nil {
 		d.sender.Close()
+		d.ways.close()
 	}
 	d.closeOutward()
 	if d.plugins != nil {

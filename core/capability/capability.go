@@ -23,7 +23,7 @@ type Needs struct {
 	Read    Reading
 	Edit    Editing
 	Facts   []string // facts outside its own name that it sets: a name, or "prefix.*"
-	Route   []string // next hops: "mx", patterns of host:port as "*:587", and Private
+	Route   []string // next hops: "mx", patterns of host:port as "*:587", transports as "transport:archive", and Private
 	Relay   bool     // accept "relay"
 	Inject  bool
 	Shape   []string // whose mail it may slow down, suspend and reroute: patterns of ShapeName
@@ -42,6 +42,9 @@ var secretName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][
 
 // ValidSecret tells whether a secret may have that name.
 func ValidSecret(name string) bool { return len(name) <= 256 && secretName.MatchString(name) }
+
+// transport is what a next hop begins with that is a [transport.NAME]. No other pattern means one: it touches this host.
+const transport = "transport:"
 
 // AnySocket in the list of net is every socket of this machine. No other pattern means a socket: what listens there trusts who asks.
 const AnySocket = "unix:*"
@@ -91,7 +94,7 @@ var capabilities = []Capability{
 	{"read", `read = "headers"`, []string{"headers", "body"}, "read the header, or header and body", func(n *Needs) any { return &n.Read }},
 	{"edit", `edit = {"headers", "sender", "rcpts"}`, []string{"headers", "sender", "rcpts", "body"}, "change these parts of a message", func(n *Needs) any { return &n.Edit }},
 	{"facts", `facts = {"spam.score"}`, nil, "set facts that do not begin with its own name", func(n *Needs) any { return &n.Facts }},
-	{"route", `route = {"mx", "*:587"}`, nil, "send mail to these next hops: mx, or patterns of host:port", func(n *Needs) any { return &n.Route }},
+	{"route", `route = {"mx", "*:587"}`, nil, "send mail to these next hops: mx, patterns of host:port, or transports of the configuration, as transport:archive or transport:*", func(n *Needs) any { return &n.Route }},
 	{"relay", "relay = true", nil, "accept recipients of other systems", func(n *Needs) any { return &n.Relay }},
 	{"inject", "inject = true", nil, "send mail of its own", func(n *Needs) any { return &n.Inject }},
 	{"shape", `shape = {"site:*", "tenant:*"}`, nil, "slow down, suspend and reroute the mail of these sites, next hops and tenants: site:NAME, next-hop:mx:example.org, tenant:NAME, or patterns with *", func(n *Needs) any { return &n.Shape }},
@@ -187,6 +190,9 @@ func (n *Needs) AllowPrivate(list func(*Needs) []string, host string) bool {
 
 // Matches compares a name with a pattern of Needs, in which * stands for any run of characters.
 func Matches(pattern, name string) bool {
+	if strings.HasPrefix(name, transport) && !strings.HasPrefix(pattern, transport) {
+		return false
+	}
 	parts := strings.Split(pattern, "*")
 	if len(parts) == 1 {
 		return parts[0] == name

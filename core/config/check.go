@@ -29,6 +29,11 @@ func (c *Config) complete(d *decoder, folder string, opts Options) {
 		absolute(&l.File)
 		c.Lookups[name] = l
 	}
+	for name, t := range c.Transports {
+		absolute(&t.Socket)
+		absolute(&t.Root)
+		c.Transports[name] = t
+	}
 	for name, run := range c.Runs {
 		if run.Plugin == "" {
 			run.Plugin = name
@@ -80,6 +85,7 @@ func (c *Config) check(d *decoder) {
 	c.checkSources(d)
 	c.checkPools(d)
 	c.checkTimes(d)
+	c.checkTransports(d)
 	enabled := newSeen(d, "%q is listed on line %d already; remove one of them")
 	for i, name := range c.Plugins.Enable {
 		enabled.add(name, "plugins", "enable", Index(i))

@@ -47,10 +47,11 @@ type Config struct {
 	Secrets   Secrets
 	// Settings are the [plugin.NAME] tables by NAME. The values are bool, int64, float64, string, []any and
 	// map[string]any, nested.
-	Settings map[string]map[string]any
-	Runs     map[string]Run    // the [run.NAME] tables by NAME
-	Lookups  map[string]Lookup // the [lookup.NAME] tables by NAME
-	Trace    Trace
+	Settings   map[string]map[string]any
+	Runs       map[string]Run       // the [run.NAME] tables by NAME
+	Lookups    map[string]Lookup    // the [lookup.NAME] tables by NAME
+	Transports map[string]Transport // the [transport.NAME] tables by NAME
+	Trace      Trace
 
 	lines *index
 }

@@ -192,6 +192,11 @@ func (c *Config) fields() []field {
 			to: named(&c.Lookups, (*Lookup).fields),
 		},
 		{
+			name: "transport",
+			doc:  "A way out other than SMTP or LMTP to a host. A plan names it (`route{via = \"NAME\"}`), and so does the plugin `route` by \"transport:NAME\". The page `transports` tells more.",
+			to:   named(&c.Transports, (*Transport).fields),
+		},
+		{
 			name: "secrets", doc: "Keys, passwords and tokens that plugins use and do not see.",
 			to: section([]field{
 				{

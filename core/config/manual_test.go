@@ -93,6 +93,8 @@ func restOf(header, name string) string {
 	case header == "[pool.mx]":
 		rest := map[string]string{"weights": "sources = [\"out1\", \"out2\"]\n"}[name]
 		return rest + "[source.out1]\naddress = [\"192.0.2.10\"]\n[source.out2]\naddress = [\"192.0.2.11\"]\n"
+	case header == "[transport.mx]":
+		return transportRest(name)
 	case header == "[lookup.mx]":
 		return map[string]string{"type": "file = \"users.txt\"\n", "file": "type = \"file\"\n"}[name]
 	case header == "[tls]" || header == "[[tls.more]]":
@@ -124,6 +126,32 @@ func restOf(header, name string) string {
 	return rest
 }
 
+// transportRest is what a transport needs besides one key.
+func transportRest(name string) (rest string) {
+	needs := map[string]string{
+		"lmtp": "socket = \"/run/lmtp\"\n", "maildir": "root = \"/var/mail\"\n", "pipe": "command = [\"/bin/true\"]\n", "https": "url = \"https://a.example/\"\nsecret = \"in\"\n",
+	}
+	if name == "type" || name == "concurrency" {
+		rest = needs["maildir"]
+		if name == "type" {
+			return rest
+		}
+		return "type = \"maildir\"\n" + rest
+	}
+	for _, k := range transportKeys() {
+		if k.name != name {
+			continue
+		}
+		for line := range strings.Lines(needs[k.types[0]]) {
+			if !strings.HasPrefix(line, name+" ") {
+				rest += line
+			}
+		}
+		return "type = \"" + k.types[0] + "\"\n" + rest
+	}
+	return ""
+}
+
 const tlsTable = "[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n"
 
 // TestEveryFieldIsDescribed: no Go field of Config is without a key.
@@ -144,6 +172,8 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 	described(t, reflect.ValueOf(p).Elem(), p.fields())
 	by := new(Sender)
 	described(t, reflect.ValueOf(by).Elem(), by.fields())
+	way := new(Transport)
+	described(t, reflect.ValueOf(way).Elem(), way.fields())
 	to := new(Site)
 	described(t, reflect.ValueOf(to).Elem(), to.fields())
 }

@@ -111,7 +111,7 @@ func (s *Sender) login(k key) (*login, *failure) {
 
 // auth is what to log in with at a host: with what is meant for a relay, never at the exchangers before it.
 func (d *delivery) auth(h hop) message.Auth {
-	if d.fallback() && !h.fallback {
+	if d.fallback() && !h.fallback || h.socket != "" {
 		return message.Auth{}
 	}
 	return d.job.Plan.Auth

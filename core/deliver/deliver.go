@@ -67,6 +67,8 @@ type Options struct {
 	// DialFrom is Dial for what a source sends, from one of its addresses; default: Dial if there is one, else a net.Dialer.
 	DialFrom func(ctx context.Context, from netip.Addr, addr string) (net.Conn, error)
 	Source   func(name string) (Source, bool) // default: there are none
+	// Transport finds what a plan names that is a transport; default: there are none.
+	Transport func(name string) (Transport, bool)
 	// Secret gives the passwords that plans name; default: there are none.
 	Secret   func(name string) (text []byte, ok bool, err error)
 	Now      func() time.Time // the clock of records
@@ -89,6 +91,7 @@ type Sender struct {
 	source      func(name string) (Source, bool)
 	secret      func(name string) ([]byte, bool, error)
 	refused     refusals
+	transport   func(name string) (Transport, bool)
 	turn        atomic.Uint32 // of the addresses of sources
 	now         func() time.Time
 	timeouts    Timeouts
@@ -107,14 +110,15 @@ type Sender struct {
 // New makes a Sender. It does nothing until the first Send.
 func New(o Options) *Sender {
 	s := &Sender{
-		resolver: o.Resolver,
-		hostname: o.Hostname,
-		own:      o.Own,
-		dial:     o.Dial,
-		dialFrom: o.DialFrom,
-		source:   o.Source,
-		secret:   o.Secret,
-		now:      o.Now,
+		resolver:  o.Resolver,
+		hostname:  o.Hostname,
+		own:       o.Own,
+		dial:      o.Dial,
+		dialFrom:  o.DialFrom,
+		source:    o.Source,
+		transport: o.Transport,
+		secret:    o.Secret,
+		now:       o.Now,
 		timeouts: Timeouts{
 			Connect: cmp.Or(o.Timeouts.Connect, 30*time.Second),
 			Banner:  cmp.Or(o.Timeouts.Banner, 5*time.Minute),
@@ -155,6 +159,9 @@ func New(o Options) *Sender {
 	if s.secret == nil {
 		s.secret = func(string) ([]byte, bool, error) { return nil, false, nil }
 	}
+	if s.transport == nil {
+		s.transport = func(string) (Transport, bool) { return Transport{}, false }
+	}
 	if s.dial == nil {
 		s.dial = new(net.Dialer).DialContext
 	}
@@ -176,9 +183,11 @@ type Job struct {
 	Env     *message.Envelope
 	Content message.Content // as the client sent it; Env.Prefix and Env.Skip are applied here
 	Rcpts   []int           // indexes into Env.Rcpts, each once; all of them get the same copy (Envelope.SameCopy)
-	Plan    *message.Plan   // with Hosts or MX; MX may be an address literal, such as "[192.0.2.1]"
+	Plan    *message.Plan   // with Hosts, MX or a transport; MX may be an address literal, such as "[192.0.2.1]"
 	Record  func(observe.Step)
 	TLS     message.TLSLevel // where the plan says nothing; empty: TLSAuto
+	// Again: an attempt before this one, perhaps of another process, may have delivered without anybody knowing.
+	Again bool
 	// ConnectionMessages bounds those that go over one connection; 0: Options.MaxMessages.
 	ConnectionMessages int
 	Prefer             string // "ipv4" or "ipv6": addresses that are tried before others, among exchangers that are preferred alike
@@ -212,7 +221,20 @@ func (s *Sender) Send(ctx context.Context, job *Job) []message.Outcome {
 	if d.open == 0 {
 		return d.outcomes
 	}
-	if name := job.Plan.Source; name != "" {
+	if job.Plan.Transport {
+		t, f := d.transported()
+		switch {
+		case f != nil:
+			d.missing("the transport "+job.Plan.Via, f)
+			d.giveUp()
+			return d.outcomes
+		case t.Carrier != nil:
+			d.carry(t.Carrier)
+			return d.outcomes
+		}
+		d.socket, d.lmtp = t.Socket, true
+	}
+	if name := job.Plan.Source; name != "" && d.socket == "" {
 		var known bool
 		if d.from, known = s.source(name); !known {
 			d.missing("source "+name, failed(451, "4.3.5", "the route names the source "+name+", but the configuration has no [source."+name+"]"))
@@ -235,13 +257,14 @@ func (s *Sender) Send(ctx context.Context, job *Job) []message.Outcome {
 // delivery is one Send.
 type delivery struct {
 	*Sender
-	ctx  context.Context
-	job  *Job
-	from Source // where the plan names one
-	helo string
-	lmtp bool
-	size int64      // octets of the message, Prefix included
-	says esmtp.Mail // what came with MAIL
+	ctx    context.Context
+	job    *Job
+	from   Source // where the plan names one
+	helo   string
+	lmtp   bool
+	socket string     // the next hop, where a transport has one
+	size   int64      // octets of the message, Prefix included
+	says   esmtp.Mail // what came with MAIL
 
 	sts    *mtasts.Found // nil: not looked up yet
 	waiver *bool         // nil: not looked for yet

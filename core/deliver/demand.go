@@ -87,6 +87,9 @@ func (d *delivery) requireTLS(h hop) bool {
 
 // demand works out what a connection to an address has to be. A failure keeps this address from being used.
 func (d *delivery) demand(h hop) (demand, *failure) {
+	if h.socket != "" { // it leads into this machine
+		return demand{}, nil
+	}
 	word, strict := d.floor(), d.requireTLS(h)
 	w := demand{sni: h.host, by: "the route"}
 	if d.job.Plan.TLS == "" {

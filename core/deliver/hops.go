@@ -31,7 +31,8 @@ const smtpPort = 25
 type hop struct {
 	host     string // the name it was found under; "" for an address that was given as such
 	addr     netip.AddrPort
-	fallback bool // it is one of a plan's hosts beside an MX
+	fallback bool   // it is one of a plan's hosts beside an MX
+	socket   string // its path, in place of an address
 
 	domain  string // whose MX it is; "" for what the plan itself names
 	vouched bool   // its name cannot have been made up on the way: the plan has it, or DNSSEC for the domain
@@ -39,8 +40,11 @@ type hop struct {
 	alias   string // what the host is called really, if that is another name
 }
 
-// String returns "mx1.example.org[192.0.2.1]:25".
+// String returns "mx1.example.org[192.0.2.1]:25", or "unix:/path".
 func (h hop) String() string {
+	if h.socket != "" {
+		return "unix:" + h.socket
+	}
 	b := make([]byte, 0, len(h.host)+48)
 	b = append(append(b, h.host...), '[')
 	b = h.addr.Addr().AppendTo(b)
@@ -53,6 +57,8 @@ func (d *delivery) hops() iter.Seq[hop] {
 	return func(yield func(hop) bool) {
 		plan := d.job.Plan
 		switch fallback := d.fallback(); {
+		case d.socket != "":
+			yield(hop{socket: d.socket})
 		case fallback: // RFC 5321 knows none, but operators do: where nobody answers for a domain a relay of theirs tries on
 			d.fallBack(plan, yield)
 		case len(plan.Hosts) > 0:

@@ -11,11 +11,12 @@ import (
 
 // key tells connections apart that must not stand in for each other.
 type key struct {
-	addr netip.AddrPort
-	lmtp bool
-	helo string
-	from string // the source; empty: none
-	auth message.Auth
+	addr   netip.AddrPort
+	socket string
+	lmtp   bool
+	helo   string
+	from   string // the source; empty: none
+	auth   message.Auth
 	// demand is what the connection had to be (demand.id): one that was opened for less, or for another name, never serves here.
 	demand string
 }

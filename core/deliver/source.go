@@ -19,6 +19,10 @@ type Source struct {
 // open opens a connection: of its own address where a source is named. What is wrong with that is a failure that says nothing of
 // the host.
 func (s *Sender) open(ctx context.Context, h hop, name string, from *Source) (net.Conn, *failure, error) {
+	if h.socket != "" {
+		c, err := s.dial(ctx, "unix", h.socket)
+		return c, nil, err
+	}
 	if name == "" {
 		c, err := s.dial(ctx, "tcp", h.addr.String())
 		return c, nil, err

@@ -47,7 +47,7 @@ func (d *delivery) try(h hop) {
 		d.record(h.String(), "not tried", start, before, f, "")
 		return
 	}
-	k := key{addr: h.addr, lmtp: d.lmtp, helo: d.helo, from: d.job.Plan.Source, auth: d.auth(h), demand: want.id()}
+	k := key{addr: h.addr, socket: h.socket, lmtp: d.lmtp, helo: d.helo, from: d.job.Plan.Source, auth: d.auth(h), demand: want.id()}
 	var note string
 	label, how, stale := "", "reused", true
 	if c := d.idle.take(k); c != nil {

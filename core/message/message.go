@@ -13,6 +13,7 @@ package message
 import (
 	"io"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/stagepost/stagepost/core/smtp"
@@ -117,6 +118,17 @@ func (e *Envelope) Expanded(i int) bool {
 		}
 	}
 	return false
+}
+
+// Key names the copy of a recipient, the i-th, the same at every attempt.
+func (e *Envelope) Key(r *Rcpt, i int) string {
+	key := e.ID.String() + "/" + r.Original.Text
+	for k, other := range e.Rcpts {
+		if k != i && other.Original == r.Original { // the address stands for several, each with a copy
+			return key + "/" + strconv.Itoa(i)
+		}
+	}
+	return key
 }
 
 // Notice says of which message and which of its recipients a notification tells the sender. Its commit is what settles

@@ -11,7 +11,7 @@ import (
 	"github.com/stagepost/stagepost/core/smtp"
 )
 
-// Ways that a plan can name in Via. Any other value names the plugin whose deliver stage is asked.
+// Ways that a plan can name in Via. Any other value names a transport, or the plugin whose deliver stage is asked.
 const (
 	ViaSMTP = "smtp"
 	ViaLMTP = "lmtp"
@@ -20,9 +20,11 @@ const (
 // Plan says how a recipient is reached. Its fields are set independently by plugins at the stage route (or queue); an
 // empty field is unset.
 type Plan struct {
-	Via   string   // "smtp" (default), "lmtp", or a plugin
-	Hosts []string // next hops in order, "host:port", "[v6]:port"; tried one after the other
-	MX    string   // look up the MX of this domain instead of the recipient's; Hosts are tried after those
+	Via string // "smtp" (default), "lmtp", a plugin, or a transport
+	// Transport: Via names a [transport.NAME] of the configuration, and not the plugin that set it.
+	Transport bool
+	Hosts     []string // next hops in order, "host:port", "[v6]:port"; tried one after the other
+	MX        string   // look up the MX of this domain instead of the recipient's; Hosts are tried after those
 	// Private has a bit for each of Hosts, after one for MX if there is one: it may have a private address. Those who made the plan are
 	// granted it; it is never stored.
 	Private uint16
@@ -39,7 +41,7 @@ type Plan struct {
 // Merge fills the fields that p leaves unset from q, which a plugin gave: who was first to set a field wins.
 func (p *Plan) Merge(q *Plan, by string) {
 	if p.Via == "" {
-		p.Via = q.Via
+		p.Via, p.Transport = q.Via, q.Transport
 	}
 	if len(p.Hosts) == 0 && p.MX == "" { // hosts and mx answer one question; and nobody gets a password that is meant for others
 		p.Hosts, p.MX, p.Private, p.Auth = q.Hosts, q.MX, q.Private, q.Auth
@@ -83,10 +85,15 @@ func SplitLane(lane string) (hop, source, site string) {
 	return hop, source, site
 }
 
-// Hop is the canonical name of the next hop: "mx:example.org", "smtp:host:25", "lmtp:host:24", "plugin:name". Fall-backs of an MX are no part of
+// HopTransport is what a hop begins with that is a transport.
+const HopTransport = "transport:"
+
+// Hop is the canonical name of the next hop: "mx:example.org", "smtp:host:25", "lmtp:host:24", "transport:name", "plugin:name". Fall-backs of an MX are no part of
 // it: mail for a domain waits together.
 func (p *Plan) Hop() string {
 	switch {
+	case p.Transport:
+		return HopTransport + p.Via
 	case p.Via != "" && p.Via != ViaSMTP && p.Via != ViaLMTP:
 		return "plugin:" + p.Via
 	case len(p.Hosts) > 0 && p.MX == "":
@@ -99,13 +106,28 @@ func (p *Plan) Hop() string {
 	return "mx:" + p.MX
 }
 
+// Hops are the next hops in the words by which a plugin is granted them: that of Private's first bit, and so on. A transport is the last, and
+// what stands beside it is granted too: another plan that it is merged into may go there.
+func (p *Plan) Hops() (hops []string) {
+	if p.MX != "" {
+		hops = []string{"mx"}
+	}
+	hops = append(hops, p.Hosts...)
+	if p.Transport {
+		hops = append(hops, p.Hop())
+	}
+	return hops
+}
+
 // ParseHop makes a plan of a next hop that a person names: "mx:example.org", "host:port" or "smtp:host:port", "lmtp:host:port", several
-// hosts with commas between them. It may have a private address.
+// hosts with commas between them, or "transport:name". It may have a private address.
 func ParseHop(s string) (*Plan, error) {
 	p := &Plan{}
 	s = strings.TrimSpace(s)
 	if domain, ok := strings.CutPrefix(s, "mx:"); ok {
 		p.MX, p.Private = domain, 1
+	} else if name, ok := strings.CutPrefix(s, HopTransport); ok {
+		p.Via, p.Transport = name, true
 	} else {
 		if rest, ok := strings.CutPrefix(s, ViaLMTP+":"); ok {
 			p.Via, s = ViaLMTP, rest
@@ -121,7 +143,7 @@ func ParseHop(s string) (*Plan, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	if p.MX == "" && len(p.Hosts) == 0 {
+	if p.MX == "" && len(p.Hosts) == 0 && !p.Transport {
 		return nil, fmt.Errorf("mx: it names no domain")
 	}
 	return p, nil
@@ -129,7 +151,7 @@ func ParseHop(s string) (*Plan, error) {
 
 // Equal tells whether two recipients with these plans may travel in one transaction.
 func (p *Plan) Equal(q *Plan) bool {
-	return p.Via == q.Via && p.MX == q.MX && p.Private == q.Private && p.Helo == q.Helo && p.Source == q.Source && p.Site == q.Site && p.TLS == q.TLS && p.Auth == q.Auth && slices.Equal(p.Hosts, q.Hosts) &&
+	return p.Via == q.Via && p.Transport == q.Transport && p.MX == q.MX && p.Private == q.Private && p.Helo == q.Helo && p.Source == q.Source && p.Site == q.Site && p.TLS == q.TLS && p.Auth == q.Auth && slices.Equal(p.Hosts, q.Hosts) &&
 		(p.Sender == nil) == (q.Sender == nil) && (p.Sender == nil || *p.Sender == *q.Sender)
 }
 
@@ -219,6 +241,9 @@ func (p *Plan) Check() error {
 	}
 	if err := p.TLS.Check(); err != nil {
 		return fmt.Errorf("tls: %w", err)
+	}
+	if p.Transport && !ValidName(p.Via) {
+		return fmt.Errorf("via: %q is not the name of a [transport.NAME]: up to 64 lower-case letters, digits, - and _, with a letter or digit first", p.Via)
 	}
 	if p.Via == ViaLMTP && len(p.Hosts) == 0 {
 		return fmt.Errorf(`via "lmtp" needs hosts`)

@@ -29,6 +29,8 @@ func TestPlanCheck(t *testing.T) {
 		{"bad helo", Plan{Helo: "x\r\nRSET"}, "helo:"},
 		{"tls", Plan{TLS: TLSVerified}, ""},
 		{"bad tls", Plan{TLS: "Required"}, `tls: "Required" is not one of auto,`},
+		{"a transport", Plan{Via: "box", Transport: true}, ""},
+		{"a transport that cannot be one", Plan{Via: "../box", Transport: true}, `"../box" is not the name of a [transport.NAME]`},
 		{"lmtp to nowhere", Plan{Via: ViaLMTP}, "needs hosts"},
 		{"a log-in", Plan{MX: "b.example", Auth: Auth{User: "u", Secret: "smtp/b.example", Mechanism: "PLAIN", TLS: "optional"}}, ""},
 		{"a log-in nowhere", Plan{Auth: Auth{User: "u", Secret: "s"}}, "beside hosts or mx"},
@@ -146,7 +148,7 @@ func TestParseHop(t *testing.T) {
 	for in, want := range map[string]string{
 		"Host.example": "smtp:host.example:25", "host.example:2525": "smtp:host.example:2525", "smtp:10.0.0.1": "smtp:10.0.0.1:25", "lmtp:[::1]:24": "lmtp:[::1]:24",
 		" mx:Example.org ": "mx:example.org", "a.example,b.example:26": "smtp:a.example:25,b.example:26",
-		"": "", "mx:": "", "mx:a b": "", "smtp:": "", "lmtp:": "", "host:0": "", "host:x": "", "a,": "", "plugin:x": "", strings.Repeat("a.example,", 16) + "a.example": "",
+		"": "", "mx:": "", "mx:a b": "", "smtp:": "", "lmtp:": "", "host:0": "", "host:x": "", "a,": "", "plugin:x": "", "transport:box": "transport:box", "transport:": "", "transport:Box": "", "transport:a b": "", strings.Repeat("a.example,", 16) + "a.example": "",
 	} {
 		p, err := ParseHop(in)
 		if (err == nil) != (want != "") || err == nil && p.Hop() != want {

@@ -30,7 +30,7 @@ func Decide(res hooks.Result, r *message.Rcpt) (*message.Plan, *message.Outcome)
 	if err := plan.Check(); err != nil { // the plugins' answers were right each, but do not go together
 		return nil, &message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.5", "the plugins' routes do not go together: "+err.Error())}
 	}
-	if ByPlugin(plan) {
+	if ByPlugin(plan) || plan.Transport {
 		return plan, nil
 	}
 	if len(plan.Hosts) == 0 && plan.MX == "" {
@@ -45,7 +45,7 @@ func Decide(res hooks.Result, r *message.Rcpt) (*message.Plan, *message.Outcome)
 
 // ByPlugin tells whether a plan names a plugin that delivers.
 func ByPlugin(p *message.Plan) bool {
-	return p.Via != "" && p.Via != message.ViaSMTP && p.Via != message.ViaLMTP
+	return p.Via != "" && !p.Transport && p.Via != message.ViaSMTP && p.Via != message.ViaLMTP
 }
 
 // Hand asks the plugin that the plan of c.Delivery names, and returns one outcome for each recipient.
@@ -63,14 +63,14 @@ func Hand(gen *hooks.Generation, c *hooks.Call) []message.Outcome {
 		out := make([]message.Outcome, n)
 		for k := range out {
 			out[k] = message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.0", via+" gave no verdict for this recipient")}
-			if k < len(res.End.Each) {
+			if k < len(res.End.Each) && res.End.Each[k] != nil { // no word on him is none that he has it
 				out[k] = delivered(res.End.Each[k], via)
 			}
 		}
 		return out
 	}
 	if res.Accept != nil && res.End == nil {
-		return all(n, delivered(nil, via))
+		return all(n, delivered(res.Accept, via))
 	}
 	if res.End == nil {
 		return all(n, message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.0", via+" gave no verdict")})
@@ -78,10 +78,10 @@ func Hand(gen *hooks.Generation, c *hooks.Call) []message.Outcome {
 	return all(n, delivered(res.End, via))
 }
 
-// delivered is the outcome of a verdict at deliver; nil means accept.
+// delivered is the outcome of a verdict at deliver.
 func delivered(v *hooks.Verdict, via string) message.Outcome {
 	switch {
-	case v == nil || v.Kind == hooks.Accept:
+	case v.Kind == hooks.Accept:
 		return message.Outcome{Result: message.Delivered, Host: "plugin:" + via, Reply: smtp.NewReply(250, "2.0.0", "delivered by "+via)}
 	case v.Kind == hooks.Reject:
 		return message.Outcome{Result: message.Failed, Host: "plugin:" + via, Reply: v.Reply()}

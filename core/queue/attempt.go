@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/stagepost/stagepost/core/deliver"
@@ -60,7 +61,7 @@ func (q *Queue) try(j *job) []message.Outcome {
 // send attempts a job by its plan: the plugin that via names, or the sender. The view is this attempt's own.
 func (q *Queue) send(ctx context.Context, gen *hooks.Generation, view *hooks.MessageView, content message.Content, j *job) []message.Outcome {
 	if !ByPlugin(j.plan) {
-		return q.Sender.Send(ctx, &deliver.Job{Env: view.Envelope, Content: content, Rcpts: j.rcpts, Plan: j.plan, Record: j.steps.Observe, ConnectionMessages: j.connectionMessages, Prefer: j.prefer, TLS: j.tls})
+		return q.Sender.Send(ctx, &deliver.Job{Env: view.Envelope, Content: content, Rcpts: j.rcpts, Plan: j.plan, Again: j.again(), Record: j.steps.Observe, ConnectionMessages: j.connectionMessages, Prefer: j.prefer, TLS: j.tls})
 	}
 	view.Content = view.SentTo(content, j.rcpts[0])
 	d := &hooks.DeliveryView{Message: view, Plan: j.plan, Number: 1}
@@ -116,6 +117,17 @@ func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.E
 	}
 	q.tellAtOnce(ctx, env, content, plan, out)
 	return out
+}
+
+// again tells whether a recipient of the job may have been tried before: only what was just accepted was not.
+func (j *job) again() bool {
+	if j.flight == nil {
+		return false
+	}
+	m := j.flight.msg
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !j.flight.fresh || slices.ContainsFunc(j.rcpts, func(i int) bool { return m.state.Rcpts[i].Attempts > 0 })
 }
 
 // retryAt is when a recipient that was deferred for the n-th time (from 1) is tried again.

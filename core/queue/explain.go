@@ -111,7 +111,7 @@ func (q *Queue) wouldBe(ctx context.Context, name string, set *Settings) (site s
 	case via == "mx":
 	case via == message.ViaSMTP || via == message.ViaLMTP:
 		return domain, nil, nil
-	default: // a next hop, or a plugin
+	default: // a next hop, a transport, or a plugin
 		return name, nil, nil
 	}
 	if q.Resolver == nil || set.Shape.exact(domain) || strings.HasPrefix(domain, "[") {

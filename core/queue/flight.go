@@ -19,6 +19,7 @@ type flight struct {
 	keep  bool  // a job was given up: the entry stays
 	again bool  // somebody may still be due by the entry: look there once the flight has landed
 	left  bool  // there was no room for a job: its lane has more on disk once the flight has landed, and nobody finds it there before
+	fresh bool  // it began with the commit
 	visit bool  // no flight: somebody looks at the message
 
 	landed chan struct{} // closed when it has, if somebody waits for that
@@ -67,7 +68,7 @@ func (q *Queue) Active(id store.ID) bool {
 // fresh registers a message that is about to be committed.
 func (t *table) fresh(env *message.Envelope) *flight {
 	m := &msg{id: env.ID, env: env, state: store.Begin(env)}
-	f := &flight{msg: m, entry: store.FirstEntry(env)}
+	f := &flight{msg: m, entry: store.FirstEntry(env), fresh: true}
 	m.flights = []*flight{f}
 	s := &t.shards[env.ID[9]&15]
 	s.mu.Lock()

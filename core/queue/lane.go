@@ -189,7 +189,7 @@ func (l *lanes) place(sh *laneShard, la *lane, set *Settings, now time.Time) {
 		l.look(sh, la, rest, now)
 	case message.ViaSMTP, message.ViaLMTP:
 		l.lead(la, rest, set.Shape, time.Time{})
-	default: // a plugin
+	default: // a transport, or a plugin
 		l.lead(la, hop, set.Shape, time.Time{})
 	}
 }

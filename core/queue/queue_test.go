@@ -188,22 +188,25 @@ func TestStagesOfTheQueue(t *testing.T) {
 			store: []string{"hold@one.example held", "x@one.example delivered"}},
 		{rcpts: []string{"defer@one.example"}, store: []string{"defer@one.example deferred"}},
 		{rcpts: []string{"here@one.example!"}, store: []string{"here@one.example deferred"}},
-		// A plugin's own deliver refuses one of two recipients.
-		{rcpts: []string{"mine@one.example", "mine@two.example"}, hooks: []*hooks.Hook{hook("box", hooks.Deliver, func(c *hooks.Call) (*hooks.Verdict, error) {
+		// A plugin's own deliver refuses one of three recipients, and says nothing of another.
+		{rcpts: []string{"mine@one.example", "mine@three.example", "mine@two.example"}, hooks: []*hooks.Hook{hook("box", hooks.Deliver, func(c *hooks.Call) (*hooks.Verdict, error) {
 			content, err := c.Delivery.Message.Body()
 			if err != nil || content.Size() == 0 {
 				return nil, errors.New("there is no content at deliver")
 			}
 			v := &hooks.Verdict{Kind: hooks.Each}
 			for _, r := range c.Delivery.Rcpts {
-				if r.Address.Domain == "two.example" {
+				switch r.Address.Domain {
+				case "one.example":
+					v.Each = append(v.Each, &hooks.Verdict{Kind: hooks.Accept})
+				case "two.example":
 					v.Each = append(v.Each, &hooks.Verdict{Kind: hooks.Reject, Text: "full"})
-				} else {
+				default:
 					v.Each = append(v.Each, nil)
 				}
 			}
 			return v, nil
-		})}, store: []string{"mine@one.example delivered", "mine@two.example failed owed"}},
+		})}, store: []string{"mine@one.example delivered", "mine@three.example deferred", "mine@two.example failed owed"}},
 		// The plan names a plugin that has no deliver.
 		{rcpts: []string{"mine@one.example"}, store: []string{"mine@one.example deferred"}},
 		// deferred ends it; bounced says that nobody is told.

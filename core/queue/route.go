@@ -184,8 +184,8 @@ func byHand(hop, plan *message.Plan) *message.Plan {
 		return hop
 	}
 	p := *plan
-	p.Via, p.Hosts, p.MX, p.Private, p.Auth = hop.Via, hop.Hosts, hop.MX, hop.Private, message.Auth{} // what plugins name is for their own
-	p.Site, p.SiteBy = "", ""                                                                         // that of the next hop counts
+	p.Via, p.Transport, p.Hosts, p.MX, p.Private, p.Auth = hop.Via, hop.Transport, hop.Hosts, hop.MX, hop.Private, message.Auth{} // what plugins name is for their own
+	p.Site, p.SiteBy = "", ""                                                                                                     // that of the next hop counts
 	return &p
 }
 

@@ -131,6 +131,9 @@ func (m *Manager) read() (r reading) {
 	if r.cfg, r.err = config.Parse(m.opts.File, data, config.Options{Hostname: os.Hostname}); r.err != nil {
 		return r
 	}
+	if r.err = hasTransports(r.cfg); r.err != nil {
+		return r
+	}
 	if r.sources, r.err = readAll(r.cfg, m.state.Load()); r.err != nil {
 		return r
 	}

@@ -34,7 +34,7 @@ var items = map[string]item{
 	"secrets": {regexp.MustCompile(`^[A-Za-z0-9*][A-Za-z0-9_.*-]*(/[A-Za-z0-9*][A-Za-z0-9_.*-]*)*$`), `the name of a secret, as "dkim/example.org", or a pattern with *`},
 	"facts":   {factPattern, wantFact},
 	"shape":   {regexp.MustCompile(`^(\*|(site|next-hop|tenant):[!-~]{1,255})$`), `"*", or what mail is about with a pattern of its name: "site:*.example.org", "next-hop:mx:example.org", "tenant:*"`},
-	"route":   {regexp.MustCompile(`^(mx|private|` + hostPattern + `)$`), `"mx", "private" or a lower-case pattern of host:port, as "*:587"`},
+	"route":   {regexp.MustCompile(`^(mx|private|transport:[a-z0-9*][a-z0-9_*-]{0,63}|` + hostPattern + `)$`), `"mx", "private", a lower-case pattern of host:port, as "*:587", or "transport:archive"`},
 }
 
 // needs decodes the capabilities that package capability declares.

@@ -67,7 +67,7 @@ func wantLines() []Line {
 		}},
 		{"want kv", "want kv KEY = VALUE | KEY none | entries N", "What the plugin keeps.", parseWantKV},
 		{"want metric", "want metric NAME = N", "What the plugin counted under a name with metric.count since the case began; 0 where it counted nothing.", parseWantMetric},
-		{"want route", "want route HOP [source=NAME] [helo=NAME] [sender=ADDRESS] [site=NAME] [tls=WORD] [fallback=HOST:PORT,...|none] [auth=USER:SECRET|none] [for RCPT]", "Where a recipient goes, all routes together: mx:DOMAIN, smtp:HOST:PORT, lmtp:HOST:PORT, plugin:NAME.", parseWantRoute},
+		{"want route", "want route HOP [source=NAME] [helo=NAME] [sender=ADDRESS] [site=NAME] [tls=WORD] [fallback=HOST:PORT,...|none] [auth=USER:SECRET|none] [for RCPT]", "Where a recipient goes, all routes together: mx:DOMAIN, smtp:HOST:PORT, lmtp:HOST:PORT, transport:NAME, plugin:NAME.", parseWantRoute},
 		{"want outcome", "want outcome delivered|deferred|failed|held|discarded [for RCPT][: PATTERN]", "What the latest attempt of the recipients came to; PATTERN is held against the reply.", parseWantOutcome},
 		{"want after", "want after 1h", "When a plugin wants the deferred recipients to be tried again.", func(p *parser, rest string) action {
 			d, err := config.ParseDuration(rest)

@@ -202,7 +202,7 @@ static inline sp_address sp_address_of(sp_value v) {
 
 // Where a recipient goes.
 typedef struct {
-  sp_text via; // smtp, lmtp or a plugin
+  sp_text via; // smtp, lmtp, a transport or a plugin
   sp_value hosts; // next hops in order, host:port; beside mx, where to fall back to
   sp_text mx; // domain whose MX is looked up
   sp_text helo; // name to greet with
@@ -582,7 +582,7 @@ static inline sp_verdict sp_hold(sp_text reason) {
 
 // route: where it goes; plans merge by field, first setter wins.
 typedef struct {
-  sp_text via; // smtp, lmtp or a plugin
+  sp_text via; // smtp, lmtp, a transport or a plugin
   sp_value hosts; // next hops in order, host:port; beside mx, where to fall back to
   sp_text mx; // domain whose MX is looked up
   sp_text tls; // auto, none, opportunistic, required, verified or implicit

@@ -445,7 +445,7 @@ func (v Hold) append(b []byte) ([]byte, error) {
 
 // Route is a verdict: where it goes; plans merge by field, first setter wins.
 type Route struct {
-	Via    string            // smtp, lmtp or a plugin
+	Via    string            // smtp, lmtp, a transport or a plugin
 	Hosts  []string          // next hops in order, host:port; beside mx, where to fall back to
 	MX     string            // domain whose MX is looked up
 	TLS    string            // auto, none, opportunistic, required, verified or implicit
@@ -527,7 +527,7 @@ func (v Route) append(b []byte) ([]byte, error) {
 }
 
 // Each is a verdict: one verdict for each recipient; data: reject, defer, discard or hold, nil: no opinion; deliver:
-// accept, reject or defer, nil: delivered.
+// accept, reject or defer, nil: deferred.
 type Each []Verdict
 
 // EachOf asks a function for the verdict on each recipient.
@@ -1179,7 +1179,7 @@ func readAddress(r *cbor.Reader) (v Address) {
 
 // Plan is where a recipient goes.
 type Plan struct {
-	Via    string   // smtp, lmtp or a plugin
+	Via    string   // smtp, lmtp, a transport or a plugin
 	Hosts  []string // next hops in order, host:port; beside mx, where to fall back to
 	MX     string   // domain whose MX is looked up
 	Helo   string   // name to greet with

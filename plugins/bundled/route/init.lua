@@ -8,7 +8,7 @@ local label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 local domain = "(" .. label .. [[\.)*]] .. label
 local host = "^(" .. domain .. [[|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$]]
 
--- plan reads "host:port", "[v6]:port", "smtp:host:port", "lmtp:host:port" or "mx:domain"; the port may be missing.
+-- plan reads "host:port", "[v6]:port", "smtp:host:port", "lmtp:host:port", "mx:domain" or "transport:name"; the port may be missing.
 local function plan(key, text)
   if type(text) ~= "string" then bad(key, text, "is not a string") end
   local hop = string.lower(text)
@@ -17,10 +17,14 @@ local function plan(key, text)
     if not re.match("^" .. domain .. "$", rest) then bad(key, text, 'names no domain; write "mx:example.org"') end
     return { mx = rest }
   end
+  if via == "transport" then
+    if not re.match("^[a-z0-9][a-z0-9_-]{0,63}$", rest) then bad(key, text, 'names no transport; write "transport:NAME", as the configuration has it in [transport.NAME]') end
+    return { via = rest }
+  end
   if via ~= "smtp" and via ~= "lmtp" then via, rest = nil, hop end
   local port = tonumber(string.match(rest, ":(%d+)$") or 25)
   if not re.match(host, rest) or port < 1 or port > 65535 then
-    bad(key, text, 'is not a next hop; write "host:port", "lmtp:host:port", "mx:domain"')
+    bad(key, text, 'is not a next hop; write "host:port", "lmtp:host:port", "mx:domain", "transport:NAME"')
   end
   return { via = via, hosts = { rest } }
 end

@@ -21,7 +21,7 @@
 ---@field read? "headers"|"body" read the header, or header and body
 ---@field edit? ("headers"|"sender"|"rcpts"|"body")[] change these parts of a message
 ---@field facts? string[] set facts that do not begin with its own name
----@field route? string[] send mail to these next hops: mx, or patterns of host:port
+---@field route? string[] send mail to these next hops: mx, patterns of host:port, or transports of the configuration, as transport:archive or transport:*
 ---@field relay? boolean accept recipients of other systems
 ---@field inject? boolean send mail of its own
 ---@field shape? string[] slow down, suspend and reroute the mail of these sites, next hops and tenants: site:NAME, next-hop:mx:example.org, tenant:NAME, or patterns with *
@@ -214,7 +214,7 @@ function discard(answer) end
 function hold(answer) end
 
 ---@class (exact) stagepost.args.route
----@field via? string smtp, lmtp or a plugin
+---@field via? string smtp, lmtp, a transport or a plugin
 ---@field hosts? string|string[] next hops in order, host:port; beside mx, where to fall back to
 ---@field mx? string domain whose MX is looked up
 ---@field tls? string auto, none, opportunistic, required, verified or implicit
@@ -231,7 +231,7 @@ function hold(answer) end
 ---@return stagepost.verdict
 function route(answer) end
 
----one verdict for each recipient; data: reject, defer, discard or hold, nil: no opinion; deliver: accept, reject or defer, nil: delivered.
+---one verdict for each recipient; data: reject, defer, discard or hold, nil: no opinion; deliver: accept, reject or defer, nil: deferred.
 ---
 ---`each(function(r) return verdict end)`
 ---@param answer fun(r: stagepost.rcpt): stagepost.verdict?
@@ -416,7 +416,7 @@ function rcpt:rename(address) end
 
 ---where a recipient goes
 ---@class (exact) stagepost.plan
----@field via? string smtp, lmtp or a plugin
+---@field via? string smtp, lmtp, a transport or a plugin
 ---@field hosts string[] next hops in order, host:port; beside mx, where to fall back to
 ---@field mx? string domain whose MX is looked up
 ---@field helo? string name to greet with

@@ -215,7 +215,7 @@ impl From<Address> for Value {
 /// Where a recipient goes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// Smtp, lmtp or a plugin.
+    /// Smtp, lmtp, a transport or a plugin.
     pub via: Option<String>,
     /// Next hops in order, host:port; beside mx, where to fall back to.
     pub hosts: Vec<String>,
@@ -877,7 +877,7 @@ impl Verdict {
         self.set("after", Value::Float(after))
     }
 
-    /// Smtp, lmtp or a plugin.
+    /// Smtp, lmtp, a transport or a plugin.
     pub fn via(self, via: impl AsRef<[u8]>) -> Verdict {
         self.set("via", Value::of_text(via.as_ref()))
     }

@@ -1,0 +1,76 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"github.com/stagepost/stagepost/core/resolve"
+)
+
+// closed is the error for an address that must not be connected to.
+type closed struct{ why string }
+
+func (c *closed) Error() string { return c.why }
+
+// dial connects to one of the addresses of a host. What is judged here is the very address that is connected to. It runs on a goroutine of the
+// HTTP client's, where a panic would end the server.
+func (c *Carrier) dial(ctx context.Context, network, hostport string) (conn net.Conn, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			conn, err = nil, fmt.Errorf("the connection failed: %v", p)
+		}
+	}()
+	host, port, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return nil, err
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil, err
+	}
+	var addrs []netip.Addr
+	if ip, err := netip.ParseAddr(host); err == nil {
+		addrs = []netip.Addr{ip}
+	} else {
+		found, err := resolve.LookupAddrs(ctx, c.o.Resolver, host)
+		if err != nil {
+			return nil, err
+		}
+		addrs = found.Addrs
+	}
+	failed := errors.New(host + " has no address")
+	for _, ip := range addrs[:min(len(addrs), maxAddrs)] {
+		addr := netip.AddrPortFrom(ip.Unmap(), uint16(n))
+		if err := c.judge(host, addr); err != nil {
+			failed = err
+			continue
+		}
+		one, cancel := context.WithTimeout(ctx, dialTime)
+		conn, err := c.o.Dial(one, network, addr.String())
+		cancel()
+		if err == nil {
+			return conn, nil
+		}
+		failed = err
+	}
+	return nil, failed
+}
+
+// judge tells why an address must not be connected to.
+func (c *Carrier) judge(host string, addr netip.AddrPort) error {
+	if c.o.Private {
+		return nil
+	}
+	kind := resolve.Special(addr.Addr())
+	if kind == "" && c.o.Own != nil && c.o.Own(addr) {
+		kind = "this server's own"
+	}
+	if kind != "" {
+		return &closed{fmt.Sprintf("%s has the address %s (%s), to which [transport.%s] does not lead: write private = true if it is to", host, addr.Addr(), kind, c.o.Name)}
+	}
+	return nil
+}
