@@ -25,7 +25,7 @@ type relayServer struct {
 func relayServers() []relayServer {
 	return []relayServer{
 		{"postfix", func(t *testing.T, dir, next string) string { return startPostfix(t, dir, next) }, "DATA"},
-		{"exim", startExim, "BDAT"},
+		{"exim", func(t *testing.T, dir, next string) string { return startExim(t, dir, next) }, "BDAT"},
 	}
 }
 
@@ -260,7 +260,8 @@ postlog unix-dgram n - n - 1 postlogd
 }
 
 // startExim takes the program from EXIM, since Debian's packages of two mail servers cannot both be installed.
-func startExim(t *testing.T, dir, next string) string {
+// More lines for its main section may replace that by which it offers no TLS.
+func startExim(t *testing.T, dir, next string, more ...string) string {
 	program := os.Getenv("EXIM")
 	if program == "" {
 		program = find(t, "exim4")
@@ -283,6 +284,9 @@ func startExim(t *testing.T, dir, next string) string {
 			t.Fatal(err)
 		}
 	}
+	if len(more) == 0 {
+		more = []string{"tls_advertise_hosts ="}
+	}
 	conf := filepath.Join(dir, "exim.conf")
 	writeFile(t, conf, fmt.Sprintf(`primary_hostname = exim.example
 exim_path = %[1]s
@@ -298,7 +302,7 @@ never_users = root
 exim_user = Debian-exim
 exim_group = Debian-exim
 acl_smtp_rcpt = accept_all
-tls_advertise_hosts =
+%[6]s
 begin acl
 accept_all:
   accept
@@ -320,7 +324,7 @@ begin retry
 * * F,2h,1s
 begin rewrite
 begin authenticators
-`, program, dir, port, host, nextPort))
+`, program, dir, port, host, nextPort, strings.Join(more, "\n")))
 	runDaemon(t, exec.Command(program, "-C", conf, "-bdf", "-q1s"))
 	listening(t, address)
 	return address
