@@ -35,8 +35,7 @@ func (c *Call) apply() ([]string, error) {
 
 // tryEdits finds what would fail half-way: facts over their bounds, too many recipients, a header that cannot be read.
 func (c *Call) tryEdits() error {
-	added, bytes, facts := 0, 0, 0 // facts are counted over all their owners, which errs on the safe side
-	fields, fieldBytes, own := 0, 0, 0
+	var added, fields, fieldBytes, own, bytes, facts int // facts are counted over all their owners, which errs on the safe side
 	c.header = nil
 	if c.rewrite != nil && !c.rewrite.Ended() {
 		return fmt.Errorf("rewrite: the new body has no end, so nothing counts")

@@ -173,6 +173,7 @@ func lastObject() Object {
 		{Name: "enhanced", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Last).Enhanced }, Doc: "enhanced code"},
 		{Name: "host", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Last).Host }, Doc: "who said so; nil: this server"},
 		{Name: "text", Type: TypeString, Str: func(o any) string { return o.(*message.Last).Text }, Doc: "the reply"},
+		{Name: "class", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Last).Class }, Doc: "why it was not taken, as the page `returns` lists: bad-mailbox, full, blocked ...; nil: it was"},
 	}}
 }
 

@@ -202,6 +202,15 @@ func (d *daemon) queueMetrics() []metrics.Family {
 	return []metrics.Family{
 		{Name: "stagepost_deliveries_total", Kind: metrics.Counter, Help: "Outcomes of attempts, one for each recipient.", Labels: []metrics.Label{words("result", none.Outcomes)},
 			Read: func(s *metrics.Samples) { s.Counters(d.queue.Counts().Outcomes) }},
+		{Name: "stagepost_deliveries_refused_total", Kind: metrics.Counter, Help: "Outcomes `deferred` and `failed`, one for each recipient, by why mail was not taken; the page `returns` explains the classes.",
+			Labels: []metrics.Label{{Name: "result", Values: []string{"deferred", "failed"}}, words("class", none.Failed)},
+			Read: func(s *metrics.Samples) {
+				deferred, failed := d.queue.Counts().Deferred, d.queue.Counts().Failed
+				for i, class := range failed.Names() {
+					s.Add(float64(deferred.Get(i)), "deferred", class)
+					s.Add(float64(failed.Get(i)), "failed", class)
+				}
+			}},
 		{Name: "stagepost_delivery_delay_seconds", Kind: metrics.Histogram, Help: "From arrival to delivery, of each recipient.",
 			Read: func(s *metrics.Samples) { s.Histogram(d.queue.Counts().Delay) }},
 		{Name: "stagepost_attempts_total", Kind: metrics.Counter, Labels: []metrics.Label{words("result", none.Attempts)},

@@ -3,6 +3,7 @@ package main
 import (
 	"sync/atomic"
 
+	"github.com/stagepost/stagepost/core/bounce"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/deliver"
 	"github.com/stagepost/stagepost/core/message"
@@ -38,6 +39,26 @@ func (s *shaping) shape(c *config.Config) *queue.Shape {
 		shape *queue.Shape
 	}{c, shape})
 	return shape
+}
+
+// classes is the table of bounce classes, made once of a configuration.
+type classes struct {
+	made atomic.Pointer[struct {
+		of    *config.Config
+		table *bounce.Table
+	}]
+}
+
+func (s *classes) table(c *config.Config) *bounce.Table {
+	if m := s.made.Load(); m != nil && m.of == c {
+		return m.table
+	}
+	table := bounce.New(c.Queue.Classes)
+	s.made.Store(&struct {
+		of    *config.Config
+		table *bounce.Table
+	}{c, table})
+	return table
 }
 
 // shapeOf takes the limits from a configuration, each with its place in the file.

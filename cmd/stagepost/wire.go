@@ -92,6 +92,7 @@ type daemon struct {
 	outward  outward
 	shaping  shaping
 	ways     transports
+	classes  classes
 	queue    *queue.Queue
 	intake   *intake.Intake
 	census   *admin.Census
@@ -157,7 +158,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Own: d.bound.own, Dial: d.dial, Source: d.source, Transport: d.transport, Secret: secrets.Secret, MaxIdle: idle, TLS: d.tlsOptions()})
 	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Resolver: d.dns, Records: d.records, Log: d.log, Suspects: d.suspects, Now: d.now, Clock: filepath.Join(cfg.Data, clockFile), Attempts: attempts, Settings: func() queue.Settings {
 		c := d.plugins.Config()
-		return queue.Settings{Hostname: c.Hostname, Retry: c.Queue.Retry, Expire: c.Queue.Expire, Warn: c.Queue.Warn, Shape: d.shaping.shape(c), HasSource: d.hasSource}
+		return queue.Settings{Hostname: c.Hostname, Retry: c.Queue.Retry, Expire: c.Queue.Expire, Warn: c.Queue.Warn, Shape: d.shaping.shape(c), HasSource: d.hasSource, Classes: d.classes.table(c)}
 	}}); err != nil {
 		return err
 	}

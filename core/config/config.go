@@ -20,6 +20,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/stagepost/stagepost/core/bounce"
 )
 
 // MaxFile bounds the configuration file, in bytes.
@@ -107,6 +109,8 @@ type Queue struct {
 	Expire time.Duration   // after arrival
 	Warn   time.Duration   // after arrival; 0: never
 	Wipe   bool            // content in files is overwritten when it is not needed any more
+
+	Classes []bounce.Rule // asked before those that ship
 
 	// To one site, where its own table says nothing.
 	Concurrency        int // deliveries at once

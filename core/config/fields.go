@@ -2,6 +2,8 @@ package config
 
 import (
 	"time"
+
+	"github.com/stagepost/stagepost/core/bounce"
 )
 
 const day = 24 * time.Hour
@@ -130,6 +132,12 @@ func (c *Config) fields() []field {
 					name: "wipe", value: "false",
 					doc: "Content that lay in files is overwritten with zeros when nobody needs it any more. See `stagepost manual queue`.",
 					to:  one(&c.Queue.Wipe, "true or false", boolean),
+				},
+				{
+					name: "classes", example: `["blocked 5.7.1 our policy 17", "full 4.2.2", "policy 550 see * for details | code 42"]`, absent: "only the rules that ship",
+					doc: "Rules of your own that say why mail was not taken, asked in order before those that ship: a class, a status (\"*\", a reply code such as 552 or 5xx, or an enhanced one such as 5.7.1 or x.7.1) " +
+						"and phrases, of which one must be in the reply, with | between them and * for anything. The page `returns` lists the classes.",
+					to: list(&c.Queue.Classes, bounce.MaxRules, `a list of rules, as "full 4.2.2" or "blocked * bad reputation | on our list"`, bounceRule),
 				},
 			}, c.Queue.limitFields()...)),
 		},
@@ -280,6 +288,14 @@ func (l *Listener) fields() []field {
 			to:  list(&l.Without, len(extensions()), "a list with "+wordsKind(extensions()...), words(extensions()...)),
 		},
 	}, l.tlsFields()...)
+}
+
+func bounceRule(v any) (bounce.Rule, error) {
+	s, err := text(v)
+	if err != nil {
+		return bounce.Rule{}, err
+	}
+	return bounce.ParseRule(s)
 }
 
 // mechanisms are those that there are; a test compares them with what the server knows.

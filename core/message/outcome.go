@@ -59,6 +59,7 @@ type Last struct {
 	Enhanced string
 	Host     string
 	Text     string // lines joined by a space, without the codes; at most MaxLastText bytes
+	Class    string // why mail was not taken (package bounce), where plugins look; it is not kept
 }
 
 // MaxLastText bounds the text of a remote's reply that is kept with a recipient.

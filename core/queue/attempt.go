@@ -68,7 +68,7 @@ func (q *Queue) send(ctx context.Context, gen *hooks.Generation, view *hooks.Mes
 	for _, i := range j.rcpts {
 		r := &hooks.RcptView{Rcpt: view.Rcpts[i], Message: view, Index: i}
 		if j.flight != nil {
-			j.flight.msg.rcptView(r, view, i)
+			j.flight.msg.rcptView(q, r, view, i)
 		}
 		d.Number = max(d.Number, r.Attempts+1)
 		d.Rcpts = append(d.Rcpts, r)

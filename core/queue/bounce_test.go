@@ -2,11 +2,14 @@ package queue
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stagepost/stagepost/core/bounce"
 	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/smtp"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -99,6 +102,58 @@ func TestBounceByHandIsHushed(t *testing.T) {
 		}
 		expect(t, "store", b.states(), "hush@slow.example failed", "tell@slow.example failed owed")
 		expect(t, "asked", asked, "hush@slow.example 550 gone", "tell@slow.example 550 gone", "tell@slow.example 550 gone")
+		b.sound()
+		b.stop()
+	})
+}
+
+// TestClasses: why mail was not taken is told to the stages of outcomes and at the next route, and is in the record and the counts;
+// the operator's own rules count first, and another table at once.
+func TestClasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		full := message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(452, "4.2.2", "over quota"), Host: "mx"}
+		gone := message.Outcome{Result: message.Failed, Reply: smtp.NewReply(550, "5.1.1", "user unknown"), Host: "mx"}
+		b.remote.answer["a.example"] = []message.Outcome{full, gone}
+		var asked []string
+		told := func(c *hooks.Call) (*hooks.Verdict, error) {
+			asked = append(asked, c.Stage.String()+" "+c.Rcpt.Last.Class)
+			return nil, nil
+		}
+		for _, s := range []hooks.Stage{hooks.Route, hooks.Deferred, hooks.Bounced, hooks.Delivered} {
+			b.hooks = append(b.hooks, hook("told", s, told))
+		}
+		b.start()
+		id := b.send(nil, "u@a.example")
+		time.Sleep(10 * time.Minute)
+		expect(t, "asked", asked, "route ", "deferred full", "route full", "bounced bad-mailbox")
+		var classes []string
+		for _, s := range b.recs.of(id) {
+			if i := strings.LastIndex(s.Detail, " ("); s.Stage == "outcome" && i > 0 {
+				classes = append(classes, s.Verdict+s.Detail[i:])
+			}
+		}
+		expect(t, "record", classes, "deferred (full)", "failed (bad-mailbox)")
+
+		r, err := bounce.ParseRule("policy 5.1.1 user")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.change(func(s *Settings) { s.Classes = bounce.New([]bounce.Rule{r}) })
+		asked = nil
+		b.remote.answer["a.example"] = []message.Outcome{gone, {Result: message.Delivered}}
+		b.send(nil, "u@a.example")
+		time.Sleep(10 * time.Minute)
+		b.send(nil, "u@a.example")
+		time.Sleep(10 * time.Minute)
+		expect(t, "asked", asked, "route ", "bounced policy", "route ", "delivered ")
+		c := b.q.Counts()
+		for i, class := range c.Failed.Names() {
+			want := map[string]string{"full": "1 0", "bad-mailbox": "0 1", "policy": "0 1"}[class]
+			if got := fmt.Sprint(c.Deferred.Get(i), " ", c.Failed.Get(i)); got != want && (want != "" || got != "0 0") {
+				t.Errorf("%s was counted %s times", class, got)
+			}
+		}
 		b.sound()
 		b.stop()
 	})

@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"slices"
 	"time"
 
+	"github.com/stagepost/stagepost/core/bounce"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 )
@@ -11,6 +13,8 @@ import (
 type Counts struct {
 	Attempts *observe.Counters // by what came of them
 	Outcomes *observe.Counters // of recipients
+	Deferred *observe.Counters // recipients by the class of why
+	Failed   *observe.Counters // alike
 	Notices  *observe.Counters
 	Attempt  *observe.Histogram // how long an attempt took
 	Delay    *observe.Histogram // from arrival to delivery, of a recipient
@@ -24,7 +28,13 @@ func NewCounts() *Counts {
 	for r := message.Deferred; r <= message.Discarded; r++ {
 		results = append(results, r.String())
 	}
+	var classes []string
+	for _, i := range bounce.Classes() {
+		classes = append(classes, string(i.Class))
+	}
 	return &Counts{
+		Deferred: observe.NewCounters(classes...),
+		Failed:   observe.NewCounters(classes...),
 		Attempts: observe.NewCounters("delivered", "partial", "deferred", "failed"),
 		Outcomes: observe.NewCounters(results...),
 		Notices:  observe.NewCounters(noticeSent, noticeDiscarded),
@@ -61,10 +71,15 @@ func (c *Counts) attempted(took time.Duration, outcomes []message.Outcome) {
 }
 
 // outcome counts what one recipient came to.
-func (c *Counts) outcome(r message.Result, delay time.Duration) {
+func (c *Counts) outcome(r message.Result, class string, delay time.Duration) {
 	c.Outcomes.Add(int(r - message.Deferred))
-	if r == message.Delivered {
+	switch i := slices.Index(c.Failed.Names(), class); {
+	case r == message.Delivered:
 		c.Delay.Took(delay)
+	case r == message.Deferred && i >= 0:
+		c.Deferred.Add(i)
+	case r == message.Failed && i >= 0:
+		c.Failed.Add(i)
 	}
 }
 

@@ -130,8 +130,8 @@ func (q *Queue) askBounced(o *Order, c *Choice) {
 		if Conclude(gen, &out, func(s hooks.Stage, out *message.Outcome) *hooks.Call {
 			view := m.view(q)
 			var rcpt hooks.RcptView
-			m.rcptView(&rcpt, view, i)
-			rcpt.Last = out.Last()
+			m.rcptView(q, &rcpt, view, i)
+			rcpt.Last = q.sorted(out.Last())
 			return &hooks.Call{Stage: s, Session: m.env.Session, Message: view, Rcpt: &rcpt, Observer: &steps, Parent: q.stopping}
 		}) {
 			c.hush = append(c.hush, i)
@@ -197,8 +197,9 @@ func (q *Queue) handled(s *situation) {
 	}
 	id, done, detail := s.env.ID, s.order.Verb.Done(), s.detail()
 	if s.order.Verb == Bounce {
+		class := q.sorted(message.Outcome{Reply: s.order.Reply}.Last()).Class
 		for range s.whose {
-			q.counts.outcome(message.Failed, now.Sub(s.env.Arrived))
+			q.counts.outcome(message.Failed, class, now.Sub(s.env.Arrived))
 		}
 	}
 	q.Records.Append(id.String(), observe.Step{Time: now, Stage: "control", Generation: q.Current.Number(), Verdict: done, Detail: detail})

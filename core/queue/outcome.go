@@ -83,8 +83,8 @@ func (q *Queue) ask(gen *hooks.Generation, j *job, i int, o *message.Outcome, ex
 		m := j.flight.msg
 		view := m.view(q)
 		var rcpt hooks.RcptView
-		m.rcptView(&rcpt, view, i)
-		rcpt.Last = o.Last()
+		m.rcptView(q, &rcpt, view, i)
+		rcpt.Last = q.sorted(o.Last())
 		rcpt.Attempts++
 		rcpt.Way = wayOf(j)
 		return &hooks.Call{Stage: s, Session: m.env.Session, Message: view, Rcpt: &rcpt, Observer: &j.steps, Parent: q.stopping}
@@ -209,7 +209,11 @@ func (q *Queue) report(j *job, outcomes []message.Outcome) {
 	now := q.now()
 	for k, i := range j.rcpts {
 		o := &outcomes[k]
-		q.counts.outcome(o.Result, now.Sub(m.env.Arrived))
+		class := ""
+		if o.Result == message.Deferred || o.Result == message.Failed {
+			class = q.sorted(o.Last()).Class
+		}
+		q.counts.outcome(o.Result, class, now.Sub(m.env.Arrived))
 		rcpt := m.env.Rcpts[i].Address.Text
 		said := o.Reply.Error()
 		if o.Result == message.Failed && o.Reply.Temporary() {
@@ -219,13 +223,20 @@ func (q *Queue) report(j *job, outcomes []message.Outcome) {
 		if o.Host != "" {
 			detail = "<" + rcpt + "> by " + o.Host + ": " + said
 		}
+		if class != "" {
+			detail += " (" + class + ")"
+		}
 		j.steps.Observe(observe.Step{Time: now, Stage: "outcome", Generation: q.Current.Number(), Verdict: o.Result.String(), Detail: detail})
 		if m.env.IsParcel() && o.Result == message.Failed {
 			in := m.env.Injected
 			q.Log.Warn("a parcel was given up", "id", id, "plugin", in.By, "via", in.Via, "key", in.Key, "reply", said)
 			continue
 		}
-		q.Log.Info(o.Result.String(), "id", id, "rcpt", rcpt, "host", o.Host, "reply", said, "delay", now.Sub(m.env.Arrived).Round(time.Millisecond).Seconds())
+		line := []any{"id", id, "rcpt", rcpt, "host", o.Host, "reply", said, "delay", now.Sub(m.env.Arrived).Round(time.Millisecond).Seconds()}
+		if class != "" {
+			line = append(line, "class", class)
+		}
+		q.Log.Info(o.Result.String(), line...)
 	}
 	q.Records.Append(id, j.steps.steps...)
 }

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stagepost/stagepost/core/bounce"
 	"github.com/stagepost/stagepost/core/deliver"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
@@ -60,6 +61,7 @@ type Settings struct {
 	Concurrency int                    // attempts at once to one site, where Shape says nothing
 	Shape       *Shape                 // limits of sites; nil: there are none but Concurrency
 	HasSource   func(name string) bool // whether mail can be sent from it; nil: from any
+	Classes     *bounce.Table          // of what remotes say; nil: those that ship
 
 	clock *clock
 }
@@ -112,9 +114,11 @@ func New(o Options) (*Queue, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	q := &Queue{Options: o, counts: NewCounts(), stop: stop, stopping: ctx, routes: make(chan *flight, window), marks: make(chan *mark, 4096), senders: workers.New(maxSpares, ctx.Done())}
 	q.clock = newClock(o.Now, o.Clock)
+	classes := bounce.New(nil)
 	q.Settings = func() Settings {
 		s := o.Settings()
 		s.clock = q.clock
+		s.Classes = cmp.Or(s.Classes, classes)
 		return s
 	}
 	q.flights.init()

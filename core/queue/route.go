@@ -117,7 +117,7 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *jo
 	var rcpt hooks.RcptView
 	var own *job
 	for _, i := range f.rcpts {
-		m.rcptView(&rcpt, view, i)
+		m.rcptView(q, &rcpt, view, i)
 		call.Rcpt = &rcpt
 		var res hooks.Result
 		plan, out := ParcelPlan(m.env), (*message.Outcome)(nil)
@@ -203,9 +203,16 @@ func (m *msg) view(q *Queue) *hooks.MessageView {
 	}}
 }
 
-func (m *msg) rcptView(v *hooks.RcptView, view *hooks.MessageView, i int) {
+func (m *msg) rcptView(q *Queue, v *hooks.RcptView, view *hooks.MessageView, i int) {
 	m.mu.Lock()
 	st := m.state.Rcpts[i]
 	m.mu.Unlock()
-	*v = hooks.RcptView{Rcpt: m.env.Rcpts[i], Message: view, Index: i, Attempts: int(st.Attempts), FirstTry: st.First, Last: st.Last}
+	*v = hooks.RcptView{Rcpt: m.env.Rcpts[i], Message: view, Index: i, Attempts: int(st.Attempts), FirstTry: st.First, Last: q.sorted(st.Last)}
+}
+
+// sorted is an outcome with its class, as plugins see it.
+func (q *Queue) sorted(last message.Last) message.Last {
+	set := q.Settings()
+	last.Class = string(set.Classes.Of(last.Code, last.Enhanced, last.Text))
+	return last
 }

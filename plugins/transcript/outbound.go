@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stagepost/stagepost/core/bounce"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/queue"
 	"github.com/stagepost/stagepost/core/smtp"
@@ -264,7 +265,7 @@ func (r *run) conclude(gen *hooks.Generation, m *mail, i int) {
 		d.told = queue.Conclude(gen, d.outcome, func(s hooks.Stage, o *message.Outcome) *hooks.Call {
 			view := m.view()
 			rcpt := m.rcpt(view, i)
-			rcpt.Last = o.Last()
+			rcpt.Last = r.sorted(o.Last())
 			rcpt.Attempts++
 			return &hooks.Call{Stage: s, Session: m.env.Session, Message: view, Rcpt: rcpt, Parent: r.ctx}
 		})
@@ -273,5 +274,11 @@ func (r *run) conclude(gen *hooks.Generation, m *mail, i int) {
 	if d.first.IsZero() {
 		d.first = r.clock.Now()
 	}
-	d.last = d.outcome.Last()
+	d.last = r.sorted(d.outcome.Last())
+}
+
+// sorted is an outcome with its class, as the queue tells it.
+func (r *run) sorted(last message.Last) message.Last {
+	last.Class = string(bounce.New(nil).Of(last.Code, last.Enhanced, last.Text))
+	return last
 }

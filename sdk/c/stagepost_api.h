@@ -145,6 +145,7 @@ enum {
   SP_FIELD_LAST_ENHANCED = 1,
   SP_FIELD_LAST_HOST = 2,
   SP_FIELD_LAST_TEXT = 3,
+  SP_FIELD_LAST_CLASS = 4,
   SP_FIELD_CONTENT_SIZE = 0,
   SP_FIELD_TICK_TIME = 0,
   SP_FIELD_PART_TYPE = 0,
@@ -231,6 +232,7 @@ typedef struct {
   sp_text enhanced; // enhanced code
   sp_text host; // who said so; nil: this server
   sp_text text; // the reply
+  sp_text class; // why it was not taken, as the page `returns` lists: bad-mailbox, full, blocked ...; nil: it was
 } sp_last;
 
 static inline sp_last sp_last_of(sp_value v) {
@@ -239,6 +241,7 @@ static inline sp_last sp_last_of(sp_value v) {
       .enhanced = sp_as_text(sp_get(v, SP("enhanced"))),
       .host = sp_as_text(sp_get(v, SP("host"))),
       .text = sp_as_text(sp_get(v, SP("text"))),
+      .class = sp_as_text(sp_get(v, SP("class"))),
   };
 }
 

@@ -108,7 +108,7 @@ func Numbers() NumberTable {
 			"delivery": {"message", "rcpts", "plan", "number", "parcel"},
 			"address":  {"text", "mailbox", "domain"},
 			"plan":     {"via", "hosts", "mx", "helo", "sender", "source", "site", "tls"},
-			"last":     {"code", "enhanced", "host", "text"},
+			"last":     {"code", "enhanced", "host", "text", "class"},
 			"content":  {"size"},
 			"tick":     {"time"},
 			"part":     {"type", "charset", "filename", "size", "content"},
@@ -1221,6 +1221,7 @@ type Last struct {
 	Enhanced string // enhanced code
 	Host     string // who said so; nil: this server
 	Text     string // the reply
+	Class    string // why it was not taken, as the page `returns` lists: bad-mailbox, full, blocked ...; nil: it was
 }
 
 func readLast(r *cbor.Reader) (v Last) {
@@ -1234,6 +1235,8 @@ func readLast(r *cbor.Reader) (v Last) {
 			v.Host = r.Text()
 		case "text":
 			v.Text = r.Text()
+		case "class":
+			v.Class = r.Text()
 		default:
 			r.Value()
 		}

@@ -431,6 +431,7 @@ function rcpt:rename(address) end
 ---@field enhanced? string enhanced code
 ---@field host? string who said so; nil: this server
 ---@field text string the reply
+---@field class? string why it was not taken, as the page `returns` lists: bad-mailbox, full, blocked ...; nil: it was
 
 ---the message's bytes as the client sent them
 ---@class (exact) stagepost.content

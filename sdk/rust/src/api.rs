@@ -166,6 +166,7 @@ pub(crate) mod field {
     pub const LAST_ENHANCED: u32 = 1;
     pub const LAST_HOST: u32 = 2;
     pub const LAST_TEXT: u32 = 3;
+    pub const LAST_CLASS: u32 = 4;
     pub const CONTENT_SIZE: u32 = 0;
     pub const TICK_TIME: u32 = 0;
     pub const PART_TYPE: u32 = 0;
@@ -259,6 +260,8 @@ pub struct Last {
     pub host: Option<String>,
     /// The reply.
     pub text: String,
+    /// Why it was not taken, as the page `returns` lists: bad-mailbox, full, blocked ...; nil: it was.
+    pub class: Option<String>,
 }
 
 impl Last {
@@ -268,6 +271,7 @@ impl Last {
             enhanced: v.take("enhanced").into_text(),
             host: v.take("host").into_text(),
             text: v.take("text").into_text().unwrap_or_default(),
+            class: v.take("class").into_text(),
         }
     }
 }

@@ -89,7 +89,7 @@ static sp_value plain_plan(sp_plan o) {
 }
 
 static sp_value plain_last(sp_last o) {
-  return SP_OF_MAP({SP("code"), sp_of_int(o.code)}, {SP("enhanced"), sp_of_text(o.enhanced)}, {SP("host"), sp_of_text(o.host)}, {SP("text"), sp_of_text(o.text)});
+  return SP_OF_MAP({SP("code"), sp_of_int(o.code)}, {SP("enhanced"), sp_of_text(o.enhanced)}, {SP("host"), sp_of_text(o.host)}, {SP("text"), sp_of_text(o.text)}, {SP("class"), sp_of_text(o.class)});
 }
 
 static sp_value plain_tls(sp_tls o) {

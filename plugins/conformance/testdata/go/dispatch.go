@@ -194,6 +194,7 @@ func plainLast(v stagepost.Last) any {
 	put(m, "enhanced", true, v.Enhanced)
 	put(m, "host", true, v.Host)
 	put(m, "text", false, v.Text)
+	put(m, "class", true, v.Class)
 	return m
 }
 

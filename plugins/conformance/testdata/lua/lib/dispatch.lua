@@ -139,6 +139,7 @@ return {
       { "enhanced", "" },
       { "host", "" },
       { "text", "" },
+      { "class", "" },
     },
     content = {
       { "size", "" },

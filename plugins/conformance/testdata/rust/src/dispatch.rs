@@ -191,6 +191,7 @@ fn plain_last(o: Last) -> Value {
             ("enhanced", o.enhanced.into()),
             ("host", o.host.into()),
             ("text", o.text.into()),
+            ("class", o.class.into()),
     ])
 }
 
