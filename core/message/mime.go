@@ -151,7 +151,7 @@ func (w *mimeWalker) entity(h *Header) {
 		p.Type = "message/rfc822"
 	}
 	value, given := h.Get("Content-Type", 0)
-	typ, params := parseMedia(value)
+	typ, params := ParseMedia(value)
 	if given && typ != "" && strings.Contains(typ, "/") {
 		p.Type = typ
 	}
@@ -172,7 +172,7 @@ func (w *mimeWalker) entity(h *Header) {
 		return
 	}
 	disposition, _ := h.Get("Content-Disposition", 0)
-	_, more := parseMedia(disposition)
+	_, more := ParseMedia(disposition)
 	p.Charset = strings.ToLower(params["charset"])
 	p.Filename = decodeWords(more["filename"])
 	if p.Filename == "" {
@@ -197,9 +197,9 @@ func (w *mimeWalker) close(end int64) {
 // maxMedia bounds a value that is looked through for parameters.
 const maxMedia = 8 << 10
 
-// parseMedia reads a media type, or a disposition, with its parameters (RFC 2045 section 5.1, RFC 2231). What is wrong in it is passed
+// ParseMedia reads a media type, or a disposition, with its parameters (RFC 2045 section 5.1, RFC 2231). What is wrong in it is passed
 // over; of a parameter that is there twice the first counts.
-func parseMedia(value string) (media string, params map[string]string) {
+func ParseMedia(value string) (media string, params map[string]string) {
 	value = value[:min(len(value), maxMedia)]
 	media, rest, _ := strings.Cut(value, ";")
 	media = strings.ToLower(strings.TrimSpace(media))

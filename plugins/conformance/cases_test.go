@@ -151,6 +151,8 @@ func cases() []testCase {
 		{name: "a part as the body of a request", stage: hooks.Data, do: m{"do": "post"}, got: l{"POST body\r\n", len("POST " + letter)}},
 		{name: "a message that is handed in again", stage: hooks.Data, do: m{"do": "service", "service": "inject", "args": l{m{"sender": "", "rcpts": l{"w@example.org"}, "content": int64(0), "key": "k"}}}, got: store.ID{8}.String()},
 		{name: "a part that is no message", stage: hooks.Data, do: m{"do": "service", "service": "inject", "args": l{m{"sender": "", "rcpts": l{"w@example.org"}, "content": int64(1)}}}, verdict: failed + " inject: content: it is no message"},
+		{name: "no report", stage: hooks.Data, do: m{"do": "service", "service": "report.parse", "args": l{}}},
+		fails("report.parse", "report.parse: there is no message at connect"),
 		{name: "a connection", stage: hooks.Connect, do: m{"do": "talk"}, got: l{"one", "two", "end", true, true}},
 		{name: "rewrite", stage: hooks.Data, do: m{"do": "rewrite"}, got: l{len(letter) - len("body\r\n"), "body\r\n", true}, edits: []string{fmt.Sprintf("rewrite: %d bytes", len(letter)+len("end\r\n"))}},
 		{name: "rewrite too late", stage: hooks.Queue, do: m{"do": "rewrite"}, verdict: failed + " rewrite works at data, not at queue"},

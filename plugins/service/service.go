@@ -27,6 +27,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stagepost/stagepost/core/bounce"
 	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/hooks"
@@ -103,7 +104,7 @@ func (k Kind) String() string {
 
 // Services declares them all, in the order of the manual.
 func Services() []Service {
-	return []Service{logService(), reService(), kvService(), hashService(), passwordService(), jsonService(), dnsService(), addrService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), shapeService(), secretService(), httpService(), netService(), {
+	return []Service{logService(), reService(), kvService(), hashService(), passwordService(), jsonService(), dnsService(), addrService(), reportService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), shapeService(), secretService(), httpService(), netService(), {
 		Name: "now", Doc: "The time.",
 		Funcs: []Func{{
 			Name: "now", Result: "number", Pure: true, Doc: "Seconds since 1970, with fractions.",
@@ -148,6 +149,7 @@ type Options struct {
 	Resolver resolve.Resolver
 	KV       KV
 	Secrets  Secrets
+	Classes  func() *bounce.Table      // of bounces, in force; nil: those that ship
 	Roots    *x509.CertPool            // for http and net; nil: the system's
 	Own      func(netip.AddrPort) bool // whether this server listens there; nil: nowhere
 	Control  string                    // path of the server's control socket, which is opened for no plugin; "": there is none
@@ -173,6 +175,7 @@ type Host struct {
 	lookups atomic.Pointer[map[string]Lookup]
 	kept    kept
 	checks  checks
+	shipped func() *bounce.Table
 }
 
 // state is what the instances of one plugin share, through all generations.
@@ -194,7 +197,7 @@ func NewHost(o Options) *Host {
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
-	return &Host{Options: o, plugins: map[string]*state{}, checks: newChecks()}
+	return &Host{Options: o, plugins: map[string]*state{}, checks: newChecks(), shipped: sync.OnceValue(func() *bounce.Table { return bounce.New(nil) })}
 }
 
 // Context is for whom a function works. It is used by one goroutine; the instances of a plugin have one each.

@@ -14,7 +14,7 @@ func levels() [][]string {
 		{"core/bounce", "core/macro"},
 		{"core/smtp", "core/password", "core/resolve", "core/config", "core/observe", "core/workers", "core/throttle", "core/idle", "core/breaker", "core/capability", "core/proxy", "sdk"},
 		{"core/message", "core/esmtp", "core/sasl", "core/gate"},
-		{"hooks", "core/certs", "core/store", "core/dsn", "core/deliver", "plugins/mailauth", "plugins/lookup", "plugins/template"},
+		{"hooks", "core/certs", "core/store", "core/dsn", "core/report", "core/deliver", "plugins/mailauth", "plugins/lookup", "plugins/template"},
 		{"core/tally", "core/suspects"},
 		{"core/intake", "core/login", "core/queue", "plugins/manifest", "plugins/pool"},
 		{"core/server", "plugins/service"},

@@ -762,6 +762,22 @@ static inline sp_error sp_addr_reverse(sp_text ip, sp_text zone, sp_text *result
   return e;
 }
 
+// report: Mail that comes back: delivery status notifications (RFC 3464, RFC 6533), feedback reports (RFC 5965, RFC 6591), and of
+// other mail what X-Failed-Recipients and Auto-Submitted tell. The first MiB of a message is looked at, 100 recipients are told,
+// and texts have at most 1,000 bytes. Anybody may send a report about anything: it is what somebody says. The page `returns` has
+// an example.
+// report.parse() -> table?: What the message reports, from the stage data on; needs read = "body". nil: nothing. `kind` is
+// delivery, feedback or auto-reply. `recipients` is a list of `recipient` (the address that was tried), `original` (as the sender
+// gave it), `action` (failed, delayed, delivered, relayed, expanded), `status`, `code`, `diagnostic`, `remote` and `class`, which
+// is one of the bounce classes; `more` tells that there are others. `reporting_mta`, `envelope_id`, and `original` with
+// `message_id`, `return_path`, `from`, `to` and `subject` of the message in question. A complaint has `feedback` (abuse, fraud,
+// virus, not-spam, auth-failure, other), `user_agent`, `mail_from`, `source_ip`, `incidents`, and the lists `domains`, `uris` and
+// `authentication_results`; auth-failure has `auth_failure`, `delivery_result`, `dkim_domain`, `dkim_selector`, `spf_dns` and
+// `alignment`, too. What is not said is nil.
+static inline sp_error sp_report_parse(sp_value *result) {
+  return sp_call(SP("report.parse"), NULL, 0, result);
+}
+
 // throttle: Rates that clients, senders or whatever a key stands for keep to. Each key and rate of a plugin is a bucket, full at
 // first, which fills evenly: of "100/1h" a hundred may be taken at once, and another one every 36 seconds. Buckets live in memory
 // as values of `kv` do: through reloads, and through restarts but for the last 10 seconds before a crash. A plugin has at most

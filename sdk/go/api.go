@@ -1574,6 +1574,31 @@ func (addrService) Reverse(ip string, zone ...string) (v1 string, err error) {
 	return v1, r.Err()
 }
 
+// Report: Mail that comes back: delivery status notifications (RFC 3464, RFC 6533), feedback reports (RFC 5965, RFC
+// 6591), and of other mail what X-Failed-Recipients and Auto-Submitted tell. The first MiB of a message is looked at,
+// 100 recipients are told, and texts have at most 1,000 bytes. Anybody may send a report about anything: it is what
+// somebody says. The page `returns` has an example.
+var Report reportService
+
+type reportService struct{}
+
+// Parse: What the message reports, from the stage data on; needs read = "body". nil: nothing. `kind` is delivery,
+// feedback or auto-reply. `recipients` is a list of `recipient` (the address that was tried), `original` (as the
+// sender gave it), `action` (failed, delayed, delivered, relayed, expanded), `status`, `code`, `diagnostic`, `remote`
+// and `class`, which is one of the bounce classes; `more` tells that there are others. `reporting_mta`, `envelope_id`,
+// and `original` with `message_id`, `return_path`, `from`, `to` and `subject` of the message in question. A complaint
+// has `feedback` (abuse, fraud, virus, not-spam, auth-failure, other), `user_agent`, `mail_from`, `source_ip`,
+// `incidents`, and the lists `domains`, `uris` and `authentication_results`; auth-failure has `auth_failure`,
+// `delivery_result`, `dkim_domain`, `dkim_selector`, `spf_dns` and `alignment`, too. What is not said is nil.
+func (reportService) Parse() (v1 map[string]any, err error) {
+	r, err := call("report.parse")
+	if err != nil {
+		return v1, err
+	}
+	v1 = mapOf(r, (*cbor.Reader).Value)
+	return v1, r.Err()
+}
+
 // Throttle: Rates that clients, senders or whatever a key stands for keep to. Each key and rate of a plugin is a
 // bucket, full at first, which fills evenly: of "100/1h" a hundred may be taken at once, and another one every 36
 // seconds. Buckets live in memory as values of `kv` do: through reloads, and through restarts but for the last 10

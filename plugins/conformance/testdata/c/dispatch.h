@@ -281,6 +281,12 @@ static sp_error service(sp_text name, sp_value a, sp_value *result) {
     *result = sp_of_text(v);
     return e;
   }
+  if (sp_equal(name, SP("report.parse"))) {
+    sp_value v;
+    e = sp_report_parse(&v);
+    *result = v;
+    return e;
+  }
   if (sp_equal(name, SP("throttle.take"))) {
     sp_value v;
     e = sp_throttle_take(sp_as_text(sp_at(a, 0)), sp_as_text(sp_at(a, 1)), sp_at(a, 2), &v);

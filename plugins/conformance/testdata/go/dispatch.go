@@ -370,6 +370,12 @@ func service(name string, a []any) (any, error) {
 			return nil, err
 		}
 		return v0, nil
+	case "report.parse":
+		v0, err := stagepost.Report.Parse()
+		if err != nil {
+			return nil, err
+		}
+		return when(v0 != nil, v0), nil
 	case "throttle.take":
 		v0, v1, err := stagepost.Throttle.Take(text(at(a, 0)), text(at(a, 1)), tail(a, 2, func(v any) int { return integer(v) })...)
 		if err != nil {

@@ -23,6 +23,7 @@ return {
     ["addr.network"] = addr.network,
     ["addr.within"] = addr.within,
     ["addr.reverse"] = addr.reverse,
+    ["report.parse"] = report.parse,
     ["throttle.take"] = throttle.take,
     ["metric.count"] = metric.count,
     ["lookup"] = lookup,
