@@ -36,6 +36,21 @@ func (j *Job) localFields(rcpt int) string {
 	return "Return-Path: <" + j.Sender().Text + ">\nDelivered-To: " + j.Env.Rcpts[rcpt].Address.Text + "\n"
 }
 
+// Looped tells whether the recipient has had the message before: where an address leads to another server that leads back here, it would
+// go round until it has too many fields Received, and leave a copy each time.
+func (j *Job) Looped(rcpt int) bool {
+	h, err := message.ReadHeader(j.Sent(), message.DefaultHeaderLimits)
+	if err != nil { // one that cannot be read cannot be written either
+		return false
+	}
+	for _, f := range h.Fields("Delivered-To") {
+		if strings.EqualFold(f.Value, j.Env.Rcpts[rcpt].Address.Text) {
+			return true
+		}
+	}
+	return false
+}
+
 // LocalSize is how much WriteLocal writes at most.
 func (j *Job) LocalSize(rcpt int) int64 { return int64(len(j.localFields(rcpt))) + j.Sent().Size() }
 

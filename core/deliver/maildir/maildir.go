@@ -83,6 +83,9 @@ func (c *Carrier) deliver(root *os.Root, job *deliver.Job, rcpt int) message.Out
 	if err != nil {
 		return c.failed(550, "5.1.3", err.Error())
 	}
+	if job.Looped(rcpt) {
+		return c.failed(554, "5.4.6", "the message is in a loop: it was delivered to "+job.Env.Rcpts[rcpt].Address.Text+" before")
+	}
 	box, err := c.open(root, folder)
 	if err == nil {
 		defer box.close()

@@ -119,6 +119,20 @@ func TestDelivery(t *testing.T) {
 	}
 }
 
+// TestLoop: who has had a message before, as its fields say, does not get it again; others do.
+func TestLoop(t *testing.T) {
+	root := t.TempDir()
+	c := carrier(t, root, "${domain}/${user}", nil)
+	j := job(t, content("Received: x\r\nDelivered-To: ann@example.net\r\nDELIVERED-TO:\r\n joe@EXAMPLE.org \r\nSubject: x\r\n\r\nDelivered-To: eve@example.org\r\n"), "Joe@example.org", "joe+l@example.org", "eve@example.org")
+	var got []string
+	for _, o := range c.Carry(t.Context(), j) {
+		got = append(got, o.Result.String()+" "+o.Reply.Enhanced)
+	}
+	if want := []string{"failed 5.4.6", "delivered 2.0.0", "delivered 2.0.0"}; !slices.Equal(got, want) || len(files(t, root)) != 2 {
+		t.Errorf("%q, %q", got, files(t, root))
+	}
+}
+
 // TestAgain: an attempt that follows one that succeeded, or of which a crash left a part, makes no second file, also where a reader
 // moved the first one meanwhile.
 func TestAgain(t *testing.T) {

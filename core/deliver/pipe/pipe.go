@@ -91,6 +91,9 @@ func (c *Carrier) run(ctx context.Context, job *deliver.Job, rcpt int) message.O
 	if refused != nil {
 		return *refused
 	}
+	if job.Looped(rcpt) {
+		return c.answer(message.Failed, 554, "5.4.6", "the message is in a loop: it was delivered to "+job.Env.Rcpts[rcpt].Address.Text+" before")
+	}
 	in, err := spool(job, rcpt)
 	if err != nil {
 		var content deliver.ContentError

@@ -86,6 +86,14 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestLoop: a program is not run for a message that its recipient had before.
+func TestLoop(t *testing.T) {
+	j := job(t, content("Delivered-To: u@example.org\r\nSubject: x\r\n\r\n"), "a@client.example", "u@example.org")
+	if o := one(t, shell(t, "exit 0"), j); said(o) != "failed 554 5.4.6 the message is in a loop: it was delivered to u@example.org before" {
+		t.Error(said(o))
+	}
+}
+
 // TestRun: a program gets the message, its values and nothing of the server's environment.
 func TestRun(t *testing.T) {
 	t.Setenv("STAGEPOST_PRIVATE", "x")
