@@ -18,7 +18,7 @@ type flight struct {
 	open  int   // jobs without an outcome; guarded by msg.mu, as keep and again
 	keep  bool  // a job was given up: the entry stays
 	again bool  // somebody may still be due by the entry: look there once the flight has landed
-	left  bool  // there was no room for a job: its lane has more on disk once the flight has landed, and nobody finds it there before
+	left  bool  // there was no room for a job: its lane has more on disk once the flight has landed
 	fresh bool  // it began with the commit
 	visit bool  // no flight: somebody looks at the message
 

@@ -151,11 +151,20 @@ func (q *Queue) park(j *job) {
 	q.lanes.done(j)
 }
 
+// crowded leaves a job to the disk for lack of room. Where that is its own entry nobody finds it before the flight has landed.
+func (q *Queue) crowded(j *job) {
+	m := j.flight.msg
+	m.mu.Lock()
+	j.flight.left = j.flight.entry.Lane == j.lane
+	m.mu.Unlock()
+	q.park(j)
+}
+
 // skip gives a job up without an attempt; its entry stays.
 func (q *Queue) skip(j *job) {
 	m := j.flight.msg
 	m.mu.Lock()
-	j.flight.keep, j.flight.left = true, true
+	j.flight.keep = true
 	q.submit(j.flight, store.Change{ID: m.id, Rev: m.state.Rev})
 	m.mu.Unlock()
 }

@@ -151,7 +151,7 @@ func (s *site) push(j *job, set *Settings, now time.Time) {
 	case s.jobs.n >= s.share() && s.crowds(j.flight.msg.env.Tenant):
 		s.hunger(j.la)
 		s.mu.Unlock()
-		s.q.park(j)
+		s.q.crowded(j)
 		return
 	case aside != "":
 		s.mu.Unlock()
