@@ -231,3 +231,32 @@ func TestResolvetestChanges(t *testing.T) {
 		t.Errorf("asked: got %q", got)
 	}
 }
+
+// What DNSSEC vouches for: of two kinds of addresses the one that there is, if the other cannot be told; aliases are told.
+func TestVouched(t *testing.T) {
+	r := resolvetest.New(t, map[string][]string{
+		"both.test":           {"!secure", "A 192.0.2.1", "AAAA 2001:db8::1"},
+		"one.test":            {"!secure", "A 192.0.2.1", "!servfail AAAA"},
+		"plain.test":          {"A 192.0.2.1"},
+		"alias.test":          {"!secure", "CNAME both.test"},
+		"out.test":            {"!secure", "CNAME plain.test"},
+		"_25._tcp.both.test":  {"!secure", "TLSA 3 1 1 00ff"},
+		"_25._tcp.plain.test": {"TLSA 3 1 1 00ff"},
+		"_25._tcp.down.test":  {"!servfail"},
+	})
+	for host, want := range map[string]string{"both.test": "true ", "one.test": "true ", "plain.test": "false ", "alias.test": "true both.test", "out.test": "false plain.test"} {
+		a, err := resolve.LookupAddrs(t.Context(), r, host)
+		if got := fmt.Sprint(a.Authenticated, " ", a.Alias); err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %q", host, got, err, want)
+		}
+	}
+	for host, want := range map[string]string{"both.test": "1 true", "plain.test": "1 false", "none.test": "0 false"} {
+		records, secure, err := resolve.LookupTLSA(t.Context(), r, "_25._tcp."+host)
+		if got := fmt.Sprint(len(records), " ", secure); err != nil || got != want {
+			t.Errorf("%s: %s, %v; want %s", host, got, err, want)
+		}
+	}
+	if _, _, err := resolve.LookupTLSA(t.Context(), r, "_25._tcp.down.test"); !errors.Is(err, resolve.Temporary) {
+		t.Errorf("down.test: %v", err)
+	}
+}

@@ -136,7 +136,8 @@ func (r *Results) Add(s *Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.day != r.today() {
-		day, all := r.day, r.take()
+		day := r.day
+		all := r.take()
 		r.turning.Go(func() { r.turn(day, all) }) // nothing of a delivery waits for the disk
 	}
 	k := key{s.Domain, s.Policy}
