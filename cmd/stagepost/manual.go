@@ -52,6 +52,7 @@ func pages() []page {
 		{"encryption", "how mail is encrypted on the way out: words, DANE, MTA-STS, what goes when, results", file("encryption")},
 		{"transports", "ways out that are no host: LMTP by a socket, Maildir, programs, HTTPS; a plugin's own delivery", file("transports")},
 		{"returns", "mail that comes back: why it was refused, bounces and complaints, VERP, forwarded mail", file("returns")},
+		{"shaping", "what becomes of mail when remotes want less: rules over their replies, ramps for new addresses", file("shaping")},
 		{"observing", "what a running server shows: trace, status, log, metrics, and alerts", file("observing")},
 		{"metrics", "every metric of /metrics", metricsPage},
 		{"architecture", "how it is built: levels, the way of a message, generations, the store", file("architecture")},

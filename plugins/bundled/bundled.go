@@ -9,7 +9,7 @@ import (
 	"io/fs"
 )
 
-//go:embed */plugin.toml */init.lua */README.md */tests/*.transcript
+//go:embed */*.toml */init.lua */README.md */tests/*.transcript
 var folders embed.FS
 
 // Names lists the plugins, sorted.

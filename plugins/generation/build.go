@@ -102,6 +102,7 @@ type builder struct {
 	log   *slog.Logger
 	turns *pool.Turns
 	wasm  *wasm.Engine // nil: each plugin in WebAssembly gets one of its own
+	files setFiles     // others are read when they are needed
 	old   []*shared
 
 	others []*hooks.Hook // of no plugin; for tests
@@ -197,7 +198,7 @@ func keys(m map[string]*Source) []string {
 // load shares the plugin with the old generation if nothing of it changed, or loads it.
 func (b *builder) load(name string, src *Source, run config.Run) (*shared, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\x00%x\x00%#v\x00%s\x00%t", src.Label, src.Hash, b.cfg.Settings[name], runKey(run), b.cfg.Plugins.TrustFolder)
+	fmt.Fprintf(h, "%s\x00%x\x00%#v\x00%s\x00%t\x00%s", src.Label, src.Hash, b.cfg.Settings[name], runKey(run), b.cfg.Plugins.TrustFolder, b.fileKey(name))
 	key := [32]byte(h.Sum(nil))
 	for _, o := range b.old {
 		if o.name == name && o.key == key {
@@ -229,12 +230,18 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	if err := b.hasLookups(name, man); err != nil {
 		return nil, err
 	}
+	if err := b.fillFiles(name, man, src, settings); err != nil {
+		return nil, err
+	}
 	templates, err := template.Parse(src.Files, src.Path)
 	if err != nil {
 		return nil, err
 	}
 	plugin, err := load(loadOptions{name, man, settings, templates, b.host, run.Instances, b.turns, b.wasm})
 	if err != nil {
+		if at, ok := b.fileError(man, settings, err); ok {
+			return nil, at
+		}
 		return nil, b.lookupHint(name, man, b.settingError(name, err))
 	}
 	s := &shared{name: name, key: key, source: src, manifest: man, plugin: plugin, host: b.host, log: b.log}

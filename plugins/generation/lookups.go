@@ -122,6 +122,11 @@ func files(main string, cfg *config.Config) []string {
 	for _, l := range cfg.Lookups {
 		all = append(all, l.File)
 	}
+	for plugin := range cfg.Settings {
+		for _, path := range pathsOf(cfg, plugin) {
+			all = append(all, path)
+		}
+	}
 	certificates := certificateFiles(cfg)
 	for _, p := range slices.Concat(certificates.Pairs, certificates.Clients) {
 		all = append(all, p.Certificate, p.Key)

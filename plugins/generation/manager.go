@@ -85,7 +85,7 @@ func New(o Options) (*Manager, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	b := builder{host: o.Host, wasm: o.Wasm, cfg: r.cfg, log: o.Log, turns: m.turns}
+	b := builder{host: o.Host, wasm: o.Wasm, cfg: r.cfg, log: o.Log, turns: m.turns, files: r.files}
 	gen, loaded, err := b.build(1, r.sources, nil)
 	if err != nil {
 		return nil, err
@@ -109,6 +109,7 @@ type reading struct {
 	cfg          *config.Config
 	sources      []*Source
 	tables       tables
+	files        setFiles
 	certificates certified
 	hash         [32]byte // of all that was read, and of the error
 	err          error
@@ -143,6 +144,7 @@ func (m *Manager) read() (r reading) {
 	if r.certificates, r.err = m.readCertificates(r.cfg, h); r.err != nil {
 		return r
 	}
+	r.files = readSetFiles(r.cfg, h)
 	r.tables, r.err = m.readTables(r.cfg, h)
 	return r
 }
@@ -231,7 +233,7 @@ func (m *Manager) swap(old *state, r reading) error {
 	if cfg.Data != old.cfg.Data {
 		return cfg.Errorf([]string{"data"}, "the data folder cannot change while the server runs; restart it to move from %s", old.cfg.Data)
 	}
-	b := builder{host: m.opts.Host, wasm: m.opts.Wasm, cfg: cfg, log: m.opts.Log, turns: m.turns}
+	b := builder{host: m.opts.Host, wasm: m.opts.Wasm, cfg: cfg, log: m.opts.Log, turns: m.turns, files: r.files}
 	gen, loaded, err := b.build(old.number+1, r.sources, old.loaded)
 	if err != nil {
 		return err

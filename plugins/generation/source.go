@@ -229,7 +229,7 @@ func (s *Source) readTree(dir, prefix string, left *budget) error {
 
 // belongs tells the files in a plugin's folder that are read.
 func belongs(file string) bool {
-	return strings.HasSuffix(file, ".lua") || file == "plugin.toml" || strings.HasPrefix(file, template.Folder)
+	return strings.HasSuffix(file, ".lua") || strings.HasSuffix(file, ".toml") || strings.HasPrefix(file, template.Folder)
 }
 
 // readFile reads one file of the folder within all bounds.

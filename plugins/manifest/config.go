@@ -24,6 +24,7 @@ const (
 	Size     Type = "size"     // "10MB"                      bytes: int64
 	List     Type = "list"     // ["a", "b"], of any values   []any
 	Map      Type = "map"      // a table, of any values      map[string]any
+	File     Type = "file"     // "file:rules.toml", or what would stand in the file as a table: map[string]any; see Tables
 )
 
 var types = []struct {
@@ -37,6 +38,7 @@ var types = []struct {
 	{Size, `a size, as "10MB"`},
 	{List, `a list, as ["a", "b"]`},
 	{Map, "a table"},
+	{File, `a file, as "file:rules.toml", or a table`},
 }
 
 // Want names what is written for the type.
@@ -74,7 +76,7 @@ type raw struct{ value *node }
 
 func (s *Setting) keys(r *raw) []Key {
 	return []Key{
-		{Name: "type", Form: `type = "duration"`, Required: true, Doc: "What it holds: bool, int, string, duration, size, list or map. For a list or a map the operator may write \"lookup:NAME\", too; `lookup(\"config.SETTING\", key)` asks all of these.",
+		{Name: "type", Form: `type = "duration"`, Required: true, Doc: "What it holds: bool, int, string, duration, size, list, map or file. For a list or a map the operator may write \"lookup:NAME\", too; `lookup(\"config.SETTING\", key)` asks all of these. Of a file the operator writes the path, from the configuration's folder, as in \"file:rules.toml\", or as a table what would stand in it; \"\" is none. The plugin gets what stands in it, in TOML, as a table, in which each table has two keys more: \"file\" and \"line\" say where it stands. The default is a file in the plugin's folder, as in \"file:rules.toml\".",
 			set: func(d *decoder, at string, n *node) {
 				known := make([]string, len(types))
 				for i, k := range types {
@@ -169,6 +171,15 @@ func (t Type) convert(v any) (any, error) {
 	case Map:
 		if m, ok := v.(map[string]any); ok {
 			return copied(m, maxValueDepth)
+		}
+	case File:
+		switch v := v.(type) {
+		case map[string]any:
+			return copied(v, maxValueDepth)
+		case string:
+			if _, ok := strings.CutPrefix(v, FilePrefix); ok || v == "" {
+				return v, nil
+			}
 		}
 	}
 	return nil, fmt.Errorf("%s is not of type %s", show(v), t)

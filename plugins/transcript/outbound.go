@@ -201,6 +201,7 @@ func (a *attempt) do(r *run) error {
 	if err != nil {
 		return err
 	}
+	r.shaped.attempted()
 	places = slices.DeleteFunc(places, func(i int) bool { return len(a.who) == 0 && (m.rcpts[i].done() || m.env.Rcpts[i].Hold != "") })
 	gen := r.current.Acquire()
 	defer gen.Release()
@@ -247,7 +248,7 @@ func (r *run) try(ctx context.Context, gen *hooks.Generation, m *mail, places []
 		return queue.Hand(gen, &hooks.Call{Stage: hooks.Deliver, Session: m.env.Session, Message: view, Delivery: d, Parent: ctx})
 	}
 	r.mu.Lock()
-	o := message.Outcome{Result: message.Deferred, Reply: r.hop, Host: "the next hop"}
+	o := message.Outcome{Result: message.Deferred, Reply: r.hop, Host: r.replier()}
 	r.mu.Unlock()
 	switch o.Reply.Code / 100 {
 	case 2:
@@ -267,6 +268,7 @@ func (r *run) conclude(gen *hooks.Generation, m *mail, i int) {
 			rcpt := m.rcpt(view, i)
 			rcpt.Last = r.sorted(o.Last())
 			rcpt.Attempts++
+			rcpt.Way = r.way(d.plan)
 			return &hooks.Call{Stage: s, Session: m.env.Session, Message: view, Rcpt: rcpt, Parent: r.ctx}
 		})
 	}

@@ -118,6 +118,9 @@ type world struct {
 	client  *connect
 	warming bool
 	hop     smtp.Reply
+	site    string // that mail goes to; "": that of its plan
+	source  string
+	shaped  shaped
 }
 
 // reset makes everything as it is at the beginning of a case.
@@ -128,7 +131,9 @@ func (w *world) reset() error {
 	w.events = w.host.Events(w.plugin)
 	w.mu.Lock()
 	w.valid, w.client, w.hop = map[*given]bool{}, nil, smtp.NewReply(250, "2.0.0", "ok")
+	w.site, w.source = "", ""
 	w.mu.Unlock()
+	w.shaped.reset()
 	w.outside.reset()
 	return errors.Join(w.dns.say(nil), w.kv.reset())
 }
@@ -145,6 +150,7 @@ func (w *world) load(src *generation.Source) error {
 		all[name] = table{&w.tables, name}
 	}
 	w.host.UseLookups(all)
+	w.host.Shaper(&w.shaped)
 	gen, err := generation.Alone(cfg, src, w.host, slog.New(slog.DiscardHandler), w.otherHooks()...)
 	if err != nil {
 		return err

@@ -79,7 +79,7 @@ func wantLines() []Line {
 		}},
 		{"want notice", "want notice", "The sender is told of a failure.", alone(&wantNotice{true})},
 		{"want no notice", "want no notice", "Nobody is told of it.", alone(&wantNotice{false})},
-	}, wantMailLines(), wantVerdictLines())
+	}, measureLines()[1:], wantMailLines(), wantVerdictLines())
 }
 
 // wantVerdictLines has a line for each verdict.

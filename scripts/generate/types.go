@@ -169,7 +169,7 @@ func fieldType(object string, f hooks.Field) (string, error) {
 func headerTypes() map[string]string {
 	return map[string]string{
 		"config.NAME.type": oneOf(manifest.Bool, manifest.Int, manifest.String, manifest.Duration, manifest.Size,
-			manifest.List, manifest.Map),
+			manifest.List, manifest.Map, manifest.File),
 		"config.NAME.default": "any",
 		"hook.STAGE.on_error": oneOf(hooks.Next.String(), hooks.Defer.String(), hooks.Reject.String()),
 		"hook.STAGE.when.role": "(" + oneOf(message.RoleMX, message.RoleSubmission, message.RoleLMTP, message.RoleAPI,

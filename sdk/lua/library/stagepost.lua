@@ -27,7 +27,7 @@
 ---@field shape? string[] slow down, suspend and reroute the mail of these sites, next hops and tenants: site:NAME, next-hop:mx:example.org, tenant:NAME, or patterns with *
 
 ---@class (exact) stagepost.header.config
----@field type "bool"|"int"|"string"|"duration"|"size"|"list"|"map" What it holds: bool, int, string, duration, size, list or map. For a list or a map the operator may write "lookup:NAME", too; `lookup("config.SETTING", key)` asks all of these.
+---@field type "bool"|"int"|"string"|"duration"|"size"|"list"|"map"|"file" What it holds: bool, int, string, duration, size, list, map or file. For a list or a map the operator may write "lookup:NAME", too; `lookup("config.SETTING", key)` asks all of these. Of a file the operator writes the path, from the configuration's folder, as in "file:rules.toml", or as a table what would stand in it; "" is none. The plugin gets what stands in it, in TOML, as a table, in which each table has two keys more: "file" and "line" say where it stands. The default is a file in the plugin's folder, as in "file:rules.toml".
 ---@field default? any The value when the operator writes none, written as the operator would.
 ---@field required? boolean The operator must write it; then it has no default.
 ---@field doc? string What it is for, for the manual.
