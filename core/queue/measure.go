@@ -159,7 +159,13 @@ func (m *Measure) effect() string {
 }
 
 // String is the measure in words: "site mx.example.org: slowed to rate 10 in 1m0s".
-func (m *Measure) String() string { return m.Scope.String() + ": " + cmp.Or(m.Effect, m.effect()) }
+func (m *Measure) String() string {
+	effect := m.Effect
+	if effect == "" { // it was not taken yet
+		effect = m.effect()
+	}
+	return m.Scope.String() + ": " + effect
+}
 
 // who says who took it, and why, for a list of limits.
 func (m *Measure) who() string {

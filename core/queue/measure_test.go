@@ -485,3 +485,16 @@ func BenchmarkStorm(b *testing.B) {
 	}
 	x.stop()
 }
+
+// A measure is told in words when it was taken, and when it came from elsewhere without what the words are made of.
+func TestMeasureInWords(t *testing.T) {
+	for want, m := range map[string]Measure{
+		"site a.example from b, tenant c: suspended": {Do: DoSuspend, Scope: Scope{Site: "a.example", Source: "b", Tenant: "c"}},
+		"next hop mx:a.example from b: sent from s":  {Do: DoReroute, Scope: Scope{Lane: "mx:a.example", Source: "b"}, To: &message.Plan{Source: "s"}},
+		"tenant c: sent to mx:b.example":             {Do: DoReroute, Scope: Scope{Tenant: "c"}, Effect: "sent to mx:b.example"},
+	} {
+		if m.String() != want {
+			t.Errorf("%q, want %q", m.String(), want)
+		}
+	}
+}
