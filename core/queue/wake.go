@@ -244,11 +244,7 @@ func (w *waker) fill(lane store.Lane, now time.Time) {
 				w.missed()
 				return
 			case room == 0:
-				if strings.HasPrefix(lane, slowedLane) {
-					w.again(lane, elapsed.Add(time.Second))
-				} else {
-					q.lanes.leave(lane, elapsed)
-				}
+				q.lanes.leave(lane, elapsed)
 				return
 			}
 			f := q.flights.take(e)
