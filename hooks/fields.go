@@ -161,7 +161,7 @@ func planObject() Object {
 		{Name: "mx", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).MX }, Doc: "domain whose MX is looked up"},
 		{Name: "helo", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).Helo }, Doc: "name to greet with"},
 		{Name: "sender", Type: TypeString, Optional: true, Str: func(o any) string { return cmp.Or(o.(*message.Plan).Sender, &smtp.Address{}).Text }, Doc: "reverse-path of this copy"},
-		{Name: "source", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).Source }, Doc: "the [source.NAME] it is sent from"},
+		{Name: "source", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).Source }, Doc: "the [source.NAME] or [pool.NAME] it is sent from"},
 		{Name: "site", Type: TypeString, Optional: true, Str: func(o any) string { return o.(*message.Plan).Site }, Doc: "whose limits count"},
 		{Name: "tls", Type: TypeString, Optional: true, Str: func(o any) string { return string(o.(*message.Plan).TLS) }, Doc: "auto, none, opportunistic, required, verified or implicit"},
 	}}

@@ -84,7 +84,7 @@ func shapeOf(c *config.Config) *queue.Shape {
 	}
 	q, by := c.Queue, origin([]string{"queue"})
 	s := &queue.Shape{Default: limits([]string{"queue"}, q.Concurrency, q.Rate, q.ConnectionMessages, q.Prefer, q.TLS), Sites: map[string]queue.Limits{},
-		SiteTimes: map[string]queue.Times{}, Senders: map[string]queue.Times{}, TimesBy: queue.TimesOrigin{Retry: by("retry"), Expire: by("expire"), Warn: by("warn")}}
+		Pools: map[string]*queue.Pool{}, Warmups: map[string]*queue.Warmup{}, SiteTimes: map[string]queue.Times{}, Senders: map[string]queue.Times{}, TimesBy: queue.TimesOrigin{Retry: by("retry"), Expire: by("expire"), Warn: by("warn")}}
 	for name, l := range c.Sites {
 		at := []string{"site", name}
 		bounds := limits(at, l.Concurrency, l.Rate, l.ConnectionMessages, l.Prefer, l.TLS)
@@ -93,6 +93,18 @@ func shapeOf(c *config.Config) *queue.Shape {
 		}
 		s.Sites[name] = bounds
 		times(s.SiteTimes, "site", name, &l.Times)
+	}
+	for name, p := range c.Pools {
+		pool := &queue.Pool{Sources: p.Sources}
+		if len(p.Weights) > 0 {
+			pool.Weights = p.Weights
+		}
+		s.Pools[name] = pool
+	}
+	for name, from := range c.Sources {
+		if w := from.Warmup; len(w.Daily) > 0 {
+			s.Warmups[name] = &queue.Warmup{Start: w.Start, Daily: w.Daily, SiteDaily: w.SiteDaily, By: c.Where("source", name, "warmup")}
+		}
 	}
 	for name, t := range c.Senders {
 		times(s.Senders, "sender", name, &t.Times)

@@ -231,7 +231,7 @@ func (p *Plan) Check() error {
 		}
 	}
 	if p.Source != "" && !ValidName(p.Source) {
-		return fmt.Errorf("source: %q is not the name of a [source.NAME]: up to 64 lower-case letters, digits, - and _, with a letter or digit first", p.Source)
+		return fmt.Errorf("source: %q is not the name of a [source.NAME] or [pool.NAME]: up to 64 lower-case letters, digits, - and _, with a letter or digit first", p.Source)
 	}
 	if p.Site = strings.ToLower(p.Site); len(p.Site) > maxSite || strings.ContainsFunc(p.Site, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return fmt.Errorf("site: %q is not up to %d characters of ASCII without spaces", p.Site, maxSite)

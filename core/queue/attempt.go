@@ -27,7 +27,7 @@ func (q *Queue) try(j *job) []message.Outcome {
 		q.skip(j)
 		return nil
 	}
-	if q.parked(j) || q.turned(j) {
+	if q.parked(j) || q.turned(j) || q.overflows(j) {
 		return nil
 	}
 	began, gen := time.Now(), q.Current.Acquire()
@@ -52,6 +52,9 @@ func (q *Queue) try(j *job) []message.Outcome {
 		outcomes = all(len(j.rcpts), message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.0", "the stored content cannot be read")})
 	default:
 		outcomes = q.send(q.stopping, gen, m.view(q), content, j)
+	}
+	if j.warmed && !slices.ContainsFunc(outcomes, func(o message.Outcome) bool { return o.Host != "" || o.Unknown }) {
+		q.ramps.giveBack(j.plan.Source, j.site)
 	}
 	q.counts.attempted(time.Since(began), outcomes)
 	q.finish(gen, j, outcomes)
@@ -86,10 +89,22 @@ func (q *Queue) send(ctx context.Context, gen *hooks.Generation, view *hooks.Mes
 func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.Envelope, content message.Content, plan *message.Plan, obs hooks.Observer) []message.Outcome {
 	out := make([]message.Outcome, len(env.Rcpts))
 	var jobs []*job
+	set := q.Settings()
 	for i, r := range env.Rcpts {
 		p := *plan
 		if _, o := Decide(hooks.Result{Plan: &p}, r); o != nil {
 			out[i] = *o
+			continue
+		}
+		spare := set.draw(&p, env.ID, r.Address.Domain)
+		for w := set.warmup(p.Source); w != nil && !q.ramps.take(w, p.Source, p.Hop()); w = set.warmup(p.Source) {
+			if len(spare) == 0 {
+				out[i] = shut(warmedUp(p.Source))
+				break
+			}
+			p.Source, spare = spare[0], spare[1:]
+		}
+		if out[i].Result != 0 {
 			continue
 		}
 		if q.suspensions.of(env, i, laneOf(env, &p), p.Site) != nil {
@@ -105,7 +120,6 @@ func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.E
 		}
 		jobs[k].rcpts = append(jobs[k].rcpts, i)
 	}
-	set := q.Settings()
 	for _, j := range jobs {
 		j.tls = set.limits(q.SiteOf(ctx, laneOf(env, j.plan))).TLS
 		for k, o := range q.send(ctx, gen, &hooks.MessageView{Envelope: env}, content, j) {

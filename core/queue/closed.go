@@ -15,11 +15,34 @@ import (
 type closing struct {
 	until time.Time // by the clock that time.Now has
 	why   message.Outcome
+	full  bool // its source has sent enough today; another may
 }
 
 // closed tells whether the site is, and why; nil: it is open. mu is held.
 func (s *site) closed(now time.Time) *closing {
-	return s.q.outside(s.limits.Window, now)
+	if c := s.q.outside(s.limits.Window, now); c != nil {
+		return c
+	}
+	set := Settings{Shape: s.shape}
+	if w := set.warmup(s.key.source); w != nil && s.q.ramps.full(w, s.key.source, s.key.name) {
+		return s.q.tomorrow(s.key.source, now)
+	}
+	return nil
+}
+
+// shut leaves a job of a closed site to another source, or to the disk. mu is not held.
+func (s *site) shut(j *job, c *closing) {
+	if c.full && len(j.spare) > 0 {
+		s.q.pass(j, c.why.Reply.Text[0])
+		s.q.lanes.done(j)
+		return
+	}
+	if c.full {
+		s.mu.Lock()
+		s.stuck = true
+		s.mu.Unlock()
+	}
+	s.q.rest(j, s, c.until, &c.why)
 }
 
 // outside tells whether a window is closed.
@@ -32,7 +55,7 @@ func (q *Queue) outside(w Window, now time.Time) *closing {
 	if !opens.After(wall) {
 		return nil
 	}
-	return &closing{now.Add(opens.Sub(wall)), shut("the window of this site, " + w.String() + ", opens at " + opens.UTC().Format(time.RFC3339))}
+	return &closing{until: now.Add(opens.Sub(wall)), why: shut("the window of this site, " + w.String() + ", opens at " + opens.UTC().Format(time.RFC3339))}
 }
 
 func shut(why string) message.Outcome {
@@ -55,7 +78,7 @@ func (s *site) shuts(now time.Time) bool {
 		go func() { // mu is held here, and wanted there
 			defer s.q.workers.Done()
 			for _, j := range jobs {
-				s.q.rest(j, s, c.until, &c.why)
+				s.shut(j, c)
 			}
 		}()
 	}

@@ -150,6 +150,9 @@ func (q *Queue) view(s *site, lanes []*lane, set *Settings) SiteView {
 	defer s.mu.Unlock()
 	s.refresh(set)
 	v.Limits = q.limitsView(&s.limits, s.key.name, set)
+	if w := set.warmup(s.key.source); w != nil {
+		v.Limits = append(v.Limits, LimitView{"warm-up", q.ramps.view(w, s.key.source, s.key.name), w.By})
+	}
 	if c := s.closed(now); c != nil {
 		v.Closed, v.Shut = c.until, c.why.Reply.Text[0]
 	}

@@ -143,12 +143,17 @@ func (q *Queue) overflow(j *job) {
 
 // park leaves a job to the disk, in its lane's own place.
 func (q *Queue) park(j *job) {
+	q.lay(j)
+	q.lanes.done(j)
+}
+
+// lay is park for a job that its worker gives up itself.
+func (q *Queue) lay(j *job) {
 	if j.flight.entry.Lane == j.lane {
 		q.skip(j)
 	} else {
 		q.overflow(j)
 	}
-	q.lanes.done(j)
 }
 
 // crowded leaves a job to the disk for lack of room. Where that is its own entry nobody finds it before the flight has landed.

@@ -100,6 +100,7 @@ type Queue struct {
 	counts      *Counts
 	hands       sync.Mutex // held while many messages are locked
 	suspensions suspensions
+	ramps       ramps
 	measures    measures
 
 	stop     context.CancelFunc // ends waking, routing and attempts that have not sent the final dot
@@ -136,7 +137,7 @@ func New(o Options) (*Queue, error) {
 		q.own = lease
 		break
 	}
-	for _, load := range []func(context.Context) error{q.loadSuspensions, q.loadMeasures} {
+	for _, load := range []func(context.Context) error{q.loadSuspensions, q.loadMeasures, q.loadRamps} {
 		if err := load(ctx); err != nil {
 			stop()
 			return nil, err
@@ -165,6 +166,7 @@ func (q *Queue) Close(ctx context.Context) error {
 	go func() {
 		q.group.Wait()
 		q.workers.Wait()
+		q.ramps.close()
 		close(q.marks)
 		q.marking.Wait()
 		close(done)

@@ -24,7 +24,10 @@ func (q *Queue) resting(la *lane, s *site, now time.Time) bool {
 	s.mu.Lock()
 	s.refresh(&set)
 	rests, until := s.asleep(now), s.until
-	if c := s.closed(now); c != nil && !rests {
+	switch c := s.closed(now); {
+	case c == nil:
+		s.stuck = false
+	case !rests && (!c.full || s.stuck): // else its mail may go by another source
 		rests, until = true, c.until
 	}
 	if !rests && s.fails == 0 {

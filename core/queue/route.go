@@ -32,6 +32,8 @@ type job struct {
 	turned             bool             // it goes by another way than the plugins' plan says, for a measure
 	pace               *pace            // of its tenant, while it is attempted; nil: he is not slowed down
 	tls                message.TLSLevel // where the plan says nothing, when it is attempted
+	spare              []string         // sources of its pool that it may go by besides
+	warmed             bool             // it is counted to the ramp of its source
 }
 
 // recorded collects the steps of one attempt.
@@ -116,6 +118,7 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *jo
 	call := hooks.Call{Stage: hooks.Route, Session: m.env.Session, Message: view, Observer: &rec, Parent: q.stopping}
 	var rcpt hooks.RcptView
 	var own *job
+	set := q.Settings()
 	for _, i := range f.rcpts {
 		m.rcptView(q, &rcpt, view, i)
 		call.Rcpt = &rcpt
@@ -140,6 +143,7 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *jo
 			settled.decided = append(settled.decided, *out)
 			continue
 		}
+		spare := set.draw(plan, m.id, m.env.Rcpts[i].Address.Domain)
 		lane := laneOf(m.env, plan)
 		rec.Observe(observe.Step{Time: q.now(), Stage: "route", Generation: gen.Number, Verdict: "route", Detail: "<" + m.env.Rcpts[i].Address.Text + "> to " + string(lane)})
 		own = nil
@@ -150,7 +154,7 @@ func (q *Queue) plan(gen *hooks.Generation, f *flight) (jobs []*job, settled *jo
 			}
 		}
 		if own == nil {
-			own = &job{flight: f, plan: plan, lane: lane, generation: gen.Number}
+			own = &job{flight: f, plan: plan, lane: lane, generation: gen.Number, spare: spare}
 			jobs = append(jobs, own)
 		}
 		own.rcpts = append(own.rcpts, i)

@@ -50,6 +50,8 @@ type Shape struct {
 	// SiteTimes are by the same names, Senders by the domain of the envelope's sender. TimesBy says where those of Settings were set.
 	SiteTimes, Senders map[string]Times
 	TimesBy            TimesOrigin
+	Pools              map[string]*Pool
+	Warmups            map[string]*Warmup // by source
 }
 
 // limits are those in force for a site.

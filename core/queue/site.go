@@ -60,6 +60,7 @@ type site struct {
 	hungry   []*lane
 	eaters   int     // lanes that were told of room together
 	left     []*lane // to be looked at when it wakes
+	stuck    bool    // there is mail that no other source may send while it is closed
 }
 
 // refresh takes the limits from the configuration if that changed. mu is held, as in all that follows but where it says so.
@@ -137,17 +138,16 @@ func (s *site) push(j *job, set *Settings, now time.Time) {
 	}
 	s.mu.Lock()
 	s.refresh(set)
-	aside := s.asideOf(j)
+	aside, closed := s.asideOf(j), s.closed(now)
 	switch {
 	case s.asleep(now):
 		until, why := s.until, s.why
 		s.mu.Unlock()
 		s.q.rest(j, s, until, &why)
 		return
-	case s.closed(now) != nil:
-		c := s.closed(now)
+	case closed != nil:
 		s.mu.Unlock()
-		s.q.rest(j, s, c.until, &c.why)
+		s.shut(j, closed)
 		return
 	case s.jobs.n >= s.share() && s.crowds(j.flight.msg.env.Tenant):
 		s.hunger(j.la)

@@ -208,7 +208,7 @@ typedef struct {
   sp_text mx; // domain whose MX is looked up
   sp_text helo; // name to greet with
   sp_text sender; // reverse-path of this copy
-  sp_text source; // the [source.NAME] it is sent from
+  sp_text source; // the [source.NAME] or [pool.NAME] it is sent from
   sp_text site; // whose limits count
   sp_text tls; // auto, none, opportunistic, required, verified or implicit
 } sp_plan;
@@ -590,7 +590,7 @@ typedef struct {
   sp_text mx; // domain whose MX is looked up
   sp_text tls; // auto, none, opportunistic, required, verified or implicit
   sp_value auth; // what to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be
-  sp_text source; // the [source.NAME] it is sent from
+  sp_text source; // the [source.NAME] or [pool.NAME] it is sent from
   sp_text helo; // name to greet with
   sp_text sender; // reverse-path of this copy
   sp_text site; // whose limits count

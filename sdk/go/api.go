@@ -450,7 +450,7 @@ type Route struct {
 	MX     string            // domain whose MX is looked up
 	TLS    string            // auto, none, opportunistic, required, verified or implicit
 	Auth   map[string]string // what to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be
-	Source string            // the [source.NAME] it is sent from
+	Source string            // the [source.NAME] or [pool.NAME] it is sent from
 	Helo   string            // name to greet with
 	Sender string            // reverse-path of this copy
 	Site   string            // whose limits count
@@ -1184,7 +1184,7 @@ type Plan struct {
 	MX     string   // domain whose MX is looked up
 	Helo   string   // name to greet with
 	Sender string   // reverse-path of this copy
-	Source string   // the [source.NAME] it is sent from
+	Source string   // the [source.NAME] or [pool.NAME] it is sent from
 	Site   string   // whose limits count
 	TLS    string   // auto, none, opportunistic, required, verified or implicit
 }

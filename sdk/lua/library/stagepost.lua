@@ -219,7 +219,7 @@ function hold(answer) end
 ---@field mx? string domain whose MX is looked up
 ---@field tls? string auto, none, opportunistic, required, verified or implicit
 ---@field auth? {user?: string, secret?: string, mechanism?: string, tls?: string} what to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be
----@field source? string the [source.NAME] it is sent from
+---@field source? string the [source.NAME] or [pool.NAME] it is sent from
 ---@field helo? string name to greet with
 ---@field sender? stagepost.addresslike reverse-path of this copy
 ---@field site? string whose limits count
@@ -421,7 +421,7 @@ function rcpt:rename(address) end
 ---@field mx? string domain whose MX is looked up
 ---@field helo? string name to greet with
 ---@field sender? string reverse-path of this copy
----@field source? string the [source.NAME] it is sent from
+---@field source? string the [source.NAME] or [pool.NAME] it is sent from
 ---@field site? string whose limits count
 ---@field tls? string auto, none, opportunistic, required, verified or implicit
 

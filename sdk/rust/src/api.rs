@@ -226,7 +226,7 @@ pub struct Plan {
     pub helo: Option<String>,
     /// Reverse-path of this copy.
     pub sender: Option<String>,
-    /// The \[source.NAME\] it is sent from.
+    /// The \[source.NAME\] or \[pool.NAME\] it is sent from.
     pub source: Option<String>,
     /// Whose limits count.
     pub site: Option<String>,
@@ -906,7 +906,7 @@ impl Verdict {
         self.set("auth", auth.into())
     }
 
-    /// The \[source.NAME\] it is sent from.
+    /// The \[source.NAME\] or \[pool.NAME\] it is sent from.
     pub fn source(self, source: impl AsRef<[u8]>) -> Verdict {
         self.set("source", Value::of_text(source.as_ref()))
     }
