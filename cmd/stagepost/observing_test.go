@@ -40,6 +40,9 @@ func TestJSONIsDocumented(t *testing.T) {
 		}
 		for i := range typ.NumField() {
 			f := typ.Field(i)
+			if !f.IsExported() {
+				continue
+			}
 			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
 				seen++
 				if !strings.Contains(page, "`"+name+"`") {

@@ -468,7 +468,7 @@ func TestWay(t *testing.T) {
 		b.send(of("one"), "u@a.example")
 		time.Sleep(time.Hour)
 		b.send(nil, "v@b.example")
-		time.Sleep(time.Second)
+		synctest.Wait()
 		expect(t, "ways", got, "deferred {Hop:mx:a.example Source:one Site:mx1.big.test,mx2.big.test}", "delivered {Hop:mx:a.example Source:one Site:mx1.big.test,mx2.big.test}",
 			"bounced {Hop:mx:b.example Source: Site:b.example}")
 		b.stop()
