@@ -287,7 +287,7 @@ func (x *measures) keep() {
 // hasSource tells whether mail can be sent from a source; "" is none.
 func (q *Queue) hasSource(name string) bool {
 	set := q.Settings()
-	return name == "" || set.HasSource == nil || set.HasSource(name)
+	return name == "" || set.HasSource == nil || set.HasSource(name) || set.Shape != nil && set.Shape.Pools[name] != nil
 }
 
 // turned sends a job by another way if a measure says so, and tells whether it did. That happens once to a job. No lock is held.
@@ -302,12 +302,18 @@ func (q *Queue) turned(j *job) bool {
 		return false
 	}
 	plan := m.turn(j.plan)
+	spare := j.spare
+	if m.To.Source != "" {
+		set := q.Settings()
+		spare = set.draw(plan, env.ID, env.Rcpts[j.rcpts[0]].Address.Domain) // it may be a pool
+	}
 	lane := laneOf(env, plan)
 	if lane == j.lane {
 		return false
 	}
 	other := *j
 	other.plan, other.lane, other.la, other.site, other.turned, other.generation = plan, lane, nil, "", true, 0
+	other.spare = spare
 	other.steps.steps = append(slices.Clone(j.steps.steps), observe.Step{Time: q.now(), Stage: "route", Plugin: m.By, Generation: q.Current.Number(), Verdict: "route",
 		Detail: "to " + lane + ", since " + j.lane + " is " + m.Effect + " (" + m.who() + ")"})
 	q.lanes.push(&other)
