@@ -35,6 +35,8 @@ func (c *Carrier) dial(ctx context.Context, network, hostport string) (conn net.
 	var addrs []netip.Addr
 	if ip, err := netip.ParseAddr(host); err == nil {
 		addrs = []netip.Addr{ip}
+	} else if host == "localhost" { // RFC 6761 section 6.3
+		addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
 	} else {
 		found, err := resolve.LookupAddrs(ctx, c.o.Resolver, host)
 		if err != nil {

@@ -246,6 +246,7 @@ func TestReach(t *testing.T) {
 	}{
 		{"https://inside.example/", nil, "4.3.5 inside.example: inside.example has the address 10.0.0.1 (private), to which [transport.hook] does not lead", 0},
 		{"https://loop.example/", nil, "4.3.5 loop.example: loop.example has the address", 0},
+		{"https://localhost/", nil, "4.3.5 localhost: localhost has the address", 0},
 		{"https://127.0.0.1/", nil, "4.3.5 127.0.0.1: 127.0.0.1 has the address 127.0.0.1 (loopback)", 0},
 		{"https://[::ffff:169.254.169.254]/", nil, "(link-local)", 0},
 		{"https://example.com/", func(o *Options) { o.Own = func(a netip.AddrPort) bool { return a.String() == "192.0.2.80:443" } }, "(this server's own)", 0},
