@@ -53,7 +53,7 @@ func TestWindow(t *testing.T) {
 			t.Errorf("in memory: %+v, %d flights", l, b.q.flights.count())
 		}
 		v, err := b.q.Explain(t.Context(), "office.example")
-		if err != nil || len(v) != 1 || v[0].Closed.Sub(time.Now()).Round(time.Minute) != 179*time.Minute || !strings.Contains(v[0].Shut, "3h0m0s to 5h0m0s") ||
+		if err != nil || len(v) != 1 || time.Until(v[0].Closed).Round(time.Minute) != 179*time.Minute || !strings.Contains(v[0].Shut, "3h0m0s to 5h0m0s") ||
 			v[0].Limits[2] != (LimitView{"window", "3h0m0s to 5h0m0s", "stagepost.toml:7"}) {
 			t.Errorf("%+v, %v", v, err)
 		}
