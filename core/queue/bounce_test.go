@@ -126,6 +126,7 @@ func TestClasses(t *testing.T) {
 		b.start()
 		id := b.send(nil, "u@a.example")
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		expect(t, "asked", asked, "route ", "deferred full", "route full", "bounced bad-mailbox")
 		var classes []string
 		for _, s := range b.recs.of(id) {
@@ -144,8 +145,10 @@ func TestClasses(t *testing.T) {
 		b.remote.answer["a.example"] = []message.Outcome{gone, {Result: message.Delivered}}
 		b.send(nil, "u@a.example")
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		b.send(nil, "u@a.example")
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		expect(t, "asked", asked, "route ", "bounced policy", "route ", "delivered ")
 		c := b.q.Counts()
 		for i, class := range c.Failed.Names() {
