@@ -329,7 +329,9 @@ func (w *remoteWorld) run(t *testing.T, row *remoteRow) {
 			w.publish()
 			w.zoning.Unlock()
 		}
-		w.command(t, "queue", "retry", id)
+		within(t, c.Name+": it is tried again", func() bool { // the line of an outcome is there a moment before its state
+			return w.log.attempt(id, n+1) != nil || w.s.run("queue", "retry", id).code == 0
+		})
 	}
 	if beside == "" {
 		beside = w.neighbour(t)

@@ -433,7 +433,7 @@ func TestMeasuresEnd(t *testing.T) {
 				t.Errorf("%s %s again: %v", c.kind, c.name, err)
 			}
 		}
-		time.Sleep(time.Second)
+		time.Sleep(2 * scanPause) // for the second time, too
 		if got := b.remote.got(); len(got) != 1 {
 			t.Errorf("sent %v", got)
 		}
