@@ -195,7 +195,6 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// secretFolder is where secrets are now.
 // connections is how many deliveries may run at once and how many connections may wait for more mail where the process may open so
 // many files: an eighth of what there is waits, a quarter works, and sessions keep the rest. 0: no limit is known, or there is enough.
 func connections(files int64) (attempts, idle int) {
@@ -206,6 +205,7 @@ func connections(files int64) (attempts, idle int) {
 	return int(max(least, files/4)), int(max(least, files/8))
 }
 
+// secretFolder is where secrets are now.
 func (d *daemon) secretFolder() string {
 	return cmp.Or(d.plugins.Config().Secrets.Folder, os.Getenv("CREDENTIALS_DIRECTORY"))
 }
