@@ -71,15 +71,18 @@ func (q *Quota) Give(n int64) {
 	q.mu.Unlock()
 }
 
-// serve hands out what is free, in order.
+// serve hands out what is free, in order. Who was served is not counted among the waiting any more by the time it goes on.
 func (q *Quota) serve() {
 	n := 0
 	for n < len(q.waiting) && q.waiting[n].n <= q.free {
 		q.free -= q.waiting[n].n
-		close(q.waiting[n].ready)
-		q.waiting[n] = nil
 		n++
 	}
+	served := q.waiting[:n]
 	q.waiting = q.waiting[n:]
 	q.queued.Store(int32(len(q.waiting)))
+	for i, a := range served {
+		served[i] = nil
+		close(a.ready)
+	}
 }
