@@ -27,6 +27,7 @@ func TestCases(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !ok {
-		t.Error("a case did not pass")
+		wrong, _, _ := strings.Cut(out.String(), "\ncases ") // said once more below the counts, where it is looked for
+		t.Errorf("a case did not pass:\n%s", wrong)
 	}
 }
