@@ -294,3 +294,30 @@ func TestRecoversFromDNS(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestRebinding: the address that is connected to is the one that was judged, though the DNS gives another one a moment later.
+func TestRebinding(t *testing.T) {
+	zone := func(ip string) *resolvetest.Resolver {
+		return resolvetest.New(t, map[string][]string{"y.test": {"MX 10 mx.y.test"}, "mx.y.test": {"A " + ip}})
+	}
+	for _, c := range []struct{ first, then, want, dialed string }{
+		{"192.0.2.1", "127.0.0.1", "deferred 451 4.4.1", "192.0.2.1:25"},
+		{"192.0.2.1", "10.0.0.1", "deferred 451 4.4.1", "192.0.2.1:25"},
+		{"10.0.0.1", "192.0.2.1", "failed 550 5.4.4", ""},
+	} {
+		for _, plan := range []*message.Plan{{MX: "y.test"}, {Hosts: []string{"mx.y.test:25"}}} {
+			network := &remotetest.Net{}
+			s := newSender(t, network, Options{Resolver: &resolvetest.Turning{First: zone(c.first), Then: zone(c.then)}})
+			job := newJob(t, memory(plain), "u@y.test")
+			job.Plan = plan
+			got, dialed := s.Send(t.Context(), job), strings.Join(network.Dialed(), " ")
+			want := c.want
+			if plan.MX == "" && c.dialed == "" {
+				want = "deferred 451 4.3.5" // a mistake in the plan is never final
+			}
+			if briefs(got) != want || dialed != c.dialed {
+				t.Errorf("%s, and then %s: %s, want %s; connections to %q, want %q", c.first, c.then, briefs(got), want, dialed, c.dialed)
+			}
+		}
+	}
+}

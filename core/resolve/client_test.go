@@ -216,6 +216,72 @@ func TestClientIgnoresForgedReplies(t *testing.T) {
 	}
 }
 
+// A reply with all that is right but where it comes from is none.
+func TestClientIgnoresRepliesFromElsewhere(t *testing.T) {
+	elsewhere, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer elsewhere.Close()
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	good := pack(t, map[string][]string{"x.test": {"A 192.0.2.1"}}, "x.test", TypeA)
+	forged := pack(t, map[string][]string{"x.test": {"A 192.0.2.66"}}, "x.test", TypeA)
+	go func() {
+		buf := make([]byte, 4096)
+		n, from, err := server.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		elsewhere.WriteTo(withID(forged, buf[:n], 0), from)
+		server.WriteTo(withID(good, buf[:n], 0), from)
+	}()
+	c := client(t, Options{Servers: []string{server.LocalAddr().String()}})
+	if a, err := c.Lookup(t.Context(), "x.test", TypeA); err != nil || len(a.Records) != 1 || a.Records[0].Plain() != "192.0.2.1" {
+		t.Errorf("got %+v, %v, want the true answer", a, err)
+	}
+}
+
+// Ids and ports are not those of the question before, nor next to them: who forges replies has to guess both.
+func TestClientIsHardToGuess(t *testing.T) {
+	var mu sync.Mutex
+	ids, ports := map[uint16]bool{}, map[string]bool{}
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done sync.WaitGroup
+	done.Go(func() {
+		buf := make([]byte, 4096)
+		for {
+			n, from, err := pc.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			ids[binary.BigEndian.Uint16(buf)], ports[from.String()] = true, true
+			mu.Unlock()
+			name := fmt.Sprintf("%s.test", buf[13:13+buf[12]])
+			pc.WriteTo(withID(rawReply(t, name, TypeA, 4, "\xc0\x00\x02\x01"), buf[:n], 0), from)
+		}
+	})
+	c := client(t, Options{Servers: []string{pc.LocalAddr().String()}})
+	const questions = 50
+	for i := range questions {
+		if _, err := c.Lookup(t.Context(), fmt.Sprintf("n%d.test", i), TypeA); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pc.Close()
+	done.Wait()
+	if len(ids) < questions*9/10 || len(ports) < questions/2 {
+		t.Errorf("%d questions had %d ids and %d ports", questions, len(ids), len(ports))
+	}
+}
+
 func TestClientTakesMalformedForFailure(t *testing.T) {
 	bad := rawReply(t, "x.test", TypeTLSA, 3, "\x03\x01\x01")
 	asked := atomic.Int32{}
@@ -300,6 +366,11 @@ func TestClientBelievesADOfThisHostOnly(t *testing.T) {
 		if a, err := c.Lookup(t.Context(), name, TypeA); err != nil || a.Authenticated != want {
 			t.Errorf("%s: got %v, %v, want %v", name, a.Authenticated, err, want)
 		}
+	}
+	c = client(t, Options{Servers: []string{s.Addr()}, Cache: 1})
+	c.trustAD = false // as with a server that is not on this host
+	if a, err := c.Lookup(t.Context(), "s.test", TypeA); err != nil || a.Status != Found || a.Authenticated {
+		t.Errorf("of a server that is not believed: got %+v, %v", a, err)
 	}
 	for _, o := range []struct {
 		Options

@@ -20,6 +20,7 @@ import (
 
 	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/core/resolve/resolvetest"
 	"github.com/stagepost/stagepost/hooks"
 )
@@ -424,6 +425,34 @@ func TestAddresses(t *testing.T) {
 		})
 		if got := strings.Join(dialed, " "); got != c.dialed {
 			t.Errorf("%s with %q and %q: connections to %q, not %q", c.where, c.needs, c.given, got, c.dialed)
+		}
+	}
+}
+
+// TestRebinding: a plugin's connection goes to the address that was judged, though the DNS gives another one a moment later.
+func TestRebinding(t *testing.T) {
+	zone := func(ip string) resolve.Resolver {
+		return resolvetest.New(t, map[string][]string{"turning.example": {"A " + ip}})
+	}
+	refused := errors.New("refused")
+	for _, c := range []struct{ first, then, dialed, want string }{
+		{"192.0.2.1", "127.0.0.1", "192.0.2.1:80", "refused"},
+		{"127.0.0.1", "192.0.2.1", "", "loopback"},
+	} {
+		for call, arg := range map[string]any{"net.open": "turning.example:80", "http.request": map[string]any{"url": "http://turning.example/"}} {
+			var dialed []string
+			o := newOutside(t, Options{Resolver: &resolvetest.Turning{First: zone(c.first), Then: zone(c.then)},
+				Dial: func(_ context.Context, _, addr string) (net.Conn, error) {
+					dialed = append(dialed, addr)
+					return nil, refused
+				}}, &capability.Needs{Net: []string{"*"}, HTTP: []string{"*"}})
+			o.in(func(ctx *Context) {
+				_, err := do(t, ctx, call, arg)
+				wantError(t, err, c.want)
+			})
+			if got := strings.Join(dialed, " "); got != c.dialed {
+				t.Errorf("%s, %s and then %s: connections to %q, not %q", call, c.first, c.then, got, c.dialed)
+			}
 		}
 	}
 }

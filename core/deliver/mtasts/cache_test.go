@@ -154,6 +154,10 @@ func TestFetch(t *testing.T) {
 		{name: "no host", do: func(w *world) { w.Set("mta-sts.y.test") }, want: "none sts-policy-fetch-error"},
 		{name: "a private address", do: func(w *world) { w.Set("mta-sts.y.test", "A 10.0.0.1") }, want: "none sts-policy-fetch-error"},
 		{name: "this host", do: func(w *world) { w.Set("mta-sts.y.test", "A 127.0.0.1", "AAAA ::1") }, want: "none sts-policy-fetch-error"},
+		{name: "a private address a moment later", do: func(w *world) {
+			w.opts.Resolver = &resolvetest.Turning{First: w.Resolver, Then: resolvetest.New(t, map[string][]string{
+				"_mta-sts.y.test": {`TXT "v=STSv1; id=1"`}, "mta-sts.y.test": {"A 10.0.0.1"}})}
+		}, want: "enforce 1"},
 		{name: "a redirect", do: client(func(rw http.ResponseWriter, r *http.Request) {
 			http.Redirect(rw, r, "https://mta-sts.y.test/.well-known/mta-sts.txt", http.StatusMovedPermanently)
 		}), want: "none sts-policy-fetch-error"},
