@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stagepost/stagepost/cmd/stagepost/doctor"
 	"github.com/stagepost/stagepost/core/admin"
 	"github.com/stagepost/stagepost/core/config"
 )
@@ -49,7 +50,9 @@ type app struct {
 	config string // --config; "" = look for it
 	now    func() time.Time
 	load   func(file string) (*loaded, error) // configuration and plugins, as serve would
-	begun  bool                               // a command runs: what fails from here on is no mistake in its arguments
+	// examine changes whom doctor asks; nil: nobody does, but tests.
+	examine func(*doctor.Options)
+	begun   bool // a command runs: what fails from here on is no mistake in its arguments
 }
 
 func newApp() *app { return &app{now: time.Now, load: load} }
@@ -107,6 +110,7 @@ func (a *app) commands() []*cobra.Command {
 		a.checkCommand(),
 		a.reloadCommand(),
 		a.statusCommand(),
+		a.doctorCommand(),
 		a.sendCommand(),
 		a.queueCommand(),
 		a.mailqCommand(),

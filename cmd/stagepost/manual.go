@@ -50,6 +50,7 @@ func pages() []page {
 		{"sending", "next hops and fall-backs, log-ins at them, where mail is sent from, and when", file("sending")},
 		{"remotes", "which server gets the mail and when the next, and what becomes of mail where servers misbehave", file("remotes")},
 		{"encryption", "how mail is encrypted on the way out: words, DANE, MTA-STS, what goes when, results", file("encryption")},
+		{"doctor", "what the DNS says of a domain's mail: what is wrong, and what to publish", file("doctor")},
 		{"transports", "ways out that are no host: LMTP by a socket, Maildir, programs, HTTPS; a plugin's own delivery", file("transports")},
 		{"returns", "mail that comes back: why it was refused, bounces and complaints, VERP, forwarded mail", file("returns")},
 		{"shaping", "what becomes of mail when remotes want less: rules over their replies, ramps for new addresses", file("shaping")},

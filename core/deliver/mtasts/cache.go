@@ -144,7 +144,7 @@ func (c *Cache) Lookup(ctx context.Context, domain string) Found {
 	if err != nil {
 		// Whether the record is gone, wrong, or kept from us: that alone takes no policy away.
 		found, _ := c.find(domain, "")
-		if found.Policy == nil && !errors.Is(err, errNone) && len(texts) > 0 {
+		if found.Policy == nil && !errors.Is(err, ErrNoRecord) && len(texts) > 0 {
 			found.Problem, found.Why = Invalid, err.Error()
 		}
 		return found

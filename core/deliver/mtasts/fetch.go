@@ -40,6 +40,13 @@ type problem struct {
 	error
 }
 
+// Fetch gets the policy that a domain publishes now. It is not kept: that is for whoever wants to know what is there.
+func (c *Cache) Fetch(ctx context.Context, domain string) (*Policy, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	return c.fetch(ctx, domain)
+}
+
 // fetch gets the policy of a domain.
 func (c *Cache) fetch(ctx context.Context, domain string) (*Policy, error) {
 	host := "mta-sts." + domain

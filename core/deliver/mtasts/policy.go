@@ -53,8 +53,8 @@ func (p *Policy) Matches(host string) bool {
 	return false
 }
 
-// errNone says that there is no record.
-var errNone = errors.New("there is no MTA-STS record")
+// ErrNoRecord says that there is no record.
+var ErrNoRecord = errors.New("there is no MTA-STS record")
 
 const recordVersion = "v=STSv1"
 
@@ -73,7 +73,7 @@ func ParseRecord(texts []string) (id string, err error) {
 		found = t
 	}
 	if found == "" {
-		return "", errNone
+		return "", ErrNoRecord
 	}
 	fields := strings.Split(found, ";")
 	for i, field := range fields {

@@ -119,7 +119,7 @@ func FuzzParseRecord(f *testing.F) {
 		if again, err := ParseRecord([]string{"v=STSv1; id=" + id}); err != nil || again != id {
 			t.Errorf("%q, %q: the id %q reads as %q, %v", a, b, id, again, err)
 		}
-		if _, err := ParseRecord([]string{a, b, "v=STSv1; id=1"}); err == nil || errors.Is(err, errNone) {
+		if _, err := ParseRecord([]string{a, b, "v=STSv1; id=1"}); err == nil || errors.Is(err, ErrNoRecord) {
 			t.Errorf("%q, %q: a second record changes nothing", a, b)
 		}
 	})
