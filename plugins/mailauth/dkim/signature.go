@@ -68,12 +68,22 @@ func ParseSignature(value string) (*Signature, error) {
 // Signature reads what DKIM-Signature and ARC-Message-Signature have in common: all tags but v= and i=.
 func (t Tags) Signature() (*Signature, error) {
 	s := &Signature{Length: -1}
-	for _, read := range []func(Tags) error{s.readNames, s.readAlgorithm, s.readCanon, s.readHeader, s.readHashes, s.readTimes, s.readLength, s.readQuery} {
+	return s, s.read(t, s.readNames, s.readAlgorithm, s.readCanon, s.readHeader, s.readHash, s.readValue, s.readTimes, s.readLength, s.readQuery)
+}
+
+// Seal reads what of them an ARC-Seal has, which covers no body: d=, s=, a= and b= (RFC 8617 section 4.1.3).
+func (t Tags) Seal() (*Signature, error) {
+	s := &Signature{Length: -1}
+	return s, s.read(t, s.readNames, s.readAlgorithm, s.readValue)
+}
+
+func (s *Signature) read(t Tags, parts ...func(Tags) error) error {
+	for _, read := range parts {
 		if err := read(t); err != nil {
-			return s, err
+			return err
 		}
 	}
-	return s, nil
+	return nil
 }
 
 func (s *Signature) readNames(t Tags) error {
@@ -162,7 +172,7 @@ func isFieldName(s string) bool {
 	return s != ""
 }
 
-func (s *Signature) readHashes(t Tags) error {
+func (s *Signature) readHash(t Tags) error {
 	bh, err := t.need("bh")
 	if err != nil {
 		return err
@@ -170,6 +180,10 @@ func (s *Signature) readHashes(t Tags) error {
 	if s.Hash, err = Base64(bh); err != nil || len(s.Hash) != 32 {
 		return faulty("bh= is no SHA-256 hash in base64")
 	}
+	return nil
+}
+
+func (s *Signature) readValue(t Tags) error {
 	b, err := t.need("b")
 	if err != nil {
 		return err
