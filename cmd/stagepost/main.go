@@ -118,6 +118,7 @@ func (a *app) commands() []*cobra.Command {
 		a.tlsrptCommand(),
 		a.pluginCommand(),
 		a.userCommand(),
+		a.dkimCommand(),
 		a.manualCommand(),
 	}
 }

@@ -54,6 +54,7 @@ func pages() []page {
 		{"transports", "ways out that are no host: LMTP by a socket, Maildir, programs, HTTPS; a plugin's own delivery", file("transports")},
 		{"returns", "mail that comes back: why it was refused, bounces and complaints, VERP, forwarded mail", file("returns")},
 		{"shaping", "what becomes of mail when remotes want less: rules over their replies, ramps for new addresses", file("shaping")},
+		{"dkim", "signatures of mail: keys and how they are changed, what is verified and what counts", file("dkim")},
 		{"observing", "what a running server shows: trace, status, log, metrics, and alerts", file("observing")},
 		{"metrics", "every metric of /metrics", metricsPage},
 		{"architecture", "how it is built: levels, the way of a message, generations, the store", file("architecture")},

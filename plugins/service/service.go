@@ -104,7 +104,7 @@ func (k Kind) String() string {
 
 // Services declares them all, in the order of the manual.
 func Services() []Service {
-	return []Service{logService(), reService(), kvService(), hashService(), passwordService(), jsonService(), dnsService(), addrService(), reportService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), shapeService(), secretService(), httpService(), netService(), {
+	return []Service{logService(), reService(), kvService(), hashService(), passwordService(), jsonService(), dnsService(), addrService(), reportService(), dkimService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), shapeService(), secretService(), httpService(), netService(), {
 		Name: "now", Doc: "The time.",
 		Funcs: []Func{{
 			Name: "now", Result: "number", Pure: true, Doc: "Seconds since 1970, with fractions.",
@@ -168,14 +168,15 @@ type Options struct {
 type Host struct {
 	Options
 
-	outbox  atomic.Pointer[Outbox]
-	shaper  atomic.Pointer[Shaper]
-	mu      sync.Mutex
-	plugins map[string]*state
-	lookups atomic.Pointer[map[string]Lookup]
-	kept    kept
-	checks  checks
-	shipped func() *bounce.Table
+	outbox   atomic.Pointer[Outbox]
+	shaper   atomic.Pointer[Shaper]
+	mu       sync.Mutex
+	plugins  map[string]*state
+	lookups  atomic.Pointer[map[string]Lookup]
+	kept     kept
+	checks   checks
+	signKeys signKeys
+	shipped  func() *bounce.Table
 }
 
 // state is what the instances of one plugin share, through all generations.

@@ -778,6 +778,28 @@ static inline sp_error sp_report_parse(sp_value *result) {
   return sp_call(SP("report.parse"), NULL, 0, result);
 }
 
+// dkim: Signatures of mail by DKIM (RFC 6376), with RSA and Ed25519 keys (RFC 8463). Both functions read the body once, whatever
+// its size and the number of signatures, and need read = "body". What counts and what does not is told by the page `dkim`.
+// dkim.verify([{signatures, length, time}]) -> table: What came of the signatures of the message as it came in, from the stage
+// data on. `result` is the best of them: pass, temperror, fail, permerror, or none. `results` has a table for each that was
+// tried: `result`, `reason` why it is no pass, `domain`, `selector`, `identity`, `algorithm`, `b` (the first characters of the
+// signature), `key_bits`, and `testing` where the domain only tries, so that it counts only as a pass. `untried` is how many
+// there were beyond `signatures` (1 to 50, 10 without it); those of the author's domain are tried first. With `length` true, a
+// signature that leaves out the end of the body (l=) may pass. What the DNS does not tell within `time` seconds (10 without it)
+// is a temperror. Needs dns.
+static inline sp_error sp_dkim_verify(sp_value options, sp_value *result) {
+  return sp_call(SP("dkim.verify"), (const sp_value[]){options}, 1, result);
+}
+// dkim.sign{domain, keys[, sign, oversign, canonicalization, expire]} -> string[]: The texts of DKIM-Signature fields for the
+// message as edited so far, one for each of `keys`, to be given to add_header; at the stage queue, where nobody edits any more.
+// `keys` is a list of at most 10 tables of `selector` and `key`, a secret: PEM (PKCS #8 or PKCS #1), or the 32 bytes of an
+// Ed25519 key in base64. `sign` is a list of the names of fields that are signed, `oversign` of those of which none may be added
+// later either; From is always one of these. `canonicalization` is "relaxed/relaxed" without it; `expire` is for how many seconds
+// the signature holds, for ever without it. A key that cannot be used is an error. Needs secrets.
+static inline sp_error sp_dkim_sign(sp_value signing, sp_value *result) {
+  return sp_call(SP("dkim.sign"), (const sp_value[]){signing}, 1, result);
+}
+
 // throttle: Rates that clients, senders or whatever a key stands for keep to. Each key and rate of a plugin is a bucket, full at
 // first, which fills evenly: of "100/1h" a hundred may be taken at once, and another one every 36 seconds. Buckets live in memory
 // as values of `kv` do: through reloads, and through restarts but for the last 10 seconds before a crash. A plugin has at most

@@ -1599,6 +1599,45 @@ func (reportService) Parse() (v1 map[string]any, err error) {
 	return v1, r.Err()
 }
 
+// DKIM: Signatures of mail by DKIM (RFC 6376), with RSA and Ed25519 keys (RFC 8463). Both functions read the body
+// once, whatever its size and the number of signatures, and need read = "body". What counts and what does not is told
+// by the page `dkim`.
+var DKIM dkimService
+
+type dkimService struct{}
+
+// Verify: What came of the signatures of the message as it came in, from the stage data on. `result` is the best of
+// them: pass, temperror, fail, permerror, or none. `results` has a table for each that was tried: `result`, `reason`
+// why it is no pass, `domain`, `selector`, `identity`, `algorithm`, `b` (the first characters of the signature),
+// `key_bits`, and `testing` where the domain only tries, so that it counts only as a pass. `untried` is how many there
+// were beyond `signatures` (1 to 50, 10 without it); those of the author's domain are tried first. With `length` true,
+// a signature that leaves out the end of the body (l=) may pass. What the DNS does not tell within `time` seconds (10
+// without it) is a temperror. In Lua it is called as dkim.verify([{signatures, length, time}]). Needs dns = true.
+func (dkimService) Verify(options ...map[string]any) (v1 map[string]any, err error) {
+	r, err := call("dkim.verify", first(options))
+	if err != nil {
+		return v1, err
+	}
+	v1 = mapOf(r, (*cbor.Reader).Value)
+	return v1, r.Err()
+}
+
+// Sign: The texts of DKIM-Signature fields for the message as edited so far, one for each of `keys`, to be given to
+// add_header; at the stage queue, where nobody edits any more. `keys` is a list of at most 10 tables of `selector` and
+// `key`, a secret: PEM (PKCS #8 or PKCS #1), or the 32 bytes of an Ed25519 key in base64. `sign` is a list of the
+// names of fields that are signed, `oversign` of those of which none may be added later either; From is always one of
+// these. `canonicalization` is "relaxed/relaxed" without it; `expire` is for how many seconds the signature holds, for
+// ever without it. A key that cannot be used is an error. In Lua it is called as dkim.sign{domain, keys[, sign,
+// oversign, canonicalization, expire]}. Needs secrets = {"dkim/*"}.
+func (dkimService) Sign(signing map[string]any) (v1 []string, err error) {
+	r, err := call("dkim.sign", signing)
+	if err != nil {
+		return v1, err
+	}
+	v1 = listOf(r, (*cbor.Reader).Text)
+	return v1, r.Err()
+}
+
 // Throttle: Rates that clients, senders or whatever a key stands for keep to. Each key and rate of a plugin is a
 // bucket, full at first, which fills evenly: of "100/1h" a hundred may be taken at once, and another one every 36
 // seconds. Buckets live in memory as values of `kv` do: through reloads, and through restarts but for the last 10

@@ -129,10 +129,10 @@ func (s *Signing) sign(fields []message.Field, bodyHash []byte) (string, error) 
 	b := base64.StdEncoding.EncodeToString(signature)
 	var out strings.Builder
 	out.WriteString(value)
-	for room := softLine - len("\tb="); b != ""; room = softLine - len("\t") {
+	for room := softLine - len(" b="); b != ""; room = softLine - len(" ") {
 		n := min(room, len(b))
 		if out.Len() > len(value) {
-			out.WriteString("\r\n\t")
+			out.WriteString("\r\n ")
 		}
 		out.WriteString(b[:n])
 		b = b[n:]
@@ -167,7 +167,7 @@ func (s *Signing) value(bodyHash []byte) string {
 		gap, before = "", ""
 	}
 	f.word(" ", "bh="+base64.StdEncoding.EncodeToString(bodyHash)+";")
-	return strings.TrimPrefix(f.String()+"\r\n\tb=", " ")
+	return strings.TrimPrefix(f.String()+"\r\n b=", " ")
 }
 
 // folded puts words together and breaks lines before those that do not fit.
@@ -178,8 +178,8 @@ type folded struct {
 
 func (f *folded) word(gap, text string) {
 	if f.column+len(gap)+len(text) > softLine {
-		f.WriteString("\r\n\t")
-		f.column, gap = len("\t"), ""
+		f.WriteString("\r\n ")
+		f.column, gap = len(" "), ""
 	}
 	f.WriteString(gap + text)
 	f.column += len(gap) + len(text)

@@ -654,6 +654,20 @@ report = {}
 ---@return table<string, any>?
 function report.parse() end
 
+---Signatures of mail by DKIM (RFC 6376), with RSA and Ed25519 keys (RFC 8463). Both functions read the body once, whatever its size and the number of signatures, and need read = "body". What counts and what does not is told by the page `dkim`.
+---@class (exact) stagepost.service.dkim
+dkim = {}
+
+---What came of the signatures of the message as it came in, from the stage data on. `result` is the best of them: pass, temperror, fail, permerror, or none. `results` has a table for each that was tried: `result`, `reason` why it is no pass, `domain`, `selector`, `identity`, `algorithm`, `b` (the first characters of the signature), `key_bits`, and `testing` where the domain only tries, so that it counts only as a pass. `untried` is how many there were beyond `signatures` (1 to 50, 10 without it); those of the author's domain are tried first. With `length` true, a signature that leaves out the end of the body (l=) may pass. What the DNS does not tell within `time` seconds (10 without it) is a temperror. Called as `dkim.verify([{signatures, length, time}])`. Needs `dns = true`.
+---@param options? table<string, any>
+---@return table<string, any>
+function dkim.verify(options) end
+
+---The texts of DKIM-Signature fields for the message as edited so far, one for each of `keys`, to be given to add_header; at the stage queue, where nobody edits any more. `keys` is a list of at most 10 tables of `selector` and `key`, a secret: PEM (PKCS #8 or PKCS #1), or the 32 bytes of an Ed25519 key in base64. `sign` is a list of the names of fields that are signed, `oversign` of those of which none may be added later either; From is always one of these. `canonicalization` is "relaxed/relaxed" without it; `expire` is for how many seconds the signature holds, for ever without it. A key that cannot be used is an error. Called as `dkim.sign{domain, keys[, sign, oversign, canonicalization, expire]}`. Needs `secrets = {"dkim/*"}`.
+---@param signing table<string, any>
+---@return string[]
+function dkim.sign(signing) end
+
 ---Rates that clients, senders or whatever a key stands for keep to. Each key and rate of a plugin is a bucket, full at first, which fills evenly: of "100/1h" a hundred may be taken at once, and another one every 36 seconds. Buckets live in memory as values of `kv` do: through reloads, and through restarts but for the last 10 seconds before a crash. A plugin has at most 200,000 buckets that are not full, and more is an error until some are.
 ---@class (exact) stagepost.service.throttle
 throttle = {}
@@ -714,7 +728,7 @@ function shape.suspend(what) end
 ---@return boolean
 function shape.reroute(what) end
 
----A secret. It is taken by hash.hmac as the key, by http.request as bearer and as the text of a field, and by send of a connection.
+---A secret. It is taken by hash.hmac and dkim.sign as the key, by http.request as bearer and as the text of a field, and by send of a connection.
 ---@class (exact) stagepost.secret
 
 ---The secret of that name, such as "dkim/example.org"; nil if there is none. In WebAssembly it is the map {secret = name}, which a plugin may as well write itself. Needs `secrets = {"dkim/*"}`.

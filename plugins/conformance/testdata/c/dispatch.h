@@ -287,6 +287,18 @@ static sp_error service(sp_text name, sp_value a, sp_value *result) {
     *result = v;
     return e;
   }
+  if (sp_equal(name, SP("dkim.verify"))) {
+    sp_value v;
+    e = sp_dkim_verify(sp_at(a, 0), &v);
+    *result = v;
+    return e;
+  }
+  if (sp_equal(name, SP("dkim.sign"))) {
+    sp_value v;
+    e = sp_dkim_sign(sp_at(a, 0), &v);
+    *result = v;
+    return e;
+  }
   if (sp_equal(name, SP("throttle.take"))) {
     sp_value v;
     e = sp_throttle_take(sp_as_text(sp_at(a, 0)), sp_as_text(sp_at(a, 1)), sp_at(a, 2), &v);

@@ -376,6 +376,18 @@ func service(name string, a []any) (any, error) {
 			return nil, err
 		}
 		return when(v0 != nil, v0), nil
+	case "dkim.verify":
+		v0, err := stagepost.DKIM.Verify(tail(a, 0, func(v any) map[string]any { return object(v) })...)
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
+	case "dkim.sign":
+		v0, err := stagepost.DKIM.Sign(object(at(a, 0)))
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
 	case "throttle.take":
 		v0, v1, err := stagepost.Throttle.Take(text(at(a, 0)), text(at(a, 1)), tail(a, 2, func(v any) int { return integer(v) })...)
 		if err != nil {

@@ -24,6 +24,8 @@ return {
     ["addr.within"] = addr.within,
     ["addr.reverse"] = addr.reverse,
     ["report.parse"] = report.parse,
+    ["dkim.verify"] = dkim.verify,
+    ["dkim.sign"] = dkim.sign,
     ["throttle.take"] = throttle.take,
     ["metric.count"] = metric.count,
     ["lookup"] = lookup,
