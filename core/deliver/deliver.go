@@ -266,8 +266,8 @@ type delivery struct {
 	size   int64      // octets of the message, Prefix included
 	says   esmtp.Mail // what came with MAIL
 
-	sts    *mtasts.Found // nil: not looked up yet
-	waiver *bool         // nil: not looked for yet
+	sts    map[string]mtasts.Found // by domain; what is not there was not looked up yet
+	waiver *bool                   // nil: not looked for yet
 
 	utf8     bool // the transaction that runs needs SMTPUTF8
 	chunked  bool // it goes by BDAT

@@ -117,8 +117,8 @@ func (d *delivery) demand(h hop) (demand, *failure) {
 		if f := d.published(h, &w); f != nil {
 			return w, f
 		}
-	} else if h.domain != "" {
-		w.report = &tlsrpt.Session{Domain: h.domain, Policy: tlsrpt.NoPolicy}
+	} else if domain := d.policyDomain(h); domain != "" {
+		w.report = &tlsrpt.Session{Domain: domain, Policy: tlsrpt.NoPolicy}
 	}
 	if strict {
 		w.requires = true
@@ -156,22 +156,36 @@ func (d *delivery) listed(h hop) bool {
 	return p != nil && p.Mode != mtasts.None && p.Matches(h.host)
 }
 
-// policy is the MTA-STS policy of the domain that a host takes mail for. It is looked up when it is first asked for.
+// policyDomain is the domain that says by MTA-STS what a host has to be: the one whose exchanger it is, or where the plan names the host
+// itself, that of its name (RFC 8461 section 3.4). Addresses have none, nor have LMTP and names within a network.
+func (d *delivery) policyDomain(h hop) string {
+	if h.domain != "" || d.lmtp || !strings.Contains(h.host, ".") {
+		return h.domain
+	}
+	return h.host
+}
+
+// policy is the MTA-STS policy that holds for a host. It is looked up when it is first asked for.
 func (d *delivery) policy(h hop) mtasts.Found {
-	if h.domain == "" || d.policies == nil || d.floor() == message.TLSNone || d.floor() == message.TLSOpportunistic {
+	domain := d.policyDomain(h)
+	if domain == "" || d.policies == nil || d.floor() == message.TLSNone || d.floor() == message.TLSOpportunistic {
 		return mtasts.Found{}
 	}
-	if d.sts == nil {
-		found := d.policies.Lookup(d.ctx, h.domain)
-		d.sts = &found
+	found, ok := d.sts[domain]
+	if !ok {
+		if d.sts == nil {
+			d.sts = map[string]mtasts.Found{}
+		}
+		found = d.policies.Lookup(d.ctx, domain)
+		d.sts[domain] = found
 	}
-	return *d.sts
+	return found
 }
 
 // published raises a demand to what the receiving domain publishes: DANE, and where that says nothing, MTA-STS, which never stands in for a
 // failing DANE (RFC 8461 section 2). A sender may ask for it not to count (RFC 8689 section 4.2.2, TLS-Required: no).
 func (d *delivery) published(h hop, w *demand) *failure {
-	domain := h.domain
+	domain := d.policyDomain(h)
 	if domain != "" {
 		w.report = &tlsrpt.Session{Domain: domain, Policy: tlsrpt.NoPolicy}
 	}
@@ -202,15 +216,16 @@ func (d *delivery) published(h hop, w *demand) *failure {
 		w.raise(mustEncrypt, "DANE")
 	}
 	found := d.policy(h)
-	if found.Problem != "" && w.report != nil {
+	p := found.Policy
+	applies := p != nil && p.Mode != mtasts.None && !d.waived()
+	if applies && w.report.Policy == tlsrpt.NoPolicy {
+		w.report.Policy, w.report.Strings, w.report.MX = tlsrpt.STS, []string{"version: STSv1", "mode: " + p.Mode, fmt.Sprintf("max_age: %d", int64(p.MaxAge.Seconds()))}, p.MX
+	}
+	if found.Problem != "" && w.report != nil { // where an older one applies it is that one's
 		d.note(w, h, tlsrpt.Result(found.Problem), found.Why)
 	}
-	p := found.Policy
-	if p == nil || p.Mode == mtasts.None || d.waived() {
+	if !applies {
 		return nil
-	}
-	if w.report.Policy == tlsrpt.NoPolicy {
-		w.report.Policy, w.report.Strings, w.report.MX = tlsrpt.STS, []string{"version: STSv1", "mode: " + p.Mode, fmt.Sprintf("max_age: %d", int64(p.MaxAge.Seconds()))}, p.MX
 	}
 	matches := p.Matches(h.host)
 	switch {
