@@ -12,9 +12,11 @@ import (
 	"time"
 )
 
-// caseLetter is what is sent in a case: a line "send" with to=USER,USER, size=OCTETS, mail=PARAMETER, content=8bit|binary|utf8, lmtp.
+// caseLetter is what is sent in a case: a line "send" with to=USER,USER, size=OCTETS, mail=PARAMETER, content=8bit|binary|utf8, lmtp,
+// hop=NEXTHOP of a route. ADDRESS6 and ADDRESS4 are those of mx1.
 type caseLetter struct {
 	to      []string
+	hop     string
 	size    int
 	mail    []string
 	content string
@@ -36,6 +38,8 @@ func parseLetter(lines []string) (l caseLetter, err error) {
 			l.mail = append(l.mail, value)
 		case "content":
 			l.content = value
+		case "hop":
+			l.hop = value
 		case "lmtp":
 			l.lmtp = true
 		default:
@@ -201,6 +205,8 @@ func summary(did []outcomeLine, domain string) string {
 		if s == "delivered" {
 			if host, _, ok := strings.Cut(o.host, "."); strings.HasPrefix(o.host, domain) {
 				s += " by the domain itself"
+			} else if strings.HasPrefix(o.host, "[") {
+				s += " by the address"
 			} else if ok {
 				s += " by " + host
 			}

@@ -132,6 +132,9 @@ func newRemoteWorld(t *testing.T) *remoteWorld {
 			if err != nil {
 				t.Fatalf("%s: %s: %v", file, cases[i].Name, err)
 			}
+			if c.letter.hop != "" {
+				config += fmt.Sprintf("%q = %q\n", c.domain, c.letter.hop)
+			}
 			if c.letter.lmtp {
 				config += fmt.Sprintf("%q = \"lmtp:mx1.%s:24\"\n", c.domain, c.domain)
 			}
@@ -223,6 +226,15 @@ func (w *remoteWorld) prepare(pc *remotetest.Case, authority *remotetest.Authori
 		}
 		c.remotes = append(c.remotes, r)
 		host(h.Name, to)
+	}
+	if six, ok := addresses["mx1"]; ok { // which a recipient's domain or a route may be
+		four := netip.AddrFrom4([4]byte{198, 51, 100, byte(n)}).String()
+		w.at[four+":25"], c.addresses[four+":25"] = w.at["["+six+"]:25"], true
+		literal := strings.NewReplacer("ADDRESS6", six, "ADDRESS4", four)
+		for i, to := range c.letter.to {
+			c.letter.to[i] = literal.Replace(to)
+		}
+		c.letter.hop = literal.Replace(c.letter.hop)
 	}
 	if c.first, c.later = c.Of("dns"), c.Of("later"); len(c.first) == 0 {
 		slices.Sort(c.names)
