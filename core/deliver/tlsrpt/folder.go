@@ -160,13 +160,21 @@ func (r *Results) read(day string) ([]Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list []Summary
+	list, err := parse(text)
+	if err != nil {
+		err = fmt.Errorf("%s%s, line %d: %w", day, suffix, len(list)+1, err)
+	}
+	return list, err
+}
+
+// parse reads the lines of a day up to the first that is wrong.
+func parse(text []byte) (list []Summary, err error) {
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var s Summary
 		if err := json.Unmarshal(lines.Bytes(), &s); err != nil {
-			return list, fmt.Errorf("%s%s, line %d: %w", day, suffix, len(list)+1, err)
+			return list, err
 		}
 		list = append(list, s)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -130,4 +131,38 @@ func TestDamagedFile(t *testing.T) {
 	if got := day(t, r, ""); got != "y.test sts 7 0;\n" {
 		t.Errorf("got %s", got)
 	}
+}
+
+// FuzzParse: whatever a file holds, what is read of it is written and read the same, and is counted on.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("{\"policy\":{\"policy-type\":\"sts\",\"policy-string\":[\"version: STSv1\"],\"policy-domain\":\"y.test\",\"mx-host\":[\"*.y.test\"]},\"summary\":{\"total-successful-session-count\":7,\"total-failure-session-count\":1}," +
+		"\"failure-details\":[{\"result-type\":\"certificate-expired\",\"receiving-mx-hostname\":\"mx.y.test\",\"receiving-ip\":\"192.0.2.1\",\"failed-session-count\":1,\"failure-reason-code\":\"why\"}]}\n{}\nnonsense\n"))
+	f.Add([]byte("{\"failure-details\":[" + strings.Repeat("{},", 2*maxDetails) + "{}]}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		list, _ := parse(text)
+		var again []byte
+		for _, s := range list {
+			line, err := json.Marshal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again = append(append(again, line...), '\n')
+		}
+		twice, err := parse(again)
+		if err != nil || !reflect.DeepEqual(list, twice) {
+			t.Fatalf("%q became %q: %v", text, again, err)
+		}
+		r := newResults(t, "", &clock{time.Now()})
+		for i := range list {
+			r.all[key{list[i].Policy.Domain, list[i].Policy.Type}] = &list[i]
+		}
+		for _, s := range twice {
+			before := r.all[key{s.Policy.Domain, s.Policy.Type}].Summary.Failure
+			r.Add(&Session{Domain: s.Policy.Domain, Policy: s.Policy.Type, Result: Expired, Host: "mx.y.test"})
+			now := r.all[key{s.Policy.Domain, s.Policy.Type}]
+			if now.Summary.Failure != before+1 || len(now.Details) == 0 || len(now.Details) > max(maxDetails, len(s.Details)+1) {
+				t.Errorf("%+v", now)
+			}
+		}
+	})
 }
