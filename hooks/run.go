@@ -215,7 +215,7 @@ func (c *Call) granted(h *Hook, v *Verdict) error {
 		return fmt.Errorf("accept: scram is given for kind scram, and for no other; this login is of kind %s", c.Login.Kind)
 	case v.Kind == RouteTo:
 		via := v.Plan.Via
-		v.Plan.Transport = via != "" && via != message.ViaSMTP && via != message.ViaLMTP && via != h.Plugin
+		v.Plan.Transport = !message.IsProtocol(via) && via != h.Plugin
 		return MayRoute(h.Needs, v.Plan)
 	}
 	return nil

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"maps"
 	"net"
-	"net/url"
 	"reflect"
 	"sync"
+	"time"
 
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/deliver"
@@ -14,6 +14,7 @@ import (
 	"github.com/stagepost/stagepost/core/deliver/pipe"
 	"github.com/stagepost/stagepost/core/deliver/web"
 	"github.com/stagepost/stagepost/core/macro"
+	"github.com/stagepost/stagepost/core/weburl"
 	"github.com/stagepost/stagepost/plugins/service"
 )
 
@@ -22,6 +23,8 @@ type transports struct {
 	mu   sync.Mutex
 	of   *config.Config
 	made map[string]transport
+
+	poster *web.Poster // to what plans name
 }
 
 type transport struct {
@@ -54,6 +57,11 @@ func (d *daemon) transport(name string) (deliver.Transport, bool) {
 	return found.Transport, ok
 }
 
+func (d *daemon) hasTransport(name string) bool {
+	_, ok := d.plugins.Config().Transports[name]
+	return ok
+}
+
 func sameTransport(a, b config.Transport) bool {
 	a.Concurrency, b.Concurrency = 0, 0 // which the queue minds
 	return reflect.DeepEqual(a, b)
@@ -76,22 +84,41 @@ func (d *daemon) newTransport(name string, c config.Transport) transport {
 		}
 		t.Carrier = pipe.New(pipe.Options{Name: name, Program: c.Command[0], Arguments: args, Delimiter: c.Delimiter, TimeLimit: c.TimeLimit, Hostname: hostname})
 	case "https":
-		to, _ := url.Parse(c.URL)
-		dial := d.dial
-		if dial == nil {
-			dial = new(net.Dialer).DialContext
-		}
-		secret := func() ([]byte, error) {
+		o := d.webOptions()
+		o.Name, o.Private, o.TimeLimit = name, c.Private, c.TimeLimit
+		o.URL, _ = weburl.Parse(c.URL)
+		o.Secret = func() ([]byte, error) {
 			text, ok, err := service.SecretFolder{Folder: d.secretFolder}.Secret(c.Secret)
 			if err == nil && !ok {
 				err = errors.New("there is no secret " + c.Secret)
 			}
 			return text, err
 		}
-		w := web.New(web.Options{Name: name, URL: to, Secret: secret, Private: c.Private, TimeLimit: c.TimeLimit, Resolver: d.dns, Own: d.bound.own, Dial: dial, Agent: "stagepost", Now: d.now})
+		w := web.New(o)
 		t.Carrier, t.close = w, w.Close
 	}
 	return t
+}
+
+// postTime is how long a URL that a plan names may take to answer, as a transport may by default.
+const postTime = 10 * time.Minute
+
+// webOptions are the same for all that posts.
+func (d *daemon) webOptions() web.Options {
+	o := web.Options{TimeLimit: postTime, Resolver: d.dns, Own: d.bound.own, Dial: d.dial, Roots: d.roots, Agent: "stagepost", Now: d.now}
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
+	return o
+}
+
+// post gives the sender the way to a URL.
+func (d *daemon) post(to string, private bool, secret func() ([]byte, error)) deliver.Carrier {
+	u, err := weburl.Parse(to)
+	if err != nil { // it was read before
+		return nil
+	}
+	return d.ways.poster.To(u, private, secret)
 }
 
 // close ends idle connections.
@@ -100,5 +127,8 @@ func (t *transports) close() {
 	defer t.mu.Unlock()
 	for _, one := range t.made {
 		one.close()
+	}
+	if t.poster != nil {
+		t.poster.Close()
 	}
 }

@@ -74,16 +74,9 @@ func TestTransports(t *testing.T) {
 	world := &internet{remotes: map[string]*remote{root + "/lmtp": box}}
 	d := serveQuietly(t, s.config, daemonOptions{dial: func(ctx context.Context, _, addr string) (net.Conn, error) { return world.dial(ctx, "tcp", addr) }})
 
-	// send sends to a recipient, and waits for the record to say what became of it.
-	send := func(rcpt string, wants ...string) {
+	// told waits for the record of a message to say something.
+	told := func(id, something string) (text string) {
 		t.Helper()
-		reply := sendTo(t, d.bound.address("mx"), "a@client.example", rcpt, "Subject: x\n\nhello\n")
-		if reply.Code != 250 {
-			t.Fatalf("%s: %s", rcpt, reply.Error())
-		}
-		fields := strings.Fields(reply.Error())
-		id := fields[len(fields)-1]
-		var text string
 		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 			d.records.Flush(t.Context())
 			steps, err := d.records.Find(t.Context(), id)
@@ -91,18 +84,30 @@ func TestTransports(t *testing.T) {
 			for _, step := range steps {
 				text += strings.TrimSpace(step.Stage+" "+step.Plugin+" "+step.Verdict) + ": " + step.Detail + "\n"
 			}
-			if err == nil && strings.Contains(text, "\noutcome") {
-				break
+			if err == nil && strings.Contains(text, something) {
+				return text
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("%s: the record is\n%s", rcpt, text)
+				t.Fatalf("there is no %q in the record\n%s", something, text)
 			}
 		}
+	}
+	// send sends to a recipient, and waits for the record to say what became of it.
+	send := func(rcpt string, wants ...string) (id string) {
+		t.Helper()
+		reply := sendTo(t, d.bound.address("mx"), "a@client.example", rcpt, "Subject: x\n\nhello\n")
+		if reply.Code != 250 {
+			t.Fatalf("%s: %s", rcpt, reply.Error())
+		}
+		fields := strings.Fields(reply.Error())
+		id = fields[len(fields)-1]
+		text := told(id, "\noutcome")
 		for _, want := range wants {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: there is no %q in\n%s", rcpt, want, text)
 			}
 		}
+		return id
 	}
 	send("Joe+x@box.example", "> to transport:boxes\n", "deliver  delivered: transport:boxes (maildir "+root+"), 250 2.0.0 delivered to box.example/joe\n", "outcome  delivered: <Joe+x@box.example> by transport:boxes: 250 2.0.0 ")
 	if got := boxed(t, root, "box.example/joe"); !strings.HasPrefix(got, "Return-Path: <a@client.example>\nDelivered-To: Joe+x@box.example\nReceived: from ") || !strings.HasSuffix(got, "\n\nhello\n") {
@@ -119,7 +124,7 @@ func TestTransports(t *testing.T) {
 	send("no@plugin.example", "outcome  failed: <no@plugin.example> by plugin:itself: 550 5.2.1 no ", "/no@plugin.example\n")
 	send("later@plugin.example", "outcome  deferred: <later@plugin.example> by plugin:itself: 451 4.7.1 later")
 	send("x@plugin.example", "outcome  deferred: <x@plugin.example> 451 4.3.0 itself gave no verdict for this recipient")
-	send("x@unknown.example", "outcome  deferred: <x@unknown.example> 451 4.3.5 the route names the transport nowhere, but the configuration has no [transport.nowhere]")
+	waits := send("x@unknown.example", "outcome  deferred: <x@unknown.example> 451 4.3.5 the route names the transport nowhere, but the configuration has no [transport.nowhere]")
 
 	if l := d.shaping.shape(d.plugins.Config()).Sites["transport:prog"]; l.Concurrency != 1 || !strings.HasSuffix(l.By.Concurrency, "stagepost.toml:28") {
 		t.Errorf("its limits: %+v", l)
@@ -132,7 +137,20 @@ func TestTransports(t *testing.T) {
 	boxed(t, other, "box.example/joe")
 	s.write("stagepost.toml", strings.Replace(config, "[transport.boxes]", "[transport.box]", 1))
 	s.want(s.run("reload"), exitConfig, `stagepost.toml:17: plugin.route.domains."box.example": there is no [transport.boxes]`, "generation 2 stays")
-	s.want(s.runInput("", "queue", "reroute", "--help"), 0, "transport:")
+	// Mail that waits goes by a transport that is chosen by hand, and by one that a plugin chooses for a time.
+	s.want(s.run("queue", "reroute", "--to", "transport:boxes", waits), 0, "rerouted")
+	told(waits, "delivered: transport:boxes (maildir "+other+"), 250 2.0.0 delivered to unknown.example/x")
+	s.write("plugins/turns.lua", `plugin { id = "turns", needs = { shape = { "next-hop:*" }, route = { "transport:boxes" } } }
+function on.deferred(r)
+  if r.address.domain == "unknown.example" then
+    shape.reroute { next_hop = r.next_hop, to = { via = "boxes" }, time = 60 }
+    return defer { after = 1 }
+  end
+end
+`)
+	s.write("stagepost.toml", config)
+	s.want(s.run("reload"), 0, "generation 3 is live")
+	told(send("y@unknown.example", "transport nowhere"), "delivered: transport:boxes (maildir "+root+"), 250 2.0.0 delivered to unknown.example/y")
 }
 
 // boxed is the one message of a mailbox.

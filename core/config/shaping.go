@@ -92,7 +92,7 @@ func (s *Site) fields() []field {
 		},
 		{
 			name: "tls", example: `"verified"`, absent: "that of [queue]",
-			doc: "How connections are encrypted, unless the plan says another word.",
+			doc: "How connections are encrypted, unless the plan says another word. For a host that a plan names, the table of the host with its port counts, as [site.\"relay.example.net:587\"], in place of that of the site.",
 			to:  oneOf(&s.TLS, TLSWords()...),
 		},
 	}...)

@@ -2,14 +2,13 @@ package config
 
 import (
 	"fmt"
-	"net/netip"
-	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/stagepost/stagepost/core/macro"
+	"github.com/stagepost/stagepost/core/weburl"
 )
 
 // Transport is one [transport.NAME]: a way out other than SMTP to a host. Which fields count follows from Type.
@@ -164,19 +163,8 @@ func httpsURL(v any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	u, err := url.Parse(s)
-	switch {
-	case err != nil || u.Scheme != "https" || u.Opaque != "" || u.Hostname() == "":
-		return "", fmt.Errorf("%q is not a URL with https", shorten(s))
-	case u.User != nil:
-		return "", fmt.Errorf("a name and password do not stand in a URL")
-	case u.Fragment != "":
-		return "", fmt.Errorf("%q has a fragment, which is not sent", shorten(s))
-	}
-	if _, err := netip.ParseAddr(u.Hostname()); err != nil {
-		if _, err := domainName(u.Hostname()); err != nil {
-			return "", err
-		}
+	if _, err := weburl.Parse(s); err != nil {
+		return "", err
 	}
 	return s, nil
 }

@@ -39,11 +39,16 @@ func (d *delivery) carry(c Carrier) {
 	start := d.now()
 	outcomes := c.Carry(d.ctx, d.job)
 	for i := range d.outcomes {
-		if i >= len(outcomes) || outcomes[i].Result == 0 { // a mistake of the carrier's, which must not lose mail
-			d.set(i, message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.0", fmt.Sprintf("%s gave no answer for this recipient", c))})
-			continue
-		}
-		d.set(i, outcomes[i])
+		o, _ := answerOf(c, outcomes, i)
+		d.set(i, o)
 	}
 	d.record("transport:"+d.job.Plan.Via, "("+c.String()+")", start, nil, nil, "")
+}
+
+// answerOf is what a carrier made of one of a job's recipients; false: it gave no answer, which is a mistake of its own and must not lose mail.
+func answerOf(c Carrier, outcomes []message.Outcome, k int) (message.Outcome, bool) {
+	if k < len(outcomes) && outcomes[k].Result != 0 {
+		return outcomes[k], true
+	}
+	return message.Outcome{Result: message.Deferred, Reply: smtp.NewReply(451, "4.3.0", fmt.Sprintf("%s gave no answer for this recipient", c))}, false
 }

@@ -69,6 +69,8 @@ type Options struct {
 	Source   func(name string) (Source, bool) // default: there are none
 	// Transport finds what a plan names that is a transport; default: there are none.
 	Transport func(name string) (Transport, bool)
+	// Post is the way to a URL that a plan names, to a private address only if that is granted; nil, or without the function: there is none.
+	Post func(url string, private bool, secret func() ([]byte, error)) Carrier
 	// Secret gives the passwords that plans name; default: there are none.
 	Secret   func(name string) (text []byte, ok bool, err error)
 	Now      func() time.Time // the clock of records
@@ -92,6 +94,7 @@ type Sender struct {
 	secret      func(name string) ([]byte, bool, error)
 	refused     refusals
 	transport   func(name string) (Transport, bool)
+	poster      func(url string, private bool, secret func() ([]byte, error)) Carrier
 	turn        atomic.Uint32 // of the addresses of sources
 	now         func() time.Time
 	timeouts    Timeouts
@@ -117,6 +120,7 @@ func New(o Options) *Sender {
 		dialFrom:  o.DialFrom,
 		source:    o.Source,
 		transport: o.Transport,
+		poster:    o.Post,
 		secret:    o.Secret,
 		now:       o.Now,
 		timeouts: Timeouts{
@@ -159,6 +163,9 @@ func New(o Options) *Sender {
 	if s.secret == nil {
 		s.secret = func(string) ([]byte, bool, error) { return nil, false, nil }
 	}
+	if s.poster == nil {
+		s.poster = func(string, bool, func() ([]byte, error)) Carrier { return nil }
+	}
 	if s.transport == nil {
 		s.transport = func(string) (Transport, bool) { return Transport{}, false }
 	}
@@ -186,6 +193,8 @@ type Job struct {
 	Plan    *message.Plan   // with Hosts, MX or a transport; MX may be an address literal, such as "[192.0.2.1]"
 	Record  func(observe.Step)
 	TLS     message.TLSLevel // where the plan says nothing; empty: TLSAuto
+	// HostTLS is TLS for one of the plan's hosts, "host:port"; empty, or without the function: that of TLS.
+	HostTLS func(host string) message.TLSLevel
 	// Again: an attempt before this one, perhaps of another process, may have delivered without anybody knowing.
 	Again bool
 	// ConnectionMessages bounds those that go over one connection; 0: Options.MaxMessages.

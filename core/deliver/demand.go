@@ -74,9 +74,14 @@ func (w *demand) raise(to level, by string) {
 	}
 }
 
-// floor is what the plan or else the configuration asks for.
-func (d *delivery) floor() message.TLSLevel {
-	return cmp.Or(d.job.Plan.TLS, d.job.TLS, message.TLSAuto)
+// floor is what the plan or else the configuration asks for: of the host itself first, if the plan names it, since it may be quite another
+// server than those before it.
+func (d *delivery) floor(h hop) message.TLSLevel {
+	var own message.TLSLevel
+	if d.job.HostTLS != nil && h.named != "" {
+		own = d.job.HostTLS(h.named)
+	}
+	return cmp.Or(d.job.Plan.TLS, own, d.job.TLS, message.TLSAuto)
 }
 
 // requireTLS tells whether the sender wants the message never to go in clear (RFC 8689). LMTP on this machine crosses no network. A
@@ -90,7 +95,7 @@ func (d *delivery) demand(h hop) (demand, *failure) {
 	if h.socket != "" { // it leads into this machine
 		return demand{}, nil
 	}
-	word, strict := d.floor(), d.requireTLS(h)
+	word, strict := d.floor(h), d.requireTLS(h)
 	w := demand{sni: h.host, by: "the route"}
 	if d.job.Plan.TLS == "" {
 		w.by = "the configuration"
@@ -168,7 +173,7 @@ func (d *delivery) policyDomain(h hop) string {
 // policy is the MTA-STS policy that holds for a host. It is looked up when it is first asked for.
 func (d *delivery) policy(h hop) mtasts.Found {
 	domain := d.policyDomain(h)
-	if domain == "" || d.policies == nil || d.floor() == message.TLSNone || d.floor() == message.TLSOpportunistic {
+	if domain == "" || d.policies == nil || d.floor(h) == message.TLSNone || d.floor(h) == message.TLSOpportunistic {
 		return mtasts.Found{}
 	}
 	found, ok := d.sts[domain]

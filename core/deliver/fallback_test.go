@@ -6,10 +6,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stagepost/stagepost/core/deliver/remotetest"
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/resolve/resolvetest"
+	"github.com/stagepost/stagepost/core/smtp"
 )
 
 // TestFallback: the hosts beside an MX get what no exchanger answered for, and nothing else.
@@ -73,5 +75,58 @@ func TestFallbackIsLoggedInAt(t *testing.T) {
 	job.Plan.Private = 0b01
 	if got := briefs(s.Send(t.Context(), job)); got != "deferred 451 4.3.5" {
 		t.Errorf("%s, without a grant", got)
+	}
+}
+
+// TestWordOfAHost: how a connection to one of a plan's hosts is encrypted follows from the word for that host, where there is one; what the
+// plan says counts before it, and so does REQUIRETLS. It is no word for an exchanger of the same name.
+func TestWordOfAHost(t *testing.T) {
+	const relay, dead = "relay.test:587", "192.0.2.9:25"
+	for _, tt := range []struct {
+		name             string
+		plan, site, host message.TLSLevel
+		hosts            []string
+		mail             string
+		want, said       string
+	}{
+		{name: "without any", want: "delivered", said: "not verified"},
+		{name: "that of the site", site: message.TLSVerified, want: "deferred 451 4.7.5", said: "the configuration"},
+		{name: "a stricter one", host: message.TLSVerified, want: "deferred 451 4.7.5", said: "the configuration"},
+		{name: "another one", site: message.TLSVerified, host: message.TLSOpportunistic, want: "delivered", said: "not verified"},
+		{name: "none", site: message.TLSRequired, host: message.TLSNone, want: "delivered", said: "new, 250"},
+		{name: "the plan's counts", plan: message.TLSVerified, host: message.TLSNone, want: "deferred 451 4.7.5", said: "the route"},
+		{name: "one of several hosts", hosts: []string{dead, relay}, site: message.TLSNone, host: message.TLSVerified, want: "deferred 451 4.7.5", said: "by an authority that is not trusted"},
+		{name: "the sender's counts", host: message.TLSNone, mail: "REQUIRETLS", want: "failed 550 5.7.10", said: "switched off"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newSecured(t, remotetest.Script{"EHLO": offersTLS, "STARTTLS": "220 2.0.0 go ahead | tls self"})
+				w.remote.Name = "relay.test"
+				w.network.Remotes = map[string]*remotetest.Remote{"192.0.2.3:587": w.remote}
+				w.dns.Set("relay.test", "A 192.0.2.3")
+				job := newJob(t, memory(plain), "u@y.test")
+				job.Plan.Hosts = []string{relay}
+				if tt.hosts != nil {
+					job.Plan = &message.Plan{Hosts: tt.hosts}
+				}
+				if tt.mail != "" {
+					job.Env.Params = smtp.Params{{Key: tt.mail}}
+				}
+				job.Plan.TLS, job.TLS = tt.plan, tt.site
+				var asked []string
+				job.HostTLS = func(host string) message.TLSLevel {
+					if asked = append(asked, host); host == relay {
+						return tt.host
+					}
+					return ""
+				}
+				if got := w.send(t, job); got != tt.want || !strings.Contains(w.last(), tt.said) {
+					t.Errorf("%s: %s; want %s: %s", got, w.last(), tt.want, tt.said)
+				}
+				if slices.ContainsFunc(asked, func(host string) bool { return host != relay && host != dead }) {
+					t.Errorf("asked for the words of %q", asked)
+				}
+			})
+		})
 	}
 }

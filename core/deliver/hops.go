@@ -31,8 +31,11 @@ const smtpPort = 25
 type hop struct {
 	host     string // the name it was found under; "" for an address that was given as such
 	addr     netip.AddrPort
+	named    string // that of a plan's hosts: "host:port"; "" for an exchanger
 	fallback bool   // it is one of a plan's hosts beside an MX
 	socket   string // its path, in place of an address
+	url      string // in place of all that
+	private  bool   // the URL may lead to a private address
 
 	domain  string // whose MX it is; "" for what the plan itself names
 	vouched bool   // its name cannot have been made up on the way: the plan has it, or DNSSEC for the domain
@@ -42,8 +45,11 @@ type hop struct {
 
 // String returns "mx1.example.org[192.0.2.1]:25", or "unix:/path".
 func (h hop) String() string {
-	if h.socket != "" {
+	switch {
+	case h.socket != "":
 		return "unix:" + h.socket
+	case h.url != "":
+		return h.url
 	}
 	b := make([]byte, 0, len(h.host)+48)
 	b = append(append(b, h.host...), '[')
@@ -105,10 +111,16 @@ func (d *delivery) named(hosts []string, yield func(hop) bool) {
 			i++ // the first is that of the MX
 		}
 		private := d.job.Plan.Private&(1<<i) != 0
+		if message.IsURL(hostport) {
+			if !yield(hop{named: hostport, url: hostport, private: private}) {
+				return
+			}
+			continue
+		}
 		if addr, err := netip.ParseAddrPort(hostport); err == nil {
 			if f := d.closed(hostport, addr, private); f != nil {
 				d.missing(hostport, f)
-			} else if left--; !yield(hop{addr: addr, vouched: true}) || left == 0 {
+			} else if left--; !yield(hop{named: hostport, addr: addr, vouched: true}) || left == 0 {
 				return
 			}
 			continue
@@ -132,7 +144,7 @@ func (d *delivery) named(hosts []string, yield func(hop) bool) {
 			addr := netip.AddrPortFrom(ip, uint16(n))
 			if f := d.closed(hostport, addr, private); f != nil {
 				d.missing(hostport, f)
-			} else if left--; !yield(hop{host: host, addr: addr, vouched: true, secure: found.secure, alias: found.alias}) || left == 0 {
+			} else if left--; !yield(hop{host: host, named: hostport, addr: addr, vouched: true, secure: found.secure, alias: found.alias}) || left == 0 {
 				return
 			}
 		}

@@ -33,14 +33,11 @@ const maxPipelined = 100
 // try makes one transaction with one address, on an idle connection if there is one. That one may have been closed by the
 // server meanwhile: if so, nothing was asked on it yet and a new connection takes its place, once.
 func (d *delivery) try(h hop) {
-	start := d.now()
-	var before []message.Result
-	if d.job.Record != nil && d.open < len(d.outcomes) {
-		before = make([]message.Result, len(d.outcomes))
-		for i, o := range d.outcomes {
-			before[i] = o.Result
-		}
+	if h.url != "" {
+		d.post(h)
+		return
 	}
+	start, before := d.now(), d.decided()
 	want, f := d.demand(h)
 	if f != nil {
 		d.blame(f, h.String())

@@ -42,11 +42,15 @@ func (a *Auth) check() error {
 	case len(a.User) > maxAuthUser || !utf8.ValidString(a.User) || strings.ContainsFunc(a.User, unicode.IsControl):
 		return fmt.Errorf("auth: the user is not up to %d bytes of UTF-8 without control characters", maxAuthUser)
 	case !capability.ValidSecret(a.Secret):
-		return fmt.Errorf(`auth: %.80q cannot name a secret; a name is like "smtp/example.net"`, a.Secret)
+		return unnameable(a.Secret)
 	case a.Mechanism != "" && !slices.Contains(AuthMechanisms(), a.Mechanism):
 		return fmt.Errorf("auth: the mechanism is one of %s, not %.80q", strings.Join(AuthMechanisms(), ", "), a.Mechanism)
 	case a.TLS != "" && a.TLS != AuthOptional:
 		return fmt.Errorf("auth: tls is %q or not given, not %.80q", AuthOptional, a.TLS)
 	}
 	return nil
+}
+
+func unnameable(secret string) error {
+	return fmt.Errorf(`auth: %.80q cannot name a secret; a name is like "smtp/example.net"`, secret)
 }

@@ -1,6 +1,7 @@
 package message
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,15 +16,21 @@ import (
 const (
 	ViaSMTP = "smtp"
 	ViaLMTP = "lmtp"
+	ViaHTTP = "http" // by POST to URLs with https
 )
+
+// IsProtocol tells whether a Via names no transport and no plugin.
+func IsProtocol(via string) bool {
+	return via == "" || via == ViaSMTP || via == ViaLMTP || via == ViaHTTP
+}
 
 // Plan says how a recipient is reached. Its fields are set independently by plugins at the stage route (or queue); an
 // empty field is unset.
 type Plan struct {
-	Via string // "smtp" (default), "lmtp", a plugin, or a transport
+	Via string // "smtp" (default), "lmtp", "http", a plugin, or a transport
 	// Transport: Via names a [transport.NAME] of the configuration, and not the plugin that set it.
 	Transport bool
-	Hosts     []string // next hops in order, "host:port", "[v6]:port"; tried one after the other
+	Hosts     []string // next hops in order, "host:port", "[v6]:port", or all of them URLs; tried one after the other
 	MX        string   // look up the MX of this domain instead of the recipient's; Hosts are tried after those
 	// Private has a bit for each of Hosts, after one for MX if there is one: it may have a private address. Those who made the plan are
 	// granted it; it is never stored.
@@ -31,7 +38,7 @@ type Plan struct {
 	Source  string        // [source.NAME] of the configuration that it is sent from; default: the system chooses the address
 	Helo    string        // name to greet with; default: the source's, or the server's
 	TLS     TLSLevel      // whether and how connections are encrypted; default: that of the site, of [queue], or TLSAuto
-	Auth    Auth          // what to log in with at Hosts, or else at MX; zero: nothing
+	Auth    Auth          // what to log in with at Hosts, or else at MX, or to sign requests with; zero: nothing
 	Sender  *smtp.Address // reverse-path for this recipient's copy only; nil: the envelope's
 	Site    string        // whose limits count; default: that of the exchangers
 	// SiteBy and SourceBy are the plugins that set Site and Source, for people; they are never stored.
@@ -40,7 +47,7 @@ type Plan struct {
 
 // Merge fills the fields that p leaves unset from q, which a plugin gave: who was first to set a field wins.
 func (p *Plan) Merge(q *Plan, by string) {
-	if p.Via == "" {
+	if p.Via == "" && (q.Via != ViaHTTP || len(p.Hosts) == 0 && p.MX == "") { // URLs and the word for them are one answer
 		p.Via, p.Transport = q.Via, q.Transport
 	}
 	if len(p.Hosts) == 0 && p.MX == "" { // hosts and mx answer one question; and nobody gets a password that is meant for others
@@ -88,14 +95,16 @@ func SplitLane(lane string) (hop, source, site string) {
 // HopTransport is what a hop begins with that is a transport.
 const HopTransport = "transport:"
 
-// Hop is the canonical name of the next hop: "mx:example.org", "smtp:host:25", "lmtp:host:24", "transport:name", "plugin:name". Fall-backs of an MX are no part of
+// Hop is the canonical name of the next hop: "mx:example.org", "smtp:host:25", "lmtp:host:24", "https://host/path", "transport:name", "plugin:name". Fall-backs of an MX are no part of
 // it: mail for a domain waits together.
 func (p *Plan) Hop() string {
 	switch {
 	case p.Transport:
 		return HopTransport + p.Via
-	case p.Via != "" && p.Via != ViaSMTP && p.Via != ViaLMTP:
+	case !IsProtocol(p.Via):
 		return "plugin:" + p.Via
+	case p.Via == ViaHTTP:
+		return strings.Join(p.Hosts, ",")
 	case len(p.Hosts) > 0 && p.MX == "":
 		via := p.Via
 		if via == "" {
@@ -112,7 +121,9 @@ func (p *Plan) Hops() (hops []string) {
 	if p.MX != "" {
 		hops = []string{"mx"}
 	}
-	hops = append(hops, p.Hosts...)
+	for _, h := range p.Hosts {
+		hops = append(hops, granted(h))
+	}
 	if p.Transport {
 		hops = append(hops, p.Hop())
 	}
@@ -128,6 +139,8 @@ func ParseHop(s string) (*Plan, error) {
 		p.MX, p.Private = domain, 1
 	} else if name, ok := strings.CutPrefix(s, HopTransport); ok {
 		p.Via, p.Transport = name, true
+	} else if IsURL(s) {
+		return nil, errors.New("a URL that is chosen by hand has no secret to sign with: declare it as [transport.NAME], and write transport:NAME")
 	} else {
 		if rest, ok := strings.CutPrefix(s, ViaLMTP+":"); ok {
 			p.Via, s = ViaLMTP, rest
@@ -218,7 +231,19 @@ func (p *Plan) Check() error {
 	if len(p.Hosts) > maxHosts {
 		return fmt.Errorf("a route has at most %d hosts, this has %d", maxHosts, len(p.Hosts))
 	}
+	if p.Via == "" && len(p.Hosts) > 0 && IsURL(p.Hosts[0]) {
+		p.Via = ViaHTTP
+	}
+	if p.Via == ViaHTTP {
+		if err := p.checkPost(); err != nil {
+			return err
+		}
+		return p.checkRest()
+	}
 	for i, h := range p.Hosts {
+		if IsURL(h) {
+			return fmt.Errorf("hosts: %q is a URL; beside it stand URLs alone, and via \"http\" or none", h)
+		}
 		c, err := CanonicalHost(h, p.Via)
 		if err != nil {
 			return fmt.Errorf("hosts: %w", err)
@@ -230,6 +255,20 @@ func (p *Plan) Check() error {
 			return fmt.Errorf("mx: %q is not a domain name", p.MX)
 		}
 	}
+	if p.Via == ViaLMTP && len(p.Hosts) == 0 {
+		return fmt.Errorf(`via "lmtp" needs hosts`)
+	}
+	if p.Auth != (Auth{}) && len(p.Hosts) == 0 && p.MX == "" {
+		return fmt.Errorf("auth stands beside hosts or mx: a password is meant for a next hop")
+	}
+	if err := p.Auth.check(); err != nil {
+		return err
+	}
+	return p.checkRest()
+}
+
+// checkRest looks at what is the same for all next hops.
+func (p *Plan) checkRest() error {
 	if p.Source != "" && !ValidName(p.Source) {
 		return fmt.Errorf("source: %q is not the name of a [source.NAME] or [pool.NAME]: up to 64 lower-case letters, digits, - and _, with a letter or digit first", p.Source)
 	}
@@ -245,11 +284,5 @@ func (p *Plan) Check() error {
 	if p.Transport && !ValidName(p.Via) {
 		return fmt.Errorf("via: %q is not the name of a [transport.NAME]: up to 64 lower-case letters, digits, - and _, with a letter or digit first", p.Via)
 	}
-	if p.Via == ViaLMTP && len(p.Hosts) == 0 {
-		return fmt.Errorf(`via "lmtp" needs hosts`)
-	}
-	if p.Auth != (Auth{}) && len(p.Hosts) == 0 && p.MX == "" {
-		return fmt.Errorf("auth stands beside hosts or mx: a password is meant for a next hop")
-	}
-	return p.Auth.check()
+	return nil
 }

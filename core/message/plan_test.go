@@ -39,12 +39,29 @@ func TestPlanCheck(t *testing.T) {
 		{"a user with a NUL", Plan{MX: "b.example", Auth: Auth{User: "u\x00v", Secret: "s"}}, "the user is not"},
 		{"a secret outside", Plan{MX: "b.example", Auth: Auth{User: "u", Secret: "../s"}}, "cannot name a secret"},
 		{"an unknown mechanism", Plan{MX: "b.example", Auth: Auth{User: "u", Secret: "s", Mechanism: "CRAM-MD5"}}, "is one of SCRAM"},
+		{"a URL", Plan{Hosts: []string{"https://in.example/x"}, Auth: Auth{Secret: "in"}}, ""},
+		{"URLs by the word", Plan{Via: ViaHTTP, Hosts: []string{"https://in.example/x", "HTTPS://in.example"}, Auth: Auth{Secret: "in"}}, ""},
+		{"a URL without a secret", Plan{Hosts: []string{"https://in.example/x"}}, "needs the name of the secret"},
+		{"a URL with a user", Plan{Hosts: []string{"https://in.example/x"}, Auth: Auth{User: "u", Secret: "in"}}, "nothing else of auth"},
+		{"a URL and a secret outside", Plan{Hosts: []string{"https://in.example/x"}, Auth: Auth{Secret: "../in"}}, "cannot name a secret"},
+		{"a URL and a host", Plan{Hosts: []string{"https://in.example/x", "in.example:25"}, Auth: Auth{Secret: "in"}}, "is not a URL with https"},
+		{"a host and a URL", Plan{Hosts: []string{"in.example:25", "https://in.example/x"}}, "is a URL; beside it"},
+		{"a URL by LMTP", Plan{Via: ViaLMTP, Hosts: []string{"https://in.example/x"}}, "is a URL; beside it"},
+		{"a URL with a comma", Plan{Hosts: []string{"https://in.example/x,y"}, Auth: Auth{Secret: "in"}}, "write %2C"},
+		{"a long URL", Plan{Hosts: []string{"https://in.example/" + strings.Repeat("x", 240)}, Auth: Auth{Secret: "in"}}, "declare it as [transport.NAME]"},
+		{"a URL to fall back to", Plan{MX: "b.example", Hosts: []string{"https://in.example/x"}, Auth: Auth{Secret: "in"}}, "and no mx"},
+		{"by HTTP to nowhere", Plan{Via: ViaHTTP, Auth: Auth{Secret: "in"}}, "has hosts, as"},
+		{"a URL and a bad source", Plan{Hosts: []string{"https://in.example/x"}, Auth: Auth{Secret: "in"}, Source: "A"}, "source:"},
 		{"an unknown way with TLS", Plan{MX: "b.example", Auth: Auth{User: "u", Secret: "s", TLS: "never"}}, `tls is "optional"`},
 	} {
 		err := c.plan.Check()
 		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.err)
 		}
+	}
+	u := Plan{Hosts: []string{"HTTPS://In.Example:443/Box", "https://[2001:db8::1]:8443"}, Auth: Auth{Secret: "in"}, Source: "pool"}
+	if err := u.Check(); err != nil || u.Via != ViaHTTP || u.Lane() != "https://in.example/Box,https://[2001:db8::1]:8443/ source=pool" || strings.Join(u.Hops(), " ") != "in.example:443 [2001:db8::1]:8443" {
+		t.Errorf("lane %s, hops %q, %v", u.Lane(), u.Hops(), err)
 	}
 	p := Plan{Via: ViaLMTP, Hosts: []string{"A.Example"}}
 	if err := p.Check(); err != nil || p.Lane() != "lmtp:a.example:24" {
@@ -106,6 +123,17 @@ func TestPasswordsStayWithTheirHosts(t *testing.T) {
 	if p.Merge(&with, "b"); p.Auth != with.Auth {
 		t.Errorf("the log-in is %+v", p.Auth)
 	}
+	posts := Plan{Via: ViaHTTP, Hosts: []string{"https://in.example/x"}, Auth: Auth{Secret: "s"}}
+	p = Plan{Hosts: []string{"first.example:25"}}
+	if p.Merge(&posts, "b"); p.Via != "" || p.Check() != nil {
+		t.Errorf("%+v is to be posted", p)
+	}
+	p = Plan{Helo: "me.example"}
+	if p.Merge(&posts, "b"); p.Via != ViaHTTP || p.Check() != nil {
+		t.Errorf("%+v is not to be posted", p)
+	}
+	p = Plan{Helo: "me.example"}
+	p.Merge(&with, "b")
 	q := p
 	if q.Auth.User = "v"; p.Equal(&q) {
 		t.Error("plans with different log-ins are equal")
@@ -148,7 +176,7 @@ func TestParseHop(t *testing.T) {
 	for in, want := range map[string]string{
 		"Host.example": "smtp:host.example:25", "host.example:2525": "smtp:host.example:2525", "smtp:10.0.0.1": "smtp:10.0.0.1:25", "lmtp:[::1]:24": "lmtp:[::1]:24",
 		" mx:Example.org ": "mx:example.org", "a.example,b.example:26": "smtp:a.example:25,b.example:26",
-		"": "", "mx:": "", "mx:a b": "", "smtp:": "", "lmtp:": "", "host:0": "", "host:x": "", "a,": "", "plugin:x": "", "transport:box": "transport:box", "transport:": "", "transport:Box": "", "transport:a b": "", strings.Repeat("a.example,", 16) + "a.example": "",
+		"": "", "mx:": "", "mx:a b": "", "smtp:": "", "lmtp:": "", "host:0": "", "host:x": "", "a,": "", "plugin:x": "", "https://in.example/x": "", "transport:box": "transport:box", "transport:": "", "transport:Box": "", "transport:a b": "", strings.Repeat("a.example,", 16) + "a.example": "",
 	} {
 		p, err := ParseHop(in)
 		if (err == nil) != (want != "") || err == nil && p.Hop() != want {

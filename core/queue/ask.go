@@ -45,7 +45,7 @@ func Decide(res hooks.Result, r *message.Rcpt) (*message.Plan, *message.Outcome)
 
 // ByPlugin tells whether a plan names a plugin that delivers.
 func ByPlugin(p *message.Plan) bool {
-	return p.Via != "" && !p.Transport && p.Via != message.ViaSMTP && p.Via != message.ViaLMTP
+	return !p.Transport && !message.IsProtocol(p.Via)
 }
 
 // Hand asks the plugin that the plan of c.Delivery names, and returns one outcome for each recipient.

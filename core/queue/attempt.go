@@ -64,7 +64,8 @@ func (q *Queue) try(j *job) []message.Outcome {
 // send attempts a job by its plan: the plugin that via names, or the sender. The view is this attempt's own.
 func (q *Queue) send(ctx context.Context, gen *hooks.Generation, view *hooks.MessageView, content message.Content, j *job) []message.Outcome {
 	if !ByPlugin(j.plan) {
-		return q.Sender.Send(ctx, &deliver.Job{Env: view.Envelope, Content: content, Rcpts: j.rcpts, Plan: j.plan, Again: j.again(), Record: j.steps.Observe, ConnectionMessages: j.connectionMessages, Prefer: j.prefer, TLS: j.tls})
+		set := q.Settings()
+		return q.Sender.Send(ctx, &deliver.Job{Env: view.Envelope, Content: content, Rcpts: j.rcpts, Plan: j.plan, Again: j.again(), Record: j.steps.Observe, ConnectionMessages: j.connectionMessages, Prefer: j.prefer, TLS: j.tls, HostTLS: set.hostTLS})
 	}
 	view.Content = view.SentTo(content, j.rcpts[0])
 	d := &hooks.DeliveryView{Message: view, Plan: j.plan, Number: 1}

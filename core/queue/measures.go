@@ -45,8 +45,8 @@ func (q *Queue) Measure(m Measure) (fresh bool, err error) {
 	if err := m.Check(); err != nil {
 		return false, err
 	}
-	if m.Do == DoReroute && !q.hasSource(m.To.Source) {
-		return false, fmt.Errorf("there is no [source.%s]", m.To.Source)
+	if missing := q.missing(&m); missing != "" {
+		return false, fmt.Errorf("there is no [%s]", missing)
 	}
 	m.Effect = m.effect()
 	x := &q.measures
@@ -284,10 +284,20 @@ func (x *measures) keep() {
 	}
 }
 
-// hasSource tells whether mail can be sent from a source; "" is none.
-func (q *Queue) hasSource(name string) bool {
+// missing is the table that the configuration would need for mail to be sent by the other way of a measure: "source.one"; "" is none.
+func (q *Queue) missing(m *Measure) string {
+	if m.Do != DoReroute {
+		return ""
+	}
 	set := q.Settings()
-	return name == "" || set.HasSource == nil || set.HasSource(name) || set.Shape != nil && set.Shape.Pools[name] != nil
+	from, by := m.To.Source, m.To.Via
+	switch {
+	case from != "" && set.HasSource != nil && !set.HasSource(from) && (set.Shape == nil || set.Shape.Pools[from] == nil):
+		return "source." + from
+	case m.To.Transport && set.HasTransport != nil && !set.HasTransport(by):
+		return "transport." + by
+	}
+	return ""
 }
 
 // turned sends a job by another way if a measure says so, and tells whether it did. That happens once to a job. No lock is held.
@@ -298,7 +308,7 @@ func (q *Queue) turned(j *job) bool {
 		return false
 	}
 	m := t.first(rerouting, j.lane, j.site, env.Tenant)
-	if m == nil || !q.hasSource(m.To.Source) {
+	if m == nil || q.missing(m) != "" {
 		return false
 	}
 	plan := m.turn(j.plan)
@@ -323,7 +333,7 @@ func (q *Queue) turned(j *job) bool {
 // turns tells whether all mail of a lane goes by another way.
 func (q *Queue) turns(lane store.Lane, s *site) bool {
 	m := q.measures.table.Load().first(rerouting, lane, s.key.name, "")
-	return m != nil && q.hasSource(m.To.Source)
+	return m != nil && q.missing(m) == ""
 }
 
 // turn is a plan by the other way.

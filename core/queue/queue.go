@@ -61,7 +61,9 @@ type Settings struct {
 	Concurrency int                    // attempts at once to one site, where Shape says nothing
 	Shape       *Shape                 // limits of sites; nil: there are none but Concurrency
 	HasSource   func(name string) bool // whether mail can be sent from it; nil: from any
-	Classes     *bounce.Table          // of what remotes say; nil: those that ship
+	// HasTransport tells whether mail can be sent by a [transport.NAME]; nil: by any.
+	HasTransport func(name string) bool
+	Classes      *bounce.Table // of what remotes say; nil: those that ship
 
 	clock *clock
 }

@@ -64,6 +64,14 @@ func (s *Settings) limits(site string) Limits {
 	return l
 }
 
+// hostTLS is the word of the site that is called as one of a plan's hosts: of several hosts, or of those behind an MX, each may have its own.
+func (s *Settings) hostTLS(host string) message.TLSLevel {
+	if s.Shape == nil {
+		return ""
+	}
+	return s.Shape.Sites[host].TLS
+}
+
 // over fills what l leaves unset from m.
 func (l Limits) over(m Limits) Limits {
 	if l.Concurrency == 0 {

@@ -424,12 +424,12 @@ func TestLanesAreBounded(t *testing.T) {
 	})
 }
 
-// A source and a bound on the messages of a connection come to the sender.
+// What is set for a site comes to the sender, and the words for encryption to hosts that plans name.
 func TestJobsOfASite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		w := newWorld(b)
-		b.set.Shape = &Shape{Default: Limits{Concurrency: 2, ConnectionMessages: 50, Prefer: "any"}, Sites: map[string]Limits{"few.example": {ConnectionMessages: 3, Prefer: "ipv6"}}}
+		b.set.Shape = &Shape{Default: Limits{Concurrency: 2, ConnectionMessages: 50, Prefer: "any"}, Sites: map[string]Limits{"few.example": {ConnectionMessages: 3, Prefer: "ipv6", TLS: message.TLSRequired}, "relay.example:587": {TLS: message.TLSVerified}}}
 		b.start()
 		b.send(nil, "u@few.example")
 		time.Sleep(time.Second)
@@ -437,6 +437,11 @@ func TestJobsOfASite(t *testing.T) {
 		time.Sleep(time.Second)
 		if len(w.asked()) != 2 || w.asked()[0].ConnectionMessages != 3 || w.asked()[1].ConnectionMessages != 50 || w.asked()[0].Prefer != "ipv6" || w.asked()[1].Prefer != "any" {
 			t.Errorf("%+v", w.asked())
+		}
+		for i, want := range []message.TLSLevel{message.TLSRequired, ""} {
+			if j := w.asked()[i]; j.TLS != want || j.HostTLS("relay.example:587") != message.TLSVerified || j.HostTLS("other.example:25") != "" {
+				t.Errorf("%q, and for hosts %q and %q", j.TLS, j.HostTLS("relay.example:587"), j.HostTLS("other.example:25"))
+			}
 		}
 		b.stop()
 	})

@@ -128,7 +128,7 @@ func noticeKind(env *message.Envelope, i int, st *store.RcptState) dsn.Kind {
 		return dsn.Delayed
 	case env.Expanded(i):
 		return dsn.Expanded
-	case strings.HasPrefix(st.Lane, message.ViaLMTP+":"), r.Class == message.ClassLocal && (strings.HasPrefix(st.Lane, "plugin:") || strings.HasPrefix(st.Lane, message.HopTransport)):
+	case strings.HasPrefix(st.Lane, message.ViaLMTP+":"), r.Class == message.ClassLocal && (strings.HasPrefix(st.Lane, "plugin:") || strings.HasPrefix(st.Lane, message.HopTransport) || message.IsURL(st.Lane)):
 		return dsn.Delivered // by what has mailboxes; SMTP hands on
 	}
 	return dsn.Relayed

@@ -58,8 +58,8 @@ func shapeService() Service {
 				},
 			},
 			{
-				Name: "shape.reroute", Args: []Arg{{Name: "what", Kind: Map}}, Result: "boolean", Needs: "shape", Form: "shape.reroute{site | next_hop | tenant, to = {source} | {hosts[, via]} | {mx}, time[, source, reason, rule]}",
-				Doc: "Sends mail by another way than the plugins' routes say. " + whose + "`to` is a table of either `source`, a [source.NAME] to send from, or `hosts` (with `via`, \"smtp\" or \"lmtp\") or `mx`, as in a route, for which `needs.route` counts, too. " +
+				Name: "shape.reroute", Args: []Arg{{Name: "what", Kind: Map}}, Result: "boolean", Needs: "shape", Form: "shape.reroute{site | next_hop | tenant, to = {source} | {hosts[, via]} | {mx} | {via}, time[, source, reason, rule]}",
+				Doc: "Sends mail by another way than the plugins' routes say. " + whose + "`to` is a table of either `source`, a [source.NAME] to send from, or `hosts` (with `via`, \"smtp\" or \"lmtp\") or `mx` or, by `via` alone, a [transport.NAME], as in a route, for which `needs.route` counts, too. " +
 					"That happens once to a message at each attempt, so measures never send it in a circle. True where that is new.",
 				Call: func(c *Context, args []any) (any, error) {
 					return c.measure(queue.DoReroute, turnKeys, args[0].(map[string]any))
@@ -170,7 +170,7 @@ func limitsOf(m map[string]any) (l queue.Limits, err error) {
 func (c *Context) otherWay(v any) (*message.Plan, error) {
 	m, ok := v.(map[string]any)
 	if !ok || len(m) == 0 {
-		return nil, errors.New("to is missing; write to = { source = NAME }, { hosts = {HOST} } or { mx = DOMAIN }")
+		return nil, errors.New("to is missing; write to = { source = NAME }, { hosts = {HOST} }, { mx = DOMAIN } or { via = TRANSPORT }")
 	}
 	if err := knownKeys(m, toKeys); err != nil {
 		return nil, fmt.Errorf("to: %w", err)
@@ -185,6 +185,7 @@ func (c *Context) otherWay(v any) (*message.Plan, error) {
 			return nil, fmt.Errorf("to: %w", err)
 		}
 	}
+	p.Transport = !message.IsProtocol(p.Via)
 	hosts := m["hosts"]
 	if text, ok := hosts.(string); ok {
 		hosts = []any{text}
@@ -198,10 +199,12 @@ func (c *Context) otherWay(v any) (*message.Plan, error) {
 	switch {
 	case hosts != nil && !ok:
 		return nil, errors.New("to: hosts is not a list of strings")
-	case p.Via != "" && p.Via != message.ViaSMTP && p.Via != message.ViaLMTP:
-		return nil, fmt.Errorf("to: via is %q; a measure sends by smtp or lmtp", cut(p.Via))
-	case p.Source != "" && (len(p.Hosts) > 0 || p.MX != "" || p.Via != ""), p.Source == "" && len(p.Hosts) == 0 && p.MX == "":
-		return nil, errors.New("to: name either source, or hosts, or mx")
+	case p.Via == message.ViaHTTP, slices.ContainsFunc(p.Hosts, message.IsURL):
+		return nil, errors.New("to: a measure has no secret to sign requests with; name a [transport.NAME] of type https in via")
+	case p.Source != "" && (len(p.Hosts) > 0 || p.MX != "" || p.Via != ""), p.Source == "" && len(p.Hosts) == 0 && p.MX == "" && !p.Transport:
+		return nil, errors.New("to: name either source, or hosts, or mx, or a transport in via")
+	case p.Transport && (len(p.Hosts) > 0 || p.MX != ""):
+		return nil, fmt.Errorf("to: via names the transport %q, beside which neither hosts nor mx stand", cut(p.Via))
 	}
 	if err := p.Check(); err != nil {
 		return nil, fmt.Errorf("to: %w", err)

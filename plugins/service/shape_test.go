@@ -31,7 +31,7 @@ func (m *measured) KeepMeasures(plugins []string) { m.kept = plugins }
 func TestShape(t *testing.T) {
 	m := &measured{}
 	h := NewHost(Options{Now: func() time.Time { return epoch }})
-	may := &capability.Needs{Shape: []string{"site:*.example", "next-hop:mx:*", "tenant:*"}, Route: []string{"*:25"}, Asked: &capability.Needs{Shape: []string{"*"}}, Given: &capability.Needs{Shape: []string{"site:*", "next-hop:*", "tenant:acme"}, Route: []string{"relay.example:25"}}}
+	may := &capability.Needs{Shape: []string{"site:*.example", "next-hop:mx:*", "tenant:*"}, Route: []string{"*:25", "transport:*"}, Asked: &capability.Needs{Shape: []string{"*"}}, Given: &capability.Needs{Shape: []string{"site:*", "next-hop:*", "tenant:acme"}, Route: []string{"relay.example:25", "transport:archive"}}}
 	c := h.Context("vip", may, nil)
 	c.Begin(&hooks.Call{Stage: hooks.Deferred})
 	type table = map[string]any
@@ -56,6 +56,7 @@ func TestShape(t *testing.T) {
 		{"suspend", table{"next_hop": "mx:a.example", "time": int64(1)}, no, "vip   1s next hop mx:a.example: suspended"},
 		{"reroute", table{"site": "a.example", "to": table{"source": "spare"}, "time": int64(1)}, no, "vip   1s site a.example: sent from spare"},
 		{"reroute", table{"site": "a.example", "to": table{"hosts": "Relay.example"}, "time": int64(1)}, no, "vip   1s site a.example: sent to smtp:relay.example:25"},
+		{"reroute", table{"site": "a.example", "to": table{"via": "archive"}, "time": int64(1)}, no, "vip   1s site a.example: sent to transport:archive"},
 	} {
 		got := one(x.do, x.arg)
 		got.want = x.want
@@ -87,7 +88,10 @@ func TestShape(t *testing.T) {
 		bad("reroute", "to: name either source, or hosts, or mx", table{"site": "a.example", "time": int64(1), "to": table{"via": "smtp"}}),
 		bad("reroute", `to: unknown key "host"; did you mean "hosts"?`, table{"site": "a.example", "time": int64(1), "to": table{"host": "a"}}),
 		bad("reroute", "to: hosts is not a list of strings", table{"site": "a.example", "time": int64(1), "to": table{"hosts": list(int64(1))}}),
-		bad("reroute", `to: via is "pipe"; a measure sends by smtp or lmtp`, table{"site": "a.example", "time": int64(1), "to": table{"via": "pipe", "hosts": "a.example"}}),
+		bad("reroute", `to: via: "a b" is not the name of a [transport.NAME]`, table{"site": "a.example", "time": int64(1), "to": table{"via": "a b"}}),
+		bad("reroute", "to: a measure has no secret to sign requests with", table{"site": "a.example", "time": int64(1), "to": table{"hosts": "https://in.example/x"}}),
+		bad("reroute", "to: route to transport:other is not granted", table{"site": "a.example", "time": int64(1), "to": table{"via": "other"}}),
+		bad("reroute", `to: via names the transport "pipe", beside which neither hosts nor mx stand`, table{"site": "a.example", "time": int64(1), "to": table{"via": "pipe", "hosts": "a.example"}}),
 		bad("reroute", `to: hosts: port "x"`, table{"site": "a.example", "time": int64(1), "to": table{"hosts": "a.example:x"}}),
 		bad("reroute", `to: source: "A B" is not the name`, table{"site": "a.example", "time": int64(1), "to": table{"source": "A B"}}),
 		bad("reroute", "to: route to other.example:25 is not granted", table{"site": "a.example", "time": int64(1), "to": table{"hosts": "other.example"}}),

@@ -74,7 +74,7 @@ func (w *wantRoute) do(r *run) error {
 		if d.plan.MX != "" && len(d.plan.Hosts) > 0 {
 			has["fallback"] = strings.Join(d.plan.Hosts, ",")
 		}
-		if a := d.plan.Auth; a.User != "" {
+		if a := d.plan.Auth; a.Secret != "" {
 			has["auth"] = a.User + ":" + a.Secret
 		}
 		for _, n := range w.names {

@@ -11,7 +11,7 @@ import (
 // these folders belongs to it, and may import it. Commands under cmd and scripts may import everything.
 func levels() [][]string {
 	return [][]string{
-		{"core/bounce", "core/macro"},
+		{"core/bounce", "core/macro", "core/weburl"},
 		{"core/smtp", "core/password", "core/resolve", "core/config", "core/observe", "core/workers", "core/throttle", "core/idle", "core/breaker", "core/capability", "core/proxy", "sdk"},
 		{"core/message", "core/esmtp", "core/sasl", "core/gate"},
 		{"hooks", "core/certs", "core/store", "core/dsn", "core/report", "core/deliver", "plugins/mailauth", "plugins/lookup", "plugins/template"},

@@ -887,13 +887,13 @@ static inline sp_error sp_shape_suspend(sp_value what, bool *result) {
   *result = sp_as_bool(v);
   return e;
 }
-// shape.reroute{site | next_hop | tenant, to = {source} | {hosts[, via]} | {mx}, time[, source, reason, rule]} -> boolean: Sends
-// mail by another way than the plugins' routes say. It is about what the table names, and all that it names must be so: `site`,
-// with `source` only what is sent from there, or `next_hop` (as rcpt.site, rcpt.source and rcpt.next_hop name them), `tenant`.
-// `time` is how many seconds it lasts, from 1 to 7 days; `reason` and `rule` are for people, up to 200 bytes each. `to` is a
-// table of either `source`, a [source.NAME] to send from, or `hosts` (with `via`, "smtp" or "lmtp") or `mx`, as in a route, for
-// which `needs.route` counts, too. That happens once to a message at each attempt, so measures never send it in a circle. True
-// where that is new. Needs shape.
+// shape.reroute{site | next_hop | tenant, to = {source} | {hosts[, via]} | {mx} | {via}, time[, source, reason, rule]} ->
+// boolean: Sends mail by another way than the plugins' routes say. It is about what the table names, and all that it names must
+// be so: `site`, with `source` only what is sent from there, or `next_hop` (as rcpt.site, rcpt.source and rcpt.next_hop name
+// them), `tenant`. `time` is how many seconds it lasts, from 1 to 7 days; `reason` and `rule` are for people, up to 200 bytes
+// each. `to` is a table of either `source`, a [source.NAME] to send from, or `hosts` (with `via`, "smtp" or "lmtp") or `mx` or,
+// by `via` alone, a [transport.NAME], as in a route, for which `needs.route` counts, too. That happens once to a message at each
+// attempt, so measures never send it in a circle. True where that is new. Needs shape.
 static inline sp_error sp_shape_reroute(sp_value what, bool *result) {
   sp_value v = SP_NO_VALUE;
   sp_error e = sp_call(SP("shape.reroute"), (const sp_value[]){what}, 1, &v);

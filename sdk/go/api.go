@@ -1766,10 +1766,10 @@ func (shapeService) Suspend(what map[string]any) (v1 bool, err error) {
 // names must be so: `site`, with `source` only what is sent from there, or `next_hop` (as rcpt.site, rcpt.source and
 // rcpt.next_hop name them), `tenant`. `time` is how many seconds it lasts, from 1 to 7 days; `reason` and `rule` are
 // for people, up to 200 bytes each. `to` is a table of either `source`, a [source.NAME] to send from, or `hosts` (with
-// `via`, "smtp" or "lmtp") or `mx`, as in a route, for which `needs.route` counts, too. That happens once to a message
-// at each attempt, so measures never send it in a circle. True where that is new. In Lua it is called as
-// shape.reroute{site | next_hop | tenant, to = {source} | {hosts[, via]} | {mx}, time[, source, reason, rule]}. Needs
-// shape = {"site:*", "tenant:*"}.
+// `via`, "smtp" or "lmtp") or `mx` or, by `via` alone, a [transport.NAME], as in a route, for which `needs.route`
+// counts, too. That happens once to a message at each attempt, so measures never send it in a circle. True where that
+// is new. In Lua it is called as shape.reroute{site | next_hop | tenant, to = {source} | {hosts[, via]} | {mx} |
+// {via}, time[, source, reason, rule]}. Needs shape = {"site:*", "tenant:*"}.
 func (shapeService) Reroute(what map[string]any) (v1 bool, err error) {
 	r, err := call("shape.reroute", what)
 	if err != nil {

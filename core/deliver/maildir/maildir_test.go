@@ -10,27 +10,17 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/deliver"
+	"github.com/stagepost/stagepost/core/deliver/carriertest"
 	"github.com/stagepost/stagepost/core/macro"
 	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/message/messagetest"
 	"github.com/stagepost/stagepost/core/smtp"
 )
 
-type content string
-
-func (c content) Size() int64   { return int64(len(c)) }
-func (c content) Bytes() []byte { return nil }
-func (c content) ReadAt(p []byte, off int64) (int, error) {
-	return strings.NewReader(string(c)).ReadAt(p, off)
-}
-
-// broken is a content of which the end cannot be read.
-type broken struct{ content }
-
-func (b broken) Size() int64 { return b.content.Size() + 10 }
+type content = messagetest.Stored
 
 func carrier(t testing.TB, root, folder string, change func(*Options)) *Carrier {
 	t.Helper()
@@ -46,24 +36,7 @@ func carrier(t testing.TB, root, folder string, change func(*Options)) *Carrier 
 }
 
 func job(t testing.TB, c message.Content, rcpts ...string) *deliver.Job {
-	t.Helper()
-	env := &message.Envelope{ID: message.ID{1, 2, 3}, Arrived: time.Unix(1_700_000_000, 0), Sender: address(t, "a@client.example"), Session: &message.Session{}}
-	j := &deliver.Job{Env: env, Content: c, Plan: &message.Plan{Via: "boxes", Transport: true}}
-	for i, r := range rcpts {
-		a := address(t, r)
-		env.Rcpts = append(env.Rcpts, &message.Rcpt{Address: a, Original: a})
-		j.Rcpts = append(j.Rcpts, i)
-	}
-	return j
-}
-
-func address(t testing.TB, s string) smtp.Address {
-	t.Helper()
-	a, err := smtp.ParseUTF8Address(s)
-	if err != nil {
-		t.Fatalf("%s: %v", s, err)
-	}
-	return a
+	return carriertest.NewJob(t, c, "a@client.example", rcpts...)
 }
 
 // files lists what lies below a folder, without folders.
@@ -212,7 +185,7 @@ func TestFolders(t *testing.T) {
 			}
 		}
 	}
-	long := address(t, strings.Repeat("x", 60)+"@"+strings.Repeat("y", 60)+"."+strings.Repeat("y", 60)+"."+strings.Repeat("y", 55)+".org")
+	long := carriertest.Address(t, strings.Repeat("x", 60)+"@"+strings.Repeat("y", 60)+"."+strings.Repeat("y", 60)+"."+strings.Repeat("y", 55)+".org")
 	if got, err := carrier(t, "/", "${recipient}-${recipient}", nil).folder(long); err == nil {
 		t.Errorf("a name of %d bytes", len(got))
 	}
@@ -340,7 +313,7 @@ func TestTrouble(t *testing.T) {
 	}
 	t.Run("content", func(t *testing.T) {
 		root := t.TempDir()
-		if got := one(carrier(t, root, "${user}", nil), job(t, broken{"x\r\n"}, "joe@example.org")); !strings.HasPrefix(got, "deferred 451 4.3.0 the content cannot be read") {
+		if got := one(carrier(t, root, "${user}", nil), job(t, messagetest.Short{Stored: "x\r\n"}, "joe@example.org")); !strings.HasPrefix(got, "deferred 451 4.3.0 the content cannot be read") {
 			t.Error(got)
 		}
 		if list := files(t, root); len(list) > 0 {

@@ -16,23 +16,13 @@ import (
 
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/deliver"
+	"github.com/stagepost/stagepost/core/deliver/carriertest"
 	"github.com/stagepost/stagepost/core/macro"
 	"github.com/stagepost/stagepost/core/message"
-	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/message/messagetest"
 )
 
-type content string
-
-func (c content) Size() int64   { return int64(len(c)) }
-func (c content) Bytes() []byte { return nil }
-func (c content) ReadAt(p []byte, off int64) (int, error) {
-	return strings.NewReader(string(c)).ReadAt(p, off)
-}
-
-// broken is a content of which the end cannot be read.
-type broken struct{ content }
-
-func (b broken) Size() int64 { return b.content.Size() + 10 }
+type content = messagetest.Stored
 
 // shell is a carrier whose program is a script for sh, with more arguments.
 func shell(t testing.TB, script string, args ...string) *Carrier {
@@ -46,30 +36,6 @@ func shell(t testing.TB, script string, args ...string) *Carrier {
 		texts = append(texts, text)
 	}
 	return New(Options{Name: "prog", Program: "/bin/sh", Arguments: texts, Delimiter: "+", TimeLimit: time.Minute, Hostname: func() string { return "mx1.example.org" }})
-}
-
-func job(t testing.TB, c message.Content, sender string, rcpts ...string) *deliver.Job {
-	t.Helper()
-	env := &message.Envelope{ID: message.ID{1, 2, 3}, Session: &message.Session{}}
-	if sender != "" {
-		env.Sender = address(t, sender)
-	}
-	j := &deliver.Job{Env: env, Content: c, Plan: &message.Plan{Via: "prog", Transport: true}}
-	for i, r := range rcpts {
-		a := address(t, r)
-		env.Rcpts = append(env.Rcpts, &message.Rcpt{Address: a, Original: a})
-		j.Rcpts = append(j.Rcpts, i)
-	}
-	return j
-}
-
-func address(t testing.TB, s string) smtp.Address {
-	t.Helper()
-	a, err := smtp.ParseUTF8Address(s)
-	if err != nil {
-		t.Fatalf("%s: %v", s, err)
-	}
-	return a
 }
 
 func one(t testing.TB, c *Carrier, j *deliver.Job) message.Outcome {
@@ -88,7 +54,7 @@ func TestNames(t *testing.T) {
 
 // TestLoop: a program is not run for a message that its recipient had before.
 func TestLoop(t *testing.T) {
-	j := job(t, content("Delivered-To: u@example.org\r\nSubject: x\r\n\r\n"), "a@client.example", "u@example.org")
+	j := carriertest.NewJob(t, content("Delivered-To: u@example.org\r\nSubject: x\r\n\r\n"), "a@client.example", "u@example.org")
 	if o := one(t, shell(t, "exit 0"), j); said(o) != "failed 554 5.4.6 the message is in a loop: it was delivered to u@example.org before" {
 		t.Error(said(o))
 	}
@@ -100,7 +66,7 @@ func TestRun(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	c := shell(t, `printf '%s|' "$@" > "$0.tmp"`, "-f", "${sender}", "${recipient}", "${user}", "${extension}", "${domain}", "${mailbox}", "${queue_id}", "${client_address}:${client_port}", "$$HOME `id` $${user}")
 	c.o.Arguments[2], _ = macro.Parse(out, nil)
-	j := job(t, content("Subject: x\r\n\r\ntext\r\n"), "a@client.example", "Joe+l@example.org")
+	j := carriertest.NewJob(t, content("Subject: x\r\n\r\ntext\r\n"), "a@client.example", "Joe+l@example.org")
 	j.Env.Session.User, j.Env.Session.Helo = "ann", "client.example"
 	if o := one(t, c, j); said(o) != "delivered 250 2.0.0 delivered by /bin/sh" || o.Host != "transport:prog" {
 		t.Fatal(said(o))
@@ -129,7 +95,7 @@ func TestRun(t *testing.T) {
 // TestNullSender has a name in arguments, and none in the environment.
 func TestNullSender(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
-	if o := one(t, shell(t, `echo "$1 $SENDER." > "$2"`, "${sender}", out), job(t, content("x\r\n"), "", "joe@example.org")); o.Result != message.Delivered {
+	if o := one(t, shell(t, `echo "$1 $SENDER." > "$2"`, "${sender}", out), carriertest.NewJob(t, content("x\r\n"), "", "joe@example.org")); o.Result != message.Delivered {
 		t.Fatal(said(o))
 	}
 	if got, err := os.ReadFile(out); string(got) != "MAILER-DAEMON .\n" {
@@ -151,7 +117,7 @@ func TestOptions(t *testing.T) {
 		{"-d${user}", "a@client.example", "-x@example.org", "delivered"},
 	} {
 		os.Remove(ran)
-		got := said(one(t, shell(t, script, ran, tt.arg), job(t, content("x\r\n"), tt.sender, tt.rcpt)))
+		got := said(one(t, shell(t, script, ran, tt.arg), carriertest.NewJob(t, content("x\r\n"), tt.sender, tt.rcpt)))
 		_, err := os.Stat(ran)
 		if !strings.HasPrefix(got, tt.want) || (err == nil) != (tt.want == "delivered") {
 			t.Errorf("%s for %s, %s: %s (ran: %v)", tt.arg, tt.sender, tt.rcpt, got, err == nil)
@@ -169,12 +135,12 @@ func TestExitCodes(t *testing.T) {
 		{68, "failed 550 5.1.2"}, {69, "failed 554 5.3.0"}, {70, "failed 554 5.3.0"}, {71, "deferred 451 4.3.0"}, {72, "failed 554 5.3.5"}, {73, "failed 550 5.2.0"},
 		{74, "deferred 451 4.3.0"}, {75, "deferred 451 4.3.0"}, {76, "failed 554 5.5.0"}, {77, "failed 550 5.7.0"}, {78, "failed 554 5.3.5"}, {79, "failed 554 5.3.0"}, {255, "failed 554 5.3.0"},
 	} {
-		o := one(t, shell(t, fmt.Sprintf("echo it said; exit %d", tt.code)), job(t, content("x\r\n"), "a@client.example", "joe@example.org"))
+		o := one(t, shell(t, fmt.Sprintf("echo it said; exit %d", tt.code)), carriertest.NewJob(t, content("x\r\n"), "a@client.example", "joe@example.org"))
 		if got := said(o); !strings.HasPrefix(got, tt.want) || !strings.HasSuffix(got, `: "it said"`) || o.Unknown || o.Away || o.Reply.Check() != nil {
 			t.Errorf("%d: %+v", tt.code, o)
 		}
 	}
-	o := one(t, shell(t, "kill -SEGV $$"), job(t, content("x\r\n"), "a@client.example", "joe@example.org"))
+	o := one(t, shell(t, "kill -SEGV $$"), carriertest.NewJob(t, content("x\r\n"), "a@client.example", "joe@example.org"))
 	if got := said(o); !strings.HasPrefix(got, "deferred 451 4.3.0 /bin/sh: signal: segmentation fault") {
 		t.Error(got)
 	}
@@ -184,7 +150,7 @@ func TestExitCodes(t *testing.T) {
 func TestEach(t *testing.T) {
 	c := shell(t, `case "$1" in ann) exit 67;; bob) exit 75;; esac`, "${user}")
 	var got []string
-	for _, o := range c.Carry(t.Context(), job(t, content("x\r\n"), "a@client.example", "joe@example.org", "ann@example.org", "bob@example.org", "eve@example.org")) {
+	for _, o := range c.Carry(t.Context(), carriertest.NewJob(t, content("x\r\n"), "a@client.example", "joe@example.org", "ann@example.org", "bob@example.org", "eve@example.org")) {
 		got = append(got, o.Result.String())
 	}
 	if want := []string{"delivered", "failed", "deferred", "delivered"}; !slices.Equal(got, want) {
@@ -195,7 +161,7 @@ func TestEach(t *testing.T) {
 // TestOutput is bounded, in one line, and never blocks a program.
 func TestOutput(t *testing.T) {
 	c := shell(t, `i=0; while [ $i -lt 3000 ]; do echo "$(printf '\033[31m\001\377') line of many octets, to fill a pipe"; i=$((i+1)); done; echo end >&2; exit 67`)
-	o := one(t, c, job(t, content("x\r\n"), "a@client.example", "joe@example.org"))
+	o := one(t, c, carriertest.NewJob(t, content("x\r\n"), "a@client.example", "joe@example.org"))
 	text := strings.Join(o.Reply.Text, "|")
 	if o.Result != message.Failed || len(text) > 480 || o.Reply.Check() != nil || !strings.HasPrefix(text, "/bin/sh ended with 67, the user is unknown: \"?[31m???") && !strings.HasPrefix(text, "/bin/sh ended with 67, the user is unknown: \"?[31m??") || strings.Contains(text, "end\"") {
 		t.Errorf("%+v", o)
@@ -206,13 +172,13 @@ func TestOutput(t *testing.T) {
 func TestBigMessage(t *testing.T) {
 	big := content("Subject: x\r\n\r\n" + strings.Repeat("0123456789abcde\r\n", 100_000))
 	out := filepath.Join(t.TempDir(), "out")
-	if o := one(t, shell(t, `wc -l > "$1"`, out), job(t, big, "a@client.example", "joe@example.org")); o.Result != message.Delivered {
+	if o := one(t, shell(t, `wc -l > "$1"`, out), carriertest.NewJob(t, big, "a@client.example", "joe@example.org")); o.Result != message.Delivered {
 		t.Error(said(o))
 	}
 	if got, _ := os.ReadFile(out); strings.TrimSpace(string(got)) != "100004" {
 		t.Errorf("it got %q lines", got)
 	}
-	if o := one(t, shell(t, `read line; exit 0`), job(t, big, "a@client.example", "joe@example.org")); o.Result != message.Delivered {
+	if o := one(t, shell(t, `read line; exit 0`), carriertest.NewJob(t, big, "a@client.example", "joe@example.org")); o.Result != message.Delivered {
 		t.Error(said(o))
 	}
 }
@@ -220,7 +186,7 @@ func TestBigMessage(t *testing.T) {
 // TestPart: no program sees a part of a message.
 func TestPart(t *testing.T) {
 	ran := filepath.Join(t.TempDir(), "ran")
-	o := one(t, shell(t, `touch "$1"`, ran), job(t, broken{content(strings.Repeat("x\r\n", 100_000))}, "a@client.example", "joe@example.org"))
+	o := one(t, shell(t, `touch "$1"`, ran), carriertest.NewJob(t, messagetest.Short{Stored: content(strings.Repeat("x\r\n", 100_000))}, "a@client.example", "joe@example.org"))
 	if _, err := os.Stat(ran); err == nil || !strings.HasPrefix(said(o), "deferred 451 4.3.0 the content cannot be read") {
 		t.Errorf("%s (ran: %v)", said(o), err == nil)
 	}
@@ -235,7 +201,7 @@ func TestTimeLimit(t *testing.T) {
 	}
 	c := shell(t, `(read x < "$1") & echo $! > "$2"; echo begun; read x < "$1"`, fifo, pid) // nobody writes there
 	c.o.TimeLimit = 300 * time.Millisecond
-	o := one(t, c, job(t, content("x\r\n"), "a@client.example", "joe@example.org"))
+	o := one(t, c, carriertest.NewJob(t, content("x\r\n"), "a@client.example", "joe@example.org"))
 	if o.Result != message.Deferred || !o.Unknown || !strings.HasPrefix(o.Reply.Text[0], "/bin/sh did not end within 300ms and was killed") {
 		t.Fatalf("%+v", o)
 	}
@@ -263,7 +229,7 @@ func TestChildHoldsOutput(t *testing.T) {
 	}
 	c := shell(t, `(read x < "$1") & exit 0`, fifo)
 	defer os.WriteFile(fifo, []byte("x\n"), 0o600)
-	if o := one(t, c, job(t, content("x\r\n"), "a@client.example", "joe@example.org")); o.Result != message.Delivered {
+	if o := one(t, c, carriertest.NewJob(t, content("x\r\n"), "a@client.example", "joe@example.org")); o.Result != message.Delivered {
 		t.Error(said(o))
 	}
 }
@@ -271,13 +237,13 @@ func TestChildHoldsOutput(t *testing.T) {
 // TestNoProgram is nobody's fault but the operator's.
 func TestNoProgram(t *testing.T) {
 	c := New(Options{Name: "prog", Program: filepath.Join(t.TempDir(), "none"), TimeLimit: time.Minute})
-	o := one(t, c, job(t, content("x\r\n"), "a@client.example", "joe@example.org"))
+	o := one(t, c, carriertest.NewJob(t, content("x\r\n"), "a@client.example", "joe@example.org"))
 	if o.Result != message.Deferred || o.Reply.Enhanced != "4.3.5" || !o.Away || !strings.Contains(o.Reply.Text[0], "cannot be started") {
 		t.Errorf("%+v", o)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if o := c.Carry(ctx, job(t, content("x\r\n"), "a@client.example", "joe@example.org"))[0]; o.Result != message.Deferred || o.Host != "" || o.Reply.Enhanced != "4.3.2" {
+	if o := c.Carry(ctx, carriertest.NewJob(t, content("x\r\n"), "a@client.example", "joe@example.org"))[0]; o.Result != message.Deferred || o.Host != "" || o.Reply.Enhanced != "4.3.2" {
 		t.Errorf("stopped: %+v", o)
 	}
 }

@@ -16,9 +16,12 @@ type closed struct{ why string }
 
 func (c *closed) Error() string { return c.why }
 
+// dialer connects to what URLs name.
+type dialer struct{ o *Options }
+
 // dial connects to one of the addresses of a host. What is judged here is the very address that is connected to. It runs on a goroutine of the
 // HTTP client's, where a panic would end the server.
-func (c *Carrier) dial(ctx context.Context, network, hostport string) (conn net.Conn, err error) {
+func (d dialer) dial(ctx context.Context, network, hostport string) (conn net.Conn, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			conn, err = nil, fmt.Errorf("the connection failed: %v", p)
@@ -38,7 +41,7 @@ func (c *Carrier) dial(ctx context.Context, network, hostport string) (conn net.
 	} else if host == "localhost" { // RFC 6761 section 6.3
 		addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
 	} else {
-		found, err := resolve.LookupAddrs(ctx, c.o.Resolver, host)
+		found, err := resolve.LookupAddrs(ctx, d.o.Resolver, host)
 		if err != nil {
 			return nil, err
 		}
@@ -47,12 +50,12 @@ func (c *Carrier) dial(ctx context.Context, network, hostport string) (conn net.
 	failed := errors.New(host + " has no address")
 	for _, ip := range addrs[:min(len(addrs), maxAddrs)] {
 		addr := netip.AddrPortFrom(ip.Unmap(), uint16(n))
-		if err := c.judge(host, addr); err != nil {
+		if err := d.judge(host, addr); err != nil {
 			failed = err
 			continue
 		}
 		one, cancel := context.WithTimeout(ctx, dialTime)
-		conn, err := c.o.Dial(one, network, addr.String())
+		conn, err := d.o.Dial(one, network, addr.String())
 		cancel()
 		if err == nil {
 			return conn, nil
@@ -63,16 +66,19 @@ func (c *Carrier) dial(ctx context.Context, network, hostport string) (conn net.
 }
 
 // judge tells why an address must not be connected to.
-func (c *Carrier) judge(host string, addr netip.AddrPort) error {
-	if c.o.Private {
+func (d dialer) judge(host string, addr netip.AddrPort) error {
+	if d.o.Private {
 		return nil
 	}
 	kind := resolve.Special(addr.Addr())
-	if kind == "" && c.o.Own != nil && c.o.Own(addr) {
+	if kind == "" && d.o.Own != nil && d.o.Own(addr) {
 		kind = "this server's own"
 	}
-	if kind != "" {
-		return &closed{fmt.Sprintf("%s has the address %s (%s), to which [transport.%s] does not lead: write private = true if it is to", host, addr.Addr(), kind, c.o.Name)}
+	switch {
+	case kind == "":
+		return nil
+	case d.o.Name == "":
+		return &closed{fmt.Sprintf("%s has the address %s (%s), which the plugin that named it is not granted: write needs = { route = {%q} }", host, addr.Addr(), kind, net.JoinHostPort(host, strconv.Itoa(int(addr.Port()))))}
 	}
-	return nil
+	return &closed{fmt.Sprintf("%s has the address %s (%s), to which [transport.%s] does not lead: write private = true if it is to", host, addr.Addr(), kind, d.o.Name)}
 }

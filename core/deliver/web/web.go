@@ -40,7 +40,7 @@ import (
 
 // Options of a Carrier.
 type Options struct {
-	Name      string   // of the transport
+	Name      string   // of the transport; empty: a plan names the URL
 	URL       *url.URL // https
 	Secret    func() ([]byte, error)
 	Private   bool // the server may be at an address that is no host of the Internet
@@ -66,7 +66,7 @@ const (
 // Carrier sends to one URL.
 type Carrier struct {
 	o      Options
-	client http.Client
+	client *http.Client
 }
 
 var _ deliver.Carrier = (*Carrier)(nil)
@@ -76,11 +76,47 @@ func New(o Options) *Carrier {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	c := &Carrier{o: o}
-	c.client = http.Client{
+	return &Carrier{o, newClient(&o)}
+}
+
+// Poster posts to the URLs that plans name.
+type Poster struct {
+	o Options
+	// What may be private has connections of its own, so nobody without the grant uses one of them.
+	public, private *http.Client
+}
+
+// NewPoster makes a Poster, by options without Name, URL, Secret and Private. Close ends its idle connections.
+func NewPoster(o Options) *Poster {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	inside := o
+	inside.Private = true
+	return &Poster{o, newClient(&o), newClient(&inside)}
+}
+
+// To is the way to a URL; secret gives what requests are signed with.
+func (p *Poster) To(u *url.URL, private bool, secret func() ([]byte, error)) *Carrier {
+	c := &Carrier{p.o, p.public}
+	if private {
+		c.client = p.private
+	}
+	c.o.URL, c.o.Secret, c.o.Private = u, secret, private
+	return c
+}
+
+// Close ends idle connections.
+func (p *Poster) Close() {
+	p.public.CloseIdleConnections()
+	p.private.CloseIdleConnections()
+}
+
+func newClient(o *Options) *http.Client {
+	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext:            c.dial,
+			DialContext:            dialer{o}.dial,
 			TLSClientConfig:        &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    dialTime,
 			TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{}, // HTTP/1.1: a connection is one request, so none waits for another
@@ -90,7 +126,6 @@ func New(o Options) *Carrier {
 			MaxResponseHeaderBytes: maxFields,
 		},
 	}
-	return c
 }
 
 // Close ends idle connections.
@@ -172,6 +207,8 @@ func (c *Carrier) unanswered(ctx, timed context.Context, body *reader, err error
 	switch {
 	case ctx.Err() != nil && !whole:
 		return deliver.Interrupted()
+	case ctx.Err() != nil:
+		err = errors.New("the attempt was interrupted before there was an answer")
 	case timed.Err() != nil:
 		err = fmt.Errorf("no answer within %v", c.o.TimeLimit)
 	}

@@ -18,23 +18,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stagepost/stagepost/core/deliver"
+	"github.com/stagepost/stagepost/core/deliver/carriertest"
 	"github.com/stagepost/stagepost/core/message"
+	"github.com/stagepost/stagepost/core/message/messagetest"
 	"github.com/stagepost/stagepost/core/resolve/resolvetest"
 	"github.com/stagepost/stagepost/core/smtp"
 )
 
-type content string
-
-func (c content) Size() int64   { return int64(len(c)) }
-func (c content) Bytes() []byte { return nil }
-func (c content) ReadAt(p []byte, off int64) (int, error) {
-	return strings.NewReader(string(c)).ReadAt(p, off)
-}
+type content = messagetest.Stored
 
 // broken is a content of which the end cannot be read once it was signed.
 type broken struct {
@@ -57,12 +52,19 @@ type receiver struct {
 	body  []string
 	dials []string
 	roots *x509.CertPool
+	dial  func(context.Context) (net.Conn, error)
 }
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func receive(t *testing.T, answer http.HandlerFunc) *receiver {
+func receive(t *testing.T, answer http.HandlerFunc) *receiver { return receiveAt(t, nil, answer) }
+
+// receiveAt has the server listen in memory, where there is such a listener.
+func receiveAt(t *testing.T, ln *listener, answer http.HandlerFunc) *receiver {
 	r := &receiver{roots: x509.NewCertPool()}
+	r.dial = func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", r.Listener.Addr().String())
+	}
 	r.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, _ := io.ReadAll(req.Body)
 		r.mu.Lock()
@@ -70,6 +72,10 @@ func receive(t *testing.T, answer http.HandlerFunc) *receiver {
 		r.mu.Unlock()
 		answer(w, req)
 	}))
+	if ln != nil {
+		r.Listener.Close()
+		r.Listener, r.dial = ln, ln.dial
+	}
 	r.Config.ErrorLog = log.New(io.Discard, "", 0)
 	r.StartTLS()
 	t.Cleanup(r.Close)
@@ -86,7 +92,7 @@ func (r *receiver) carrier(t *testing.T, change func(*Options)) *Carrier {
 			r.mu.Lock()
 			r.dials = append(r.dials, addr)
 			r.mu.Unlock()
-			return new(net.Dialer).DialContext(ctx, "tcp", r.Listener.Addr().String())
+			return r.dial(ctx)
 		}}
 	o.URL, _ = url.Parse("https://example.com/in?box=1")
 	if change != nil {
@@ -104,24 +110,7 @@ func (r *receiver) count() int {
 }
 
 func job(t testing.TB, c message.Content, rcpts ...string) *deliver.Job {
-	t.Helper()
-	env := &message.Envelope{ID: message.ID{1, 2, 3}, Sender: address(t, "a@client.example")}
-	j := &deliver.Job{Env: env, Content: c, Plan: &message.Plan{Via: "hook", Transport: true}}
-	for i, r := range rcpts {
-		a := address(t, r)
-		env.Rcpts = append(env.Rcpts, &message.Rcpt{Address: a, Original: a})
-		j.Rcpts = append(j.Rcpts, i)
-	}
-	return j
-}
-
-func address(t testing.TB, s string) smtp.Address {
-	t.Helper()
-	a, err := smtp.ParseUTF8Address(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
+	return carriertest.NewJob(t, c, "a@client.example", rcpts...)
 }
 
 func said(o message.Outcome) string { return o.Result.String() + " " + o.Reply.Error() }
@@ -269,49 +258,6 @@ func TestReach(t *testing.T) {
 		}
 		if o.Result == message.Deferred && (!o.Away || o.Host != "") {
 			t.Errorf("%s: %+v", tt.url, o)
-		}
-	}
-}
-
-// TestUnanswered: where the whole message may have come through, nobody knows whether it did.
-func TestUnanswered(t *testing.T) {
-	hang := make(chan struct{})
-	defer close(hang)
-	var now atomic.Pointer[http.HandlerFunc]
-	do := func(f http.HandlerFunc) { now.Store(&f) }
-	do(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-	r := receive(t, func(w http.ResponseWriter, q *http.Request) { (*now.Load())(w, q) })
-	one := func(c *Carrier, ctx context.Context, m message.Content) message.Outcome {
-		return c.Carry(ctx, job(t, m, "joe@example.org"))[0]
-	}
-	if o := one(r.carrier(t, nil), t.Context(), content(text)); o.Result != message.Deferred || !o.Unknown || o.Away || !strings.HasPrefix(said(o), "deferred 451 4.4.2 example.com: ") {
-		t.Errorf("cut off: %+v", o)
-	}
-	do(func(http.ResponseWriter, *http.Request) { <-hang })
-	if o := one(r.carrier(t, func(o *Options) { o.TimeLimit = 200 * time.Millisecond }), t.Context(), content(text)); !o.Unknown || said(o) != "deferred 451 4.4.2 example.com: no answer within 200ms" {
-		t.Errorf("silent: %+v", o)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	do(func(http.ResponseWriter, *http.Request) { cancel(); <-hang })
-	if o := one(r.carrier(t, nil), ctx, content(text)); !o.Unknown || o.Result != message.Deferred {
-		t.Errorf("stopped: %+v", o)
-	}
-	if o := one(r.carrier(t, nil), ctx, content(text)); o.Unknown || o.Host != "" || o.Reply.Enhanced != "4.3.2" {
-		t.Errorf("stopped before: %+v", o)
-	}
-	do(func(http.ResponseWriter, *http.Request) {})
-	if o := one(r.carrier(t, nil), t.Context(), broken{content(text), new(int)}); o.Result != message.Deferred || o.Unknown || !strings.HasPrefix(said(o), "deferred 451 4.3.0 the content cannot be read: damaged") {
-		t.Errorf("damaged: %+v", o)
-	}
-	for name, secret := range map[string]func() ([]byte, error){
-		"there is none": func() ([]byte, error) { return nil, errors.New("there is none") },
-		"is empty":      func() ([]byte, error) { return nil, nil },
-		"not base64":    func() ([]byte, error) { return []byte("whsec_*"), nil },
-	} {
-		before := r.count()
-		o := one(r.carrier(t, func(o *Options) { o.Secret = secret }), t.Context(), content(text))
-		if o.Result != message.Deferred || !o.Away || o.Reply.Enhanced != "4.3.5" || !strings.Contains(said(o), name) || r.count() != before {
-			t.Errorf("%s: %+v", name, o)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package messagetest has contents for tests: one that lies in memory, one of any size that lies nowhere, and a draft that can be
+// Package messagetest has contents for tests: one that lies in memory, some that do not, one of any size that lies nowhere, and a draft that can be
 // looked at.
 package messagetest
 
@@ -20,6 +20,22 @@ func (t Text) Bytes() []byte { return []byte(t) }
 func (t Text) ReadAt(p []byte, off int64) (int, error) {
 	return strings.NewReader(string(t)).ReadAt(p, off)
 }
+
+// Stored is a content that does not lie in memory: it can only be read.
+type Stored string
+
+// Size implements message.Content, as do Bytes and ReadAt.
+func (s Stored) Size() int64   { return int64(len(s)) }
+func (s Stored) Bytes() []byte { return nil }
+func (s Stored) ReadAt(p []byte, off int64) (int, error) {
+	return strings.NewReader(string(s)).ReadAt(p, off)
+}
+
+// Short is a content of which the end cannot be read.
+type Short struct{ Stored }
+
+// Size is more than can be read.
+func (s Short) Size() int64 { return s.Stored.Size() + 10 }
 
 // Long is a content that is not in memory, however long it is: Head, and then Line again and again.
 type Long struct {

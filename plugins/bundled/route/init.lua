@@ -8,10 +8,20 @@ local label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 local domain = "(" .. label .. [[\.)*]] .. label
 local host = "^(" .. domain .. [[|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$]]
 
--- plan reads "host:port", "[v6]:port", "smtp:host:port", "lmtp:host:port", "mx:domain" or "transport:name"; the port may be missing.
+local url = "^https://" .. [[(]] .. domain .. [[|\[[0-9a-f:.]+\])(:[0-9]{1,5})?([/?][!-~]*)?$]]
+
+-- A URL is told by its beginning; what stands behind the host is kept as it is.
+local function posts(text) return string.match(string.lower(text), "^https:") end
+
+-- plan reads "host:port", "[v6]:port", "smtp:host:port", "lmtp:host:port", "mx:domain", "transport:name" or "https://host/path"; the port
+-- may be missing.
 local function plan(key, text)
   if type(text) ~= "string" then bad(key, text, "is not a string") end
   local hop = string.lower(text)
+  if posts(text) then
+    if not re.match(url, hop) or string.find(text, "[,#]") then bad(key, text, 'is not a URL; write "https://host/path", without a comma and without #') end
+    return { via = "http", hosts = { text } }
+  end
   local via, rest = string.match(hop, "^(%a+):(.*)$")
   if via == "mx" then
     if not re.match("^" .. domain .. "$", rest) then bad(key, text, 'names no domain; write "mx:example.org"') end
@@ -24,7 +34,7 @@ local function plan(key, text)
   if via ~= "smtp" and via ~= "lmtp" then via, rest = nil, hop end
   local port = tonumber(string.match(rest, ":(%d+)$") or 25)
   if not re.match(host, rest) or port < 1 or port > 65535 then
-    bad(key, text, 'is not a next hop; write "host:port", "lmtp:host:port", "mx:domain", "transport:NAME"')
+    bad(key, text, 'is not a next hop; write "host:port", "lmtp:host:port", "mx:domain", "transport:NAME", "https://host/path"')
   end
   return { via = via, hosts = { rest } }
 end
@@ -46,23 +56,27 @@ local default = config.default and plan("default", config.default)
 local fallback = {}
 for _, text in ipairs(config.fallback) do
   local hop = plan("fallback", text)
-  if not hop.hosts or hop.via == "lmtp" then bad("fallback", text, 'is not a host; write "host:port"') end
+  if not hop.hosts or hop.via == "lmtp" or hop.via == "http" then bad("fallback", text, 'is not a host; write "host:port"') end
   fallback[#fallback + 1] = hop.hosts[1]
 end
 if #fallback == 0 then fallback = nil end
 
--- A next hop is told from a domain by its port.
+-- A next hop is told from a domain by its port, or by being a URL.
 local function ported(hop)
   local host = hop.hosts[1]
+  if hop.via == "http" then return host end
   if string.match(host, ":%d+$") then return host end
   return host .. (hop.via == "lmtp" and ":24" or ":25")
 end
 
--- What to log in with, by domain as above, or by next hop.
+-- What to log in with, or to sign with, by domain as above, or by next hop.
 local auth = {}
 for name, a in pairs(config.auth) do
   local key = string.lower(name)
-  if string.find(key, ":", 1, true) then
+  local signs = posts(name)
+  if signs then
+    key = plan("auth." .. name, name).hosts[1]
+  elseif string.find(key, ":", 1, true) then
     local hop = plan("auth." .. name, key)
     key = nil
     if hop.hosts then key = ported(hop) end
@@ -70,7 +84,10 @@ for name, a in pairs(config.auth) do
     key = nil
   end
   if not key then bad("auth", name, 'is neither a domain nor a next hop; write "example.org", ".example.org" or "host:port"') end
-  if type(a) ~= "table" or type(a.user) ~= "string" or type(a.secret) ~= "string" then
+  local by = type(a) == "table" and type(a.secret) == "string"
+  if signs and not (by and a.user == nil) then
+    bad("auth", name, 'needs the name of the secret that requests are signed with, and no user; write { secret = "inbound" }')
+  elseif not by or a.user ~= nil and type(a.user) ~= "string" or a.user == nil and string.find(key, ":", 1, true) and not signs then
     bad("auth", name, 'needs a user and the name of a secret; write { user = "relay", secret = "smtp/example.net" }')
   end
   for field in pairs(a) do
@@ -100,6 +117,15 @@ local function nearest(get, name)
 end
 
 local function login(name) return auth[name] end
+
+-- What is posted is signed, so the secret has to be there.
+local function signed(key, hop, name)
+  if hop and hop.via == "http" and not auth[hop.hosts[1]] and not (name and nearest(login, name)) then
+    bad(key, hop.hosts[1], 'has no secret to sign requests with; write auth."' .. hop.hosts[1] .. '" = { secret = "inbound" }')
+  end
+end
+signed("default", default)
+for name, hop in pairs(hops) do signed("domains." .. name, hop, name) end
 
 function on.route(r)
   local name = r.address.domain

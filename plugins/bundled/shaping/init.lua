@@ -116,7 +116,8 @@ local function reroute(at, t)
   if type(t) ~= "table" then fail(at, 'reroute: write a table, as { source = "second" }') end
   only(at, "reroute: ", t, { "source", "via", "hosts", "mx" })
   local n = (t.source and 1 or 0) + (t.hosts and 1 or 0) + (t.mx and 1 or 0)
-  if n ~= 1 or t.via and not t.hosts then fail(at, "reroute: name either source, or hosts, which may have via, or mx") end
+  if t.via and n == 0 then n = 1 end -- a transport
+  if n ~= 1 or t.via and (t.source or t.mx) then fail(at, "reroute: name either source, or hosts, which may have via, or mx, or a transport in via") end
   for _, key in ipairs({ "source", "via", "mx" }) do
     if t[key] ~= nil and type(t[key]) ~= "string" then fail(at, "reroute." .. key .. ": write a text") end
   end

@@ -21,7 +21,7 @@
 ---@field read? "headers"|"body" read the header, or header and body
 ---@field edit? ("headers"|"sender"|"rcpts"|"body")[] change these parts of a message
 ---@field facts? string[] set facts that do not begin with its own name
----@field route? string[] send mail to these next hops: mx, patterns of host:port, or transports of the configuration, as transport:archive or transport:*
+---@field route? string[] send mail to these next hops: mx, patterns of host:port, which stand for URLs there as well, or transports of the configuration, as transport:archive or transport:*
 ---@field relay? boolean accept recipients of other systems
 ---@field inject? boolean send mail of its own
 ---@field shape? string[] slow down, suspend and reroute the mail of these sites, next hops and tenants: site:NAME, next-hop:mx:example.org, tenant:NAME, or patterns with *
@@ -723,7 +723,7 @@ function shape.slow(limits) end
 ---@return boolean
 function shape.suspend(what) end
 
----Sends mail by another way than the plugins' routes say. It is about what the table names, and all that it names must be so: `site`, with `source` only what is sent from there, or `next_hop` (as rcpt.site, rcpt.source and rcpt.next_hop name them), `tenant`. `time` is how many seconds it lasts, from 1 to 7 days; `reason` and `rule` are for people, up to 200 bytes each. `to` is a table of either `source`, a [source.NAME] to send from, or `hosts` (with `via`, "smtp" or "lmtp") or `mx`, as in a route, for which `needs.route` counts, too. That happens once to a message at each attempt, so measures never send it in a circle. True where that is new. Called as `shape.reroute{site | next_hop | tenant, to = {source} | {hosts[, via]} | {mx}, time[, source, reason, rule]}`. Needs `shape = {"site:*", "tenant:*"}`.
+---Sends mail by another way than the plugins' routes say. It is about what the table names, and all that it names must be so: `site`, with `source` only what is sent from there, or `next_hop` (as rcpt.site, rcpt.source and rcpt.next_hop name them), `tenant`. `time` is how many seconds it lasts, from 1 to 7 days; `reason` and `rule` are for people, up to 200 bytes each. `to` is a table of either `source`, a [source.NAME] to send from, or `hosts` (with `via`, "smtp" or "lmtp") or `mx` or, by `via` alone, a [transport.NAME], as in a route, for which `needs.route` counts, too. That happens once to a message at each attempt, so measures never send it in a circle. True where that is new. Called as `shape.reroute{site | next_hop | tenant, to = {source} | {hosts[, via]} | {mx} | {via}, time[, source, reason, rule]}`. Needs `shape = {"site:*", "tenant:*"}`.
 ---@param what table<string, any>
 ---@return boolean
 function shape.reroute(what) end
