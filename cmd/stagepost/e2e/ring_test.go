@@ -2,17 +2,11 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/stagepost/stagepost/core/certs/certstest"
 )
 
 // ringPlugin sends what comes from without to the Postfix, and what has been round to the mailboxes.
@@ -27,39 +21,24 @@ end
 // Postfix, the other Stagepost, Exim, the first Stagepost again, and by LMTP on a socket to Dovecot. Mail comes in at four of them and arrives
 // whole, once, with a trace of each. For a mailbox that there is not a notice goes to the sender, by the same way.
 func TestRing(t *testing.T) {
-	if _, err := os.Stat("/usr/lib/dovecot/lmtp"); err != nil {
-		t.Skip("left out: Dovecot's LMTP is not installed")
-	}
-	ca := certstest.New(t, "an authority")
-	pair := func(dir, owner string) (certificate, key string) {
-		certificate, key = certstest.Write(t, dir, "ring", ca.Issue(t, nil, "ring.example"))
-		if u, err := user.Lookup(owner); err == nil {
-			uid, _ := strconv.Atoi(u.Uid)
-			for _, name := range []string{certificate, key} {
-				if err := os.Chown(name, uid, -1); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		return certificate, key
-	}
-	socket, mailbox := startMailboxes(t)
+	boxes := startDovecot(t, dovecotOptions{lmtp: true})
+	ca := newAuthority(t)
 	back := freePort(t)
 
 	dir := t.TempDir()
-	certificate, key := pair(dir, "Debian-exim")
+	certificate, key := ca.pair(dir, "ring.example", "Debian-exim")
 	exim := startExim(t, dir, back, "tls_advertise_hosts = *", "tls_certificate = "+certificate, "tls_privatekey = "+key)
 	const encrypted = "[queue]\ntls = \"required\"\n"
 	offers := strings.NewReplacer("role = \"mx\"\n", "role = \"mx\"\ntls = \"required\"\n", "[queue]\n", encrypted)
-	second := newSite(t, offers.Replace(relayConfig(exim))+"\n[tls]\ncertificate = \"ring.pem\"\nkey = \"ring.key\"\n")
-	pair(second.dir, "")
+	second := newSite(t, offers.Replace(relayConfig(exim))+"\n[tls]\ncertificate = \"ring.example.pem\"\nkey = \"ring.example.key\"\n")
+	ca.pair(second.dir, "ring.example", "")
 	b := second.start()
 	dir = t.TempDir()
-	certificate, key = pair(dir, "root")
+	certificate, key = ca.pair(dir, "ring.example", "root")
 	postfix := startPostfix(t, dir, b.address("mx"), "smtp_tls_security_level = encrypt", "smtpd_tls_security_level = may", "smtpd_tls_cert_file = "+certificate, "smtpd_tls_key_file = "+key)
 	first := newSite(t, strings.NewReplacer("[queue]\n", encrypted, "\n[plugin.route]\ndefault = \""+postfix+"\"\n", "", "enable = [\"relay\", \"route\"]", "enable = [\"relay\"]").Replace(relayConfig(postfix))+
-		fmt.Sprintf("\n[[listener]]\nname = \"back\"\naddress = %q\nrole = \"mx\"\ntls = \"required\"\n\n[tls]\ncertificate = \"ring.pem\"\nkey = \"ring.key\"\n\n[transport.dovecot]\ntype = \"lmtp\"\nsocket = %q\n", back, socket))
-	pair(first.dir, "")
+		fmt.Sprintf("\n[[listener]]\nname = \"back\"\naddress = %q\nrole = \"mx\"\ntls = \"required\"\n\n[tls]\ncertificate = \"ring.example.pem\"\nkey = \"ring.example.key\"\n\n[transport.dovecot]\ntype = \"lmtp\"\nsocket = %q\n", back, boxes.lmtp))
+	ca.pair(first.dir, "ring.example", "")
 	first.write("plugins/ring.lua", fmt.Sprintf(ringPlugin, postfix))
 	a := first.start()
 
@@ -91,7 +70,7 @@ func TestRing(t *testing.T) {
 
 	var texts []string
 	eventually(t, "all mail in the mailboxes", func() (bool, any) {
-		texts = mails(t, mailbox)
+		texts = mails(t, boxes.mailbox)
 		return len(texts) > len(ids), fmt.Sprintf("%d of %d", len(texts), len(ids)+1)
 	})
 	var got []string
@@ -142,61 +121,4 @@ func mails(t *testing.T, dir string) (texts []string) {
 		}
 	}
 	return texts
-}
-
-// startMailboxes runs a Dovecot that takes mail for joe and ann by LMTP, on a socket, and keeps it in one Maildir.
-func startMailboxes(t *testing.T) (socket, mailbox string) {
-	program := find(t, "dovecot")
-	asRoot(t, "dovecot", "dovenull", "nobody")
-	dir := t.TempDir()
-	for d := dir; d != "/tmp" && d != "/"; d = filepath.Dir(d) { // its processes go through
-		os.Chmod(d, 0o755)
-	}
-	mailbox, socket = filepath.Join(dir, "box"), filepath.Join(dir, "lmtp")
-	if err := os.Mkdir(mailbox, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	nobody, _ := user.Lookup("nobody")
-	uid, _ := strconv.Atoi(nobody.Uid)
-	gid, _ := strconv.Atoi(nobody.Gid)
-	if err := os.Chown(mailbox, uid, gid); err != nil {
-		t.Fatal(err)
-	}
-	writeFile(t, filepath.Join(dir, "users"), "joe:{PLAIN}pencil::::::\nann:{PLAIN}pencil::::::\n")
-	writeFile(t, filepath.Join(dir, "dovecot.conf"), fmt.Sprintf(`base_dir = %[1]s/run
-state_dir = %[1]s/state
-log_path = %[1]s/log
-protocols = lmtp
-ssl = no
-auth_username_format = %%n
-mail_location = maildir:%[1]s/box
-passdb {
-  driver = passwd-file
-  args = %[1]s/users
-}
-userdb {
-  driver = static
-  args = uid=%[2]d gid=%[3]d home=%[1]s/box
-}
-service lmtp {
-  unix_listener %[1]s/lmtp {
-    mode = 0666
-  }
-}
-`, dir, uid, gid))
-	runDaemon(t, exec.Command(program, "-F", "-c", filepath.Join(dir, "dovecot.conf")))
-	t.Cleanup(func() {
-		if log, err := os.ReadFile(filepath.Join(dir, "log")); err == nil && t.Failed() {
-			t.Logf("dovecot logged:\n%s", log)
-		}
-	})
-	eventually(t, "Dovecot's LMTP", func() (bool, any) {
-		conn, err := net.Dial("unix", socket)
-		if err != nil {
-			return false, err
-		}
-		conn.Close()
-		return true, nil
-	})
-	return socket, mailbox
 }

@@ -223,6 +223,13 @@ func (s *sink) text(id string) string {
 	return text
 }
 
+// times is how often a message came.
+func (s *sink) times(id string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.took[id]
+}
+
 // exactly fails unless the sink took each of these once, and nothing else.
 func (s *sink) exactly(ids []string) {
 	s.t.Helper()

@@ -5,82 +5,134 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/stagepost/stagepost/core/certs/certstest"
 )
 
-// TestPosted has the real server send messages by HTTPS: signed, to a certificate that the system trusts, once more after an answer of "later", and
-// not at all to this machine unless the configuration says so.
-func TestPosted(t *testing.T) {
-	ca := certstest.New(t, "an authority")
-	var mu sync.Mutex
-	var keys, bodies, bad []string
-	hook := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// hook is a program on the web that takes messages whose signature is right.
+type hook struct {
+	url string
+
+	mu                sync.Mutex
+	keys, bodies, bad []string
+	later             bool // it puts off the first
+}
+
+func newHook(t *testing.T, ca authority, path string) *hook {
+	h := &hook{}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		mac := hmac.New(sha256.New, []byte("a secret of the house"))
 		io.WriteString(mac, r.Header.Get("Webhook-Id")+"."+r.Header.Get("Webhook-Timestamp")+"."+string(body))
-		mu.Lock()
-		defer mu.Unlock()
-		if want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)); err != nil || r.Header.Get("Webhook-Signature") != want || r.Header.Get("Stagepost-Recipient") != "<u@example.net>" {
-			bad = append(bad, r.Header.Get("Webhook-Signature")+", want "+want)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)); err != nil || r.URL.Path != path || r.Header.Get("Webhook-Signature") != want || r.Header.Get("Stagepost-Recipient") != "<u@example.net>" {
+			h.bad = append(h.bad, r.URL.Path+" "+r.Header.Get("Webhook-Signature")+", want "+want)
 		}
-		keys, bodies = append(keys, r.Header.Get("Idempotency-Key")), append(bodies, string(body))
-		if len(keys) == 1 {
+		h.keys, h.bodies = append(h.keys, r.Header.Get("Idempotency-Key")), append(h.bodies, string(body))
+		if h.later && len(h.keys) == 1 {
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "not yet", http.StatusServiceUnavailable)
 		}
 	}))
-	hook.Config.ErrorLog = log.New(io.Discard, "", 0)
-	hook.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Issue(t, nil, "localhost")}}
-	hook.StartTLS()
-	t.Cleanup(hook.Close)
-	_, port, _ := strings.Cut(hook.Listener.Addr().String(), ":")
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Issue(t, nil, "localhost")}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	_, port, _ := strings.Cut(server.Listener.Addr().String(), ":")
+	h.url = "https://localhost:" + port + path
+	return h
+}
 
-	config := strings.Replace(relayConfig("transport:hook"), "[plugins]", "[secrets]\nfolder = \"secrets\"\n\n[plugins]", 1) +
-		"\n[transport.hook]\ntype = \"https\"\nurl = \"https://localhost:" + port + "/mail\"\nsecret = \"inbound\"\n"
-	s := newSite(t, config)
-	certstest.WriteFile(t, s.path("ca.pem"), certstest.PEM(ca.Certificate.Raw))
-	s.limit = func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "SSL_CERT_FILE="+s.path("ca.pem")) }
-	s.write("secrets/inbound", "a secret of the house\n")
-	if err := os.Chmod(filepath.Join(s.dir, "secrets", "inbound"), 0o600); err != nil {
-		t.Fatal(err)
+// took checks what came: how often, each time the same, and signed.
+func (h *hook) took(t *testing.T, times int, id string) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ok := len(h.keys) == times && len(h.bad) == 0
+	for i := range h.keys {
+		ok = ok && h.keys[i] == h.keys[0] && h.bodies[i] == h.bodies[0] && strings.Contains(h.bodies[i], id)
 	}
+	if !ok {
+		t.Errorf("keys %q, bad %q, bodies %q", h.keys, h.bad, h.bodies)
+	}
+}
+
+// signs gives a site the secret that requests are signed with.
+func (s *site) signs(name string) {
+	s.t.Helper()
+	s.write("secrets/"+name, "a secret of the house\n")
+	if err := os.Chmod(s.path("secrets/"+name), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestPosted has the real server send messages by HTTPS: signed, to a certificate that the system trusts, once more after an answer of "later", and
+// not at all to this machine unless the configuration says so.
+func TestPosted(t *testing.T) {
+	ca := newAuthority(t)
+	to := newHook(t, ca, "/mail")
+	to.later = true
+	config := strings.Replace(relayConfig("transport:hook"), "[plugins]", "[secrets]\nfolder = \"secrets\"\n\n[plugins]", 1) +
+		"\n[transport.hook]\ntype = \"https\"\nurl = \"" + to.url + "\"\nsecret = \"inbound\"\n"
+	s := newSite(t, config)
+	ca.trusted(s)
+	s.signs("inbound")
 	sv := s.start()
-	c := dial(t, sv.address("mx"))
-	c.want(t, "EHLO client.example", "250")
-	c.want(t, "MAIL FROM:<a@client.example>", "250")
-	c.want(t, "RCPT TO:<u@example.net>", "250")
-	c.want(t, "DATA", "354")
-	c.want(t, letter("<posted@client.example>")+".", "250")
-	id := sv.logged("deferred")
+	id := dial(t, sv.address("mx")).deliver(t, "u@example.net", "<posted@client.example>")
+	sv.logged("deferred")
 	if trace := s.want(0, "trace", id); !strings.Contains(trace, "to which [transport.hook] does not lead: write private = true") {
 		t.Errorf("the record:\n%s", trace)
 	}
-	mu.Lock()
-	if len(keys) > 0 {
-		t.Errorf("it was sent to this machine")
-	}
-	mu.Unlock()
+	to.took(t, 0, "")
 	s.replace("stagepost.toml", config+"private = true\n")
 	sv.live(2)
 	sv.logged("delivered")
 	sv.empty()
-	mu.Lock()
-	defer mu.Unlock()
-	if len(keys) != 2 || keys[0] != keys[1] || bodies[0] != bodies[1] || len(bad) > 0 || !strings.Contains(bodies[0], "<posted@client.example>") {
-		t.Errorf("keys %q, bad %q, bodies %q", keys, bad, bodies)
+	to.took(t, 2, "<posted@client.example>")
+	by := "transport:hook (https " + strings.TrimSuffix(strings.TrimPrefix(to.url, "https://"), "/mail") + ")"
+	if trace := s.want(0, "trace", id); !strings.Contains(trace, by+", 451 4.3.0 HTTP 503: not yet") || !strings.Contains(trace, by+", 250 2.0.0 HTTP 200") {
+		t.Errorf("the record:\n%s", trace)
 	}
-	if trace := s.want(0, "trace", id); !strings.Contains(trace, "transport:hook (https localhost:"+port+"), 451 4.3.0 HTTP 503: not yet") || !strings.Contains(trace, "transport:hook (https localhost:"+port+"), 250 2.0.0 HTTP 200") {
+	sv.stop()
+}
+
+// TestPostedByRoute: a URL is a next hop of the plugin route, and several are one of a plan: where nobody answers at the first the message goes to
+// the next, once, and signed.
+func TestPostedByRoute(t *testing.T) {
+	ca := newAuthority(t)
+	routed, planned := newHook(t, ca, "/In"), newHook(t, ca, "/plan")
+	config := strings.Replace(relayConfig(routed.url), "[plugins]", "[secrets]\nfolder = \"secrets\"\n\n[plugins]", 1) + fmt.Sprintf("\n[plugin.route.auth]\n%q = { secret = \"inbound\" }\n", routed.url)
+	s := newSite(t, config)
+	ca.trusted(s)
+	s.signs("inbound")
+	sv := s.start()
+	c := dial(t, sv.address("mx"))
+	id := c.deliver(t, "u@example.net", "<routed@client.example>")
+	sv.empty()
+	routed.took(t, 1, "<routed@client.example>")
+	if trace := s.want(0, "trace", id); !strings.Contains(trace, routed.url+" posted, 250 2.0.0 HTTP 200") {
+		t.Errorf("the record:\n%s", trace)
+	}
+
+	mark := sv.console.mark()
+	nobody := "https://" + freePort(t) + "/plan"
+	s.write("plugins/two.lua", fmt.Sprintf(`plugin { id = "two", needs = { route = { "*", "private" }, secrets = { "inbound" } } }
+function on.route(r) return route { hosts = { %q, %q }, auth = { secret = "inbound" } } end
+`, nobody, planned.url))
+	sv.console.expect(t, mark, "is live")
+	id = c.deliver(t, "u@example.net", "<planned@client.example>")
+	sv.empty()
+	planned.took(t, 1, "<planned@client.example>")
+	routed.took(t, 1, "<routed@client.example>")
+	if trace := s.want(0, "trace", id); !strings.Contains(trace, nobody+" posted, 451 4.4.2 ") || !strings.Contains(trace, planned.url+" posted, 250 2.0.0 HTTP 200") {
 		t.Errorf("the record:\n%s", trace)
 	}
 	sv.stop()
