@@ -27,7 +27,7 @@ const secretObject = "secret"
 func secretService() Service {
 	return Service{
 		Name: secretObject, Doc: "What the operator keeps in files: keys, passwords, tokens. A plugin hands a secret on to where it is taken, and cannot see, print or keep it.",
-		Objects: []Object{{Name: secretObject, Doc: "A secret. It is taken by hash.hmac and dkim.sign as the key, by http.request as bearer and as the text of a field, and by send of a connection."}},
+		Objects: []Object{{Name: secretObject, Doc: "A secret. It is taken by hash.hmac, dkim.sign and arc.seal as the key, by http.request as bearer and as the text of a field, and by send of a connection."}},
 		Funcs: []Func{{
 			Name: secretObject, Args: []Arg{{Name: "name", Kind: String}}, Result: "secret?", Needs: "secrets",
 			Doc: `The secret of that name, such as "dkim/example.org"; nil if there is none. In WebAssembly it is the map {secret = name}, which a plugin may as well write itself.`,

@@ -104,7 +104,7 @@ func (k Kind) String() string {
 
 // Services declares them all, in the order of the manual.
 func Services() []Service {
-	return []Service{logService(), reService(), kvService(), hashService(), passwordService(), jsonService(), dnsService(), addrService(), reportService(), dkimService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), shapeService(), secretService(), httpService(), netService(), {
+	return []Service{logService(), reService(), kvService(), hashService(), passwordService(), jsonService(), dnsService(), addrService(), reportService(), dkimService(), arcService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), shapeService(), secretService(), httpService(), netService(), {
 		Name: "now", Doc: "The time.",
 		Funcs: []Func{{
 			Name: "now", Result: "number", Pure: true, Doc: "Seconds since 1970, with fractions.",

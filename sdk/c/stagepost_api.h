@@ -800,6 +800,30 @@ static inline sp_error sp_dkim_sign(sp_value signing, sp_value *result) {
   return sp_call(SP("dkim.sign"), (const sp_value[]){signing}, 1, result);
 }
 
+// arc: The Authenticated Received Chain (ARC, RFC 8617): what those who passed a message on found when it came to them, each
+// sealing that and all before. Both functions read the body once, whatever its size and the length of the chain, and need read =
+// "body". What a chain is worth is told by the page `arc`.
+// arc.verify() -> table: What the validation of the chain comes to, of the message as it came in, from the stage data on.
+// `result` is none, pass or fail; `reason` why it failed; `temporary` whether it failed because the DNS did not tell in 20
+// seconds, so that a later try may come to something else; `instance` the number of the newest set. Of a pass, `oldest_pass` is
+// the instance of the oldest message signature that still holds, 0 if all do. `sets` is a list from the oldest, empty where the
+// chain is none or has no sound structure: `instance`, `domain`, `selector`, `algorithm` and `cv` of the seal, `signer`, the
+// domain of the message signature, and `results`, the authentication results, at most 2,000 bytes of them. Only of a pass it is
+// sure that they wrote it, and nothing says that it is true. Needs dns.
+static inline sp_error sp_arc_verify(sp_value *result) {
+  return sp_call(SP("arc.verify"), NULL, 0, result);
+}
+// arc.seal{domain, selector, key, results[, cv]} -> table?: One more set for the message as edited so far: `seal`, `signature`
+// and `results`, the texts of ARC-Seal, ARC-Message-Signature and ARC-Authentication-Results, to be given to add_header in this
+// order; at the stage queue, where nobody edits any more, and behind other signatures. `instance` and `cv` tell what the seal
+// says. `key` is a secret, as for dkim.sign. `results` is what authres.compose gives. `cv` is the `result` of arc.verify; it must
+// be given where the message has a chain, and one that is not sound is sealed as failed whatever it says. nil: no set may follow,
+// since the chain was sealed as failed, or has 50; or nobody could verify it, since the message has no From, or a line in its
+// header that is no field. Needs secrets.
+static inline sp_error sp_arc_seal(sp_value sealing, sp_value *result) {
+  return sp_call(SP("arc.seal"), (const sp_value[]){sealing}, 1, result);
+}
+
 // throttle: Rates that clients, senders or whatever a key stands for keep to. Each key and rate of a plugin is a bucket, full at
 // first, which fills evenly: of "100/1h" a hundred may be taken at once, and another one every 36 seconds. Buckets live in memory
 // as values of `kv` do: through reloads, and through restarts but for the last 10 seconds before a crash. A plugin has at most

@@ -299,6 +299,18 @@ static sp_error service(sp_text name, sp_value a, sp_value *result) {
     *result = v;
     return e;
   }
+  if (sp_equal(name, SP("arc.verify"))) {
+    sp_value v;
+    e = sp_arc_verify(&v);
+    *result = v;
+    return e;
+  }
+  if (sp_equal(name, SP("arc.seal"))) {
+    sp_value v;
+    e = sp_arc_seal(sp_at(a, 0), &v);
+    *result = v;
+    return e;
+  }
   if (sp_equal(name, SP("throttle.take"))) {
     sp_value v;
     e = sp_throttle_take(sp_as_text(sp_at(a, 0)), sp_as_text(sp_at(a, 1)), sp_at(a, 2), &v);

@@ -388,6 +388,18 @@ func service(name string, a []any) (any, error) {
 			return nil, err
 		}
 		return v0, nil
+	case "arc.verify":
+		v0, err := stagepost.ARC.Verify()
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
+	case "arc.seal":
+		v0, err := stagepost.ARC.Seal(object(at(a, 0)))
+		if err != nil {
+			return nil, err
+		}
+		return when(v0 != nil, v0), nil
 	case "throttle.take":
 		v0, v1, err := stagepost.Throttle.Take(text(at(a, 0)), text(at(a, 1)), tail(a, 2, func(v any) int { return integer(v) })...)
 		if err != nil {

@@ -26,6 +26,8 @@ return {
     ["report.parse"] = report.parse,
     ["dkim.verify"] = dkim.verify,
     ["dkim.sign"] = dkim.sign,
+    ["arc.verify"] = arc.verify,
+    ["arc.seal"] = arc.seal,
     ["throttle.take"] = throttle.take,
     ["metric.count"] = metric.count,
     ["lookup"] = lookup,

@@ -284,6 +284,8 @@ pub fn service(name: &str, a: &[Value]) -> Result<Value> {
         "report.parse" => report::parse().map(Value::from),
         "dkim.verify" => dkim::verify(at(a, 0)).map(Value::from),
         "dkim.sign" => dkim::sign(at(a, 0)).map(Value::from),
+        "arc.verify" => arc::verify().map(Value::from),
+        "arc.seal" => arc::seal(at(a, 0)).map(Value::from),
         "throttle.take" => throttle::take(bytes(a, 0), bytes(a, 1), at(a, 2)).map(|r| Value::List(vec![r.0.into(), r.1.into()])),
         "metric.count" => metric::count(bytes(a, 0), at(a, 1)).map(Value::from),
         "lookup" => lookup(bytes(a, 0), bytes(a, 1)).map(Value::from),
