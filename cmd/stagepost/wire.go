@@ -147,7 +147,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return fail(exitCantCreate, "the folder for compiled plugins cannot be used: %w", err)
 	}
 	secrets := service.SecretFolder{Folder: d.secretFolder}
-	host := service.NewHost(service.Options{Resolver: d.dns, KV: d.kv, Secrets: secrets, Classes: func() *bounce.Table { return d.classes.table(d.plugins.Config()) }, Own: d.bound.own, Control: filepath.Join(cfg.Data, admin.SocketName), Dial: d.dial, Log: d.log})
+	host := service.NewHost(service.Options{Resolver: d.dns, KV: d.kv, Secrets: secrets, Classes: func() *bounce.Table { return d.classes.table(d.plugins.Config()) }, Hostname: func() string { return d.plugins.Config().Hostname }, Own: d.bound.own, Control: filepath.Join(cfg.Data, admin.SocketName), Dial: d.dial, Log: d.log})
 	if d.plugins, err = generation.New(generation.Options{File: d.file, Host: host, Wasm: d.wasm, Log: d.log, Console: d.console, Prepare: d.prepare}); err != nil {
 		return err
 	}

@@ -104,7 +104,7 @@ func (k Kind) String() string {
 
 // Services declares them all, in the order of the manual.
 func Services() []Service {
-	return []Service{logService(), reService(), kvService(), hashService(), passwordService(), jsonService(), dnsService(), addrService(), reportService(), dkimService(), arcService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), shapeService(), secretService(), httpService(), netService(), {
+	return []Service{logService(), reService(), kvService(), hashService(), passwordService(), jsonService(), dnsService(), addrService(), reportService(), dkimService(), arcService(), dmarcService(), authresService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), shapeService(), secretService(), httpService(), netService(), {
 		Name: "now", Doc: "The time.",
 		Funcs: []Func{{
 			Name: "now", Result: "number", Pure: true, Doc: "Seconds since 1970, with fractions.",
@@ -150,6 +150,7 @@ type Options struct {
 	KV       KV
 	Secrets  Secrets
 	Classes  func() *bounce.Table      // of bounces, in force; nil: those that ship
+	Hostname func() string             // of this server; nil: it has none
 	Roots    *x509.CertPool            // for http and net; nil: the system's
 	Own      func(netip.AddrPort) bool // whether this server listens there; nil: nowhere
 	Control  string                    // path of the server's control socket, which is opened for no plugin; "": there is none

@@ -1679,6 +1679,61 @@ func (arcService) Seal(sealing map[string]any) (v1 map[string]any, err error) {
 	return v1, r.Err()
 }
 
+// DMARC: DMARC (RFC 9989): whether the domain in From was used with its owner's consent. Needs read = "headers", too.
+// The page `dmarc` tells more.
+var DMARC dmarcService
+
+type dmarcService struct{}
+
+// Check: Checks the message, from the stage data on, with what SPF and DKIM came to: `spf` is the result for the MAIL
+// identity and `spf_domain` its domain; `dkim` a list of tables with `result` and `domain`, as the fact
+// dkim-verify.results has it. `result` is none, pass, fail, temperror or permerror, and `reason` says why. `from` is
+// the author domain; where there is not exactly one, `threat` is true and the result permerror. `domain` is where the
+// record stands that applies, `tag` what of it does (p, sp or np), `requested` what that says, and `policy` what is to
+// be done with mail that fails: none, quarantine or reject; less than requested by one where `testing` is true.
+// `organization` is the author's organizational domain where it was looked for, `aligned` and `aligned_domain` what
+// made it pass, and `faults` a list of what is wrong in the record. What is not known is nil. In Lua it is called as
+// dmarc.check{spf, spf_domain, dkim}. Needs dns = true.
+func (dmarcService) Check(results map[string]any) (v1 map[string]any, err error) {
+	r, err := call("dmarc.check", results)
+	if err != nil {
+		return v1, err
+	}
+	v1 = mapOf(r, (*cbor.Reader).Value)
+	return v1, r.Err()
+}
+
+// Authres: The header field Authentication-Results (RFC 8601), in which a server tells those behind it what its checks
+// of a message came to.
+var Authres authresService
+
+type authresService struct{}
+
+// Compose: The text of a field, folded, for add_header. `results` is a list of tables: `method`, as "spf", `result`,
+// as "pass", `reason` for people, and `properties`, a list of pairs, as {{"smtp.mailfrom", "example.org"}}; of what
+// has no value nothing is written. Without results it says none. `name` is who checked; without it that is this
+// server's hostname. Values are quoted where they have to be, and cut at 256 bytes.
+func (authresService) Compose(results any, name ...string) (v1 string, err error) {
+	r, err := call("authres.compose", results, first(name))
+	if err != nil {
+		return v1, err
+	}
+	v1 = r.Text()
+	return v1, r.Err()
+}
+
+// Forged: Which of the message's fields Authentication-Results must not stay, counted from 1 at the top as
+// remove_header does: those that say that one of `names` checked it, without them this server's hostname, in whatever
+// letters, quotes or comments, and those that cannot be parsed. From the stage data on; needs read = "headers".
+func (authresService) Forged(names ...any) (v1 []any, err error) {
+	r, err := call("authres.forged", first(names))
+	if err != nil {
+		return v1, err
+	}
+	v1 = listOf(r, (*cbor.Reader).Value)
+	return v1, r.Err()
+}
+
 // Throttle: Rates that clients, senders or whatever a key stands for keep to. Each key and rate of a plugin is a
 // bucket, full at first, which fills evenly: of "100/1h" a hundred may be taken at once, and another one every 36
 // seconds. Buckets live in memory as values of `kv` do: through reloads, and through restarts but for the last 10

@@ -681,6 +681,30 @@ function arc.verify() end
 ---@return table<string, any>?
 function arc.seal(sealing) end
 
+---DMARC (RFC 9989): whether the domain in From was used with its owner's consent. Needs read = "headers", too. The page `dmarc` tells more.
+---@class (exact) stagepost.service.dmarc
+dmarc = {}
+
+---Checks the message, from the stage data on, with what SPF and DKIM came to: `spf` is the result for the MAIL identity and `spf_domain` its domain; `dkim` a list of tables with `result` and `domain`, as the fact dkim-verify.results has it. `result` is none, pass, fail, temperror or permerror, and `reason` says why. `from` is the author domain; where there is not exactly one, `threat` is true and the result permerror. `domain` is where the record stands that applies, `tag` what of it does (p, sp or np), `requested` what that says, and `policy` what is to be done with mail that fails: none, quarantine or reject; less than requested by one where `testing` is true. `organization` is the author's organizational domain where it was looked for, `aligned` and `aligned_domain` what made it pass, and `faults` a list of what is wrong in the record. What is not known is nil. Called as `dmarc.check{spf, spf_domain, dkim}`. Needs `dns = true`.
+---@param results table<string, any>
+---@return table<string, any>
+function dmarc.check(results) end
+
+---The header field Authentication-Results (RFC 8601), in which a server tells those behind it what its checks of a message came to.
+---@class (exact) stagepost.service.authres
+authres = {}
+
+---The text of a field, folded, for add_header. `results` is a list of tables: `method`, as "spf", `result`, as "pass", `reason` for people, and `properties`, a list of pairs, as {{"smtp.mailfrom", "example.org"}}; of what has no value nothing is written. Without results it says none. `name` is who checked; without it that is this server's hostname. Values are quoted where they have to be, and cut at 256 bytes.
+---@param results any[]
+---@param name? string
+---@return string
+function authres.compose(results, name) end
+
+---Which of the message's fields Authentication-Results must not stay, counted from 1 at the top as remove_header does: those that say that one of `names` checked it, without them this server's hostname, in whatever letters, quotes or comments, and those that cannot be parsed. From the stage data on; needs read = "headers".
+---@param names? any[]
+---@return any[]
+function authres.forged(names) end
+
 ---Rates that clients, senders or whatever a key stands for keep to. Each key and rate of a plugin is a bucket, full at first, which fills evenly: of "100/1h" a hundred may be taken at once, and another one every 36 seconds. Buckets live in memory as values of `kv` do: through reloads, and through restarts but for the last 10 seconds before a crash. A plugin has at most 200,000 buckets that are not full, and more is an error until some are.
 ---@class (exact) stagepost.service.throttle
 throttle = {}

@@ -311,6 +311,24 @@ static sp_error service(sp_text name, sp_value a, sp_value *result) {
     *result = v;
     return e;
   }
+  if (sp_equal(name, SP("dmarc.check"))) {
+    sp_value v;
+    e = sp_dmarc_check(sp_at(a, 0), &v);
+    *result = v;
+    return e;
+  }
+  if (sp_equal(name, SP("authres.compose"))) {
+    sp_text v;
+    e = sp_authres_compose(sp_at(a, 0), sp_as_text(sp_at(a, 1)), &v);
+    *result = sp_of_text(v);
+    return e;
+  }
+  if (sp_equal(name, SP("authres.forged"))) {
+    sp_value v;
+    e = sp_authres_forged(sp_at(a, 0), &v);
+    *result = v;
+    return e;
+  }
   if (sp_equal(name, SP("throttle.take"))) {
     sp_value v;
     e = sp_throttle_take(sp_as_text(sp_at(a, 0)), sp_as_text(sp_at(a, 1)), sp_at(a, 2), &v);

@@ -400,6 +400,24 @@ func service(name string, a []any) (any, error) {
 			return nil, err
 		}
 		return when(v0 != nil, v0), nil
+	case "dmarc.check":
+		v0, err := stagepost.DMARC.Check(object(at(a, 0)))
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
+	case "authres.compose":
+		v0, err := stagepost.Authres.Compose(at(a, 0), tail(a, 1, func(v any) string { return text(v) })...)
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
+	case "authres.forged":
+		v0, err := stagepost.Authres.Forged(tail(a, 0, func(v any) any { return v })...)
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
 	case "throttle.take":
 		v0, v1, err := stagepost.Throttle.Take(text(at(a, 0)), text(at(a, 1)), tail(a, 2, func(v any) int { return integer(v) })...)
 		if err != nil {
