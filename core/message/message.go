@@ -136,6 +136,7 @@ func (e *Envelope) Key(r *Rcpt, i int) string {
 type Notice struct {
 	Of    ID
 	Rcpts []int
+	Over  bool // when it was to be queued, the sender was not to be told any more
 }
 
 // Rcpt is one recipient of an envelope.

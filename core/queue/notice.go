@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -227,6 +228,12 @@ func (q *Queue) tell(ctx context.Context, kind dsn.Kind, env *message.Envelope, 
 				q.noticed(of, noticeSent, kind.String()+" notice to <"+env.Sender.Text+"> as "+sub.ID.String())
 				return nil
 			}
+			if of.Over {
+				return nil
+			}
+			if code == 0 {
+				return errors.New("it is not known whether it was queued")
+			}
 			return sub.Reply
 		}
 		q.noticed(of, noticeDiscarded, kind.String()+" notice to <"+env.Sender.Text+"> was refused: "+sub.Reply.Error())
@@ -271,7 +278,8 @@ func (q *Queue) compose(kind dsn.Kind, id message.ID, now time.Time, env *messag
 	return r.Compose()
 }
 
-var errTold = errors.New("the sender was told already")
+// errTold: nothing was written.
+var errTold = fmt.Errorf("%w: the sender is not to be told any more", store.ErrBusy)
 
 // told is the change that ends a debt.
 func told(of *message.Notice, state *store.State) (store.Change, error) {
@@ -304,19 +312,26 @@ func (q *Queue) applied(env *message.Envelope, state *store.State, ch store.Chan
 	}
 }
 
-// commitNotice commits a notice together with the end of the debt.
+// commitNotice commits a notice together with the end of the debt. The debt may have ended while the notice was written: the recipient had the mail,
+// or somebody deleted it.
 func (q *Queue) commitNotice(ctx context.Context, env *message.Envelope, body store.BodyWriter) error {
-	of := env.Notice
-	return q.alone(ctx, of.Of, func(about *message.Envelope, state *store.State) error {
+	of, begun := env.Notice, false
+	err := q.alone(ctx, of.Of, func(about *message.Envelope, state *store.State) error {
 		ch, err := told(of, state)
 		if err != nil {
 			return err
 		}
 		q.parting(about, &ch)
+		begun = true
 		if err := q.Store.Commit(ctx, env, body, append(q.appoint(env), ch)...); err != nil {
 			return err
 		}
 		q.applied(about, state, ch)
 		return nil
 	})
+	if !begun && errors.Is(err, store.ErrNotFound) {
+		err = errTold
+	}
+	of.Over = errors.Is(err, errTold)
+	return err
 }

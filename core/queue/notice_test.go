@@ -13,12 +13,14 @@ import (
 	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/core/smtp"
+	"github.com/stagepost/stagepost/core/store"
 )
 
 // bureau takes notices as intake does: it commits each to the queue.
 type bureau struct {
 	b      *bench
 	answer []smtp.Reply // one after the other, then 250
+	before func()       // the commit; nil: nothing is done
 	mu     sync.Mutex
 	texts  []string
 	times  []time.Time
@@ -48,6 +50,9 @@ func (n *bureau) submit(ctx context.Context, to smtp.Address, params smtp.Params
 	w.Write(text)
 	env := &message.Envelope{ID: w.ID(), Session: &message.Session{Role: message.RoleInternal}, Arrived: time.Now(), Notice: of, Params: params,
 		Rcpts: []*message.Rcpt{{Address: to, Original: to, Class: message.ClassRelay}}}
+	if n.before != nil {
+		n.before()
+	}
 	if err := n.b.q.Commit(ctx, env, w); err != nil {
 		return Submitted{Reply: smtp.NewReply(451, "4.3.0", err.Error())}
 	}
@@ -169,4 +174,46 @@ func TestDebtsSurviveARestart(t *testing.T) {
 			t.Errorf("%d notices, want 3", n)
 		}
 	})
+}
+
+// TestADebtEndsMeanwhile: while a notice is written its message goes, or the sender is told already. That is no fault: nothing is queued,
+// nothing is said in the log, and nothing is tried again.
+func TestADebtEndsMeanwhile(t *testing.T) {
+	for name, rcpts := range map[string][]string{"the message is gone": {"u@bad.example"}, "others wait": {"u@bad.example", "v@later.example"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				var log strings.Builder
+				b.set.Hostname, b.log = "mx.example", &log
+				b.remote.answer["bad.example"], b.remote.answer["later.example"] = []message.Outcome{never}, []message.Outcome{later}
+				b.start()
+				id := b.send(nil, rcpts...)
+				time.Sleep(time.Second)
+				tries := 0
+				desk := &bureau{b: b}
+				desk.before = func() {
+					tries++
+					err := b.q.alone(t.Context(), id, func(env *message.Envelope, state *store.State) error {
+						ch, err := told(&message.Notice{Of: id, Rcpts: []int{0}}, state)
+						if err == nil {
+							_, err = b.store.Update(t.Context(), b.q.own, ch)
+						}
+						if err == nil {
+							b.q.applied(env, state, ch)
+						}
+						return err
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+				b.q.Notify(desk.submit)
+				time.Sleep(10 * time.Minute)
+				b.stop()
+				if tries != 1 || len(desk.got()) > 0 || strings.Contains(log.String(), "level=WARN") || strings.Contains(log.String(), "level=ERROR") {
+					t.Errorf("%d tries, notices %q, log:\n%s", tries, desk.got(), &log)
+				}
+			})
+		})
+	}
 }

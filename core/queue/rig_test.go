@@ -135,6 +135,7 @@ type bench struct {
 	doubt  *suspects.File
 	wall   func() time.Time // in place of time.Now
 	clock  string
+	log    io.Writer
 	set    Settings
 
 	setting  sync.Mutex
@@ -144,7 +145,7 @@ type bench struct {
 
 func newBench(t testing.TB) *bench {
 	return &bench{t: t, store: memory.New(memory.Options{}), remote: &remote{answer: map[string][]message.Outcome{}, start: time.Now()}, recs: &records{steps: map[string][]observe.Step{}},
-		set: Settings{Retry: []time.Duration{5 * time.Minute, 15 * time.Minute, time.Hour}, Expire: 5 * 24 * time.Hour, Concurrency: 20}}
+		set: Settings{Retry: []time.Duration{5 * time.Minute, 15 * time.Minute, time.Hour}, Expire: 5 * 24 * time.Hour, Concurrency: 20}, log: io.Discard}
 }
 
 func (b *bench) start() {
@@ -158,7 +159,7 @@ func (b *bench) start() {
 		sender = b.sender
 	}
 	q, err := New(Options{Store: b.store, Sender: sender, Current: hooks.NewCurrent(gen), Resolver: b.resolver, Settings: b.settings, Records: b.recs, Suspects: b.doubt, Now: b.wall, Clock: b.clock,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		Log: slog.New(slog.NewTextHandler(b.log, nil))})
 	if err != nil {
 		b.t.Fatal(err)
 	}
