@@ -45,8 +45,8 @@ local function results(m)
   if signatures and #signatures == 0 then add("dkim", "none") end
   local dmarc = fact "dmarc.result"
   add("dmarc", dmarc, dmarc ~= "pass" and fact "dmarc.reason" or nil, { "header.from", fact "dmarc.from" }, { "policy.dmarc", fact "dmarc.policy" })
-  local sealer = fact "arc.sealer"
-  add("arc", fact "arc.result", sealer and "sealed by " .. sealer, { "smtp.remote-ip", m.session.ip })
+  local sealer, oldest = fact "arc.sealer", fact "arc.oldest_pass"
+  add("arc", fact "arc.result", sealer and "sealed by " .. sealer, { "smtp.remote-ip", m.session.ip }, { "header.oldest-pass", oldest and string.format("%d", oldest) })
   return list
 end
 
@@ -63,6 +63,8 @@ function on.data(m)
   end
   local list = results(m)
   if #list > 0 or m.session.role == "mx" and not m.session.user then
-    m:add_header(field, authres.compose(list, config.name))
+    local text = authres.compose(list, config.name)
+    m:add_header(field, text)
+    m.my.text = text
   end
 end
