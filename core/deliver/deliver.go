@@ -12,7 +12,7 @@
 //     no other host gets it in this attempt, since that could only make a second copy (RFC 1047).
 //
 // A recipient fails for good only if a server said so, if its domain cannot have one, or if every host refused to talk
-// with a permanent reply; all else is deferred.
+// with a permanent reply, and not in clear where TLS is demanded; all else is deferred.
 //
 // Most of the cost of a message are round trips and system calls. So connections are kept for the next message to the same
 // address, and with PIPELINING (RFC 2920) a message takes two writes and two reads: MAIL, RCPT and DATA, a RSET before them

@@ -30,6 +30,8 @@ func downgrades() []downgrade {
 		{name: "EHLO is not known", script: remotetest.Script{"EHLO": "502 5.5.1 what?"}},
 		{name: "EHLO is a syntax error", script: remotetest.Script{"EHLO": "500 what?"}},
 		{name: "EHLO is refused, with an offer", script: remotetest.Script{"EHLO": "550-mx.y.test\n550 STARTTLS"}},
+		{name: "EHLO is refused", script: remotetest.Script{"EHLO": "550 5.7.1 no such user"}},
+		{name: "the greeting refuses", script: remotetest.Script{"banner": "554 5.7.1 no mail for this domain"}},
 		{name: "EHLO is answered in advance", script: remotetest.Script{"banner": "raw 220 mx.y.test\r\n250 mx.y.test\r\n"}},
 		{name: "welcome, without a log-in", script: remotetest.Script{"banner": "235 2.7.0 authenticated"}},
 		{name: "garbage before the offer", script: remotetest.Script{"EHLO": "raw x\r\n250-mx.y.test\r\n250 STARTTLS\r\n"}},
@@ -72,7 +74,7 @@ func downgrades() []downgrade {
 }
 
 // TestDowngrade: whatever is made of STARTTLS, nothing of a message goes in clear where TLS is demanded, none at all to whom it was not meant
-// for where the server has to show who it is, and no password ever.
+// for where the server has to show who it is, and no password ever. Nor does it fail for good: somebody on the way could stop all mail so.
 func TestDowngrade(t *testing.T) {
 	cases := downgrades()
 	for _, c := range cases {
@@ -86,6 +88,9 @@ func TestDowngrade(t *testing.T) {
 						job.Plan.Auth = message.Auth{User: "relay", Secret: "s"}
 					}
 					got := w.send(t, job)
+					if level != message.TLSAuto && strings.HasPrefix(got, "failed") {
+						t.Errorf("what was said in clear fails the message for good: %s", got)
+					}
 					if came := c.tls && level != message.TLSVerified; came != (got == "delivered") {
 						t.Errorf("%s: %s", got, w.last())
 					}

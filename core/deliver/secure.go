@@ -106,6 +106,9 @@ func (s *Sender) opening(c *conn, w *demand, as *login, plain bool) *failure {
 		}
 	}
 	if f := s.greet(c); f != nil {
+		if f.remote && f.reply.Code/100 == 5 && w.level >= mustEncrypt && c.protection == "" { // anybody between may have said it
+			f = w.failed("4.7.10", "without encryption "+c.label+" says "+text(f.reply))
+		}
 		f.away = c.ctx.Err() == nil
 		return f
 	}

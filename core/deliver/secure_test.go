@@ -193,6 +193,23 @@ func TestImplicit(t *testing.T) {
 		remotetest.Script{"banner": "tls | 220 mx.y.test"}, remotetest.Script{"banner": "220 mx.y.test", "EHLO": "close"})
 }
 
+// A server that refuses to talk is believed where it may talk in clear, and under TLS, but not in clear where TLS is demanded.
+func TestRefusalInClear(t *testing.T) {
+	for _, c := range []struct {
+		level  message.TLSLevel
+		script remotetest.Script
+		want   string
+	}{
+		{message.TLSOpportunistic, remotetest.Script{"banner": "554 5.7.1 no"}, "failed 554 5.7.1"},
+		{message.TLSOpportunistic, remotetest.Script{"EHLO": "550 5.7.1 no"}, "failed 550 5.7.1"},
+		{message.TLSRequired, remotetest.Script{"banner": "554 5.7.1 no"}, "deferred 451 4.7.10"},
+		{message.TLSRequired, remotetest.Script{"EHLO": "550 5.7.1 no"}, "deferred 451 4.7.10"},
+		{message.TLSImplicit, remotetest.Script{"banner": "tls | 554 5.7.1 no"}, "failed 554 5.7.1"},
+	} {
+		tlsWorld(t, func(t *testing.T, w *secured) { w.expect(t, c.level, c.want) }, c.script)
+	}
+}
+
 // What a server says in clear of REQUIRETLS is not believed, and one that does not say it under TLS gets nothing.
 func TestRequireTLSIsPromised(t *testing.T) {
 	for name, c := range map[string]struct {
