@@ -53,6 +53,7 @@ func pages() []page {
 		{"doctor", "what the DNS says of a domain's mail: what is wrong, and what to publish", file("doctor")},
 		{"transports", "ways out that are no host: LMTP by a socket, Maildir, programs, HTTPS; a plugin's own delivery", file("transports")},
 		{"returns", "mail that comes back: why it was refused, bounces and complaints, VERP, forwarded mail", file("returns")},
+		{"spf", "who may send for a domain: how SPF is checked, its bounds, what results mean, Received-SPF", file("spf")},
 		{"arc", "what was known of mail before it was forwarded: chains that are verified, and sealed", file("arc")},
 		{"shaping", "what becomes of mail when remotes want less: rules over their replies, ramps for new addresses", file("shaping")},
 		{"dkim", "signatures of mail: keys and how they are changed, what is verified and what counts", file("dkim")},

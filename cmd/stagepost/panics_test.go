@@ -83,12 +83,13 @@ func TestHostPanics(t *testing.T) {
 		caught     bool // it is told as a failure, which pcall may catch
 	}{
 		{"a question", "dns.get", []any{faultyName, "A"}, `dns.get("faulty.example", "A")`, "the resolver failed: a fault in the resolver", true},
+		{"a sender", "spf.check", []any{map[string]any{"ip": "192.0.2.1", "sender": "u@" + faultyName}}, `spf.check { ip = "192.0.2.1", sender = "u@faulty.example" }`, "the resolver failed: a fault in the resolver", true},
 		{"a host by name", "net.open", []any{faultyName + ":25"}, `net.open("faulty.example:25")`, "the resolver failed: a fault in the resolver", true},
 		{"a URL by name", "http.request", []any{map[string]any{"url": "https://" + faultyName + "/"}}, `http.request { url = "https://faulty.example/" }`, "the resolver failed: a fault in the resolver", true},
 		{"a URL", "http.request", []any{map[string]any{"url": "https://" + faultyAddress + "/"}}, `http.request { url = "https://203.0.113.9/" }`, "a fault in the dialer", true},
 		{"a connection", "net.open", []any{faultyAddress + ":25"}, `net.open("203.0.113.9:25")`, "a fault in the dialer", false},
 	} {
-		const needs = `dns = true, net = { "*:*" }, http = { "*" }`
+		const needs = `dns = true, spf = true, net = { "*:*" }, http = { "*" }`
 		lua := func(body string) map[string]string {
 			return map[string]string{"plugins/attack.lua": fmt.Sprintf("plugin { id = \"attack\", needs = { %s } }\nfunction on.rcpt(r)\n  %s\n  return reject \"went on\"\nend\n", needs, body)}
 		}
@@ -113,7 +114,7 @@ func TestHostPanics(t *testing.T) {
 			{"in Lua", lua(tt.lua), "451"},
 			{"in Lua, in pcall", lua("pcall(function() " + tt.lua + " end)"), guarded},
 			{"in WebAssembly", map[string]string{"plugins/attack/plugin.wasm": string(code),
-				"plugins/attack/plugin.toml": "id = \"attack\"\nversion = \"1.0.0\"\nneeds = { dns = true, net = [\"*:*\"], http = [\"*\"] }\n[hook.rcpt]\n"}, "451"},
+				"plugins/attack/plugin.toml": "id = \"attack\"\nversion = \"1.0.0\"\nneeds = { dns = true, spf = true, net = [\"*:*\"], http = [\"*\"] }\n[hook.rcpt]\n"}, "451"},
 		} {
 			for _, old := range []string{"plugins/attack.lua", "plugins/attack"} {
 				if err := os.RemoveAll(filepath.Join(s.dir, old)); err != nil {

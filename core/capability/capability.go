@@ -26,6 +26,7 @@ type Needs struct {
 	Route   []string // next hops: "mx", patterns of host:port as "*:587", transports as "transport:archive", and Private
 	Relay   bool     // accept "relay"
 	Inject  bool
+	SPF     bool
 	Shape   []string // whose mail it may slow down, suspend and reroute: patterns of ShapeName
 
 	// Where the operator decided what is granted: the fields above hold what is left of what was asked for, except that of lists
@@ -97,6 +98,7 @@ var capabilities = []Capability{
 	{"route", `route = {"mx", "*:587"}`, nil, "send mail to these next hops: mx, patterns of host:port, which stand for URLs there as well, or transports of the configuration, as transport:archive or transport:*", func(n *Needs) any { return &n.Route }},
 	{"relay", "relay = true", nil, "accept recipients of other systems", func(n *Needs) any { return &n.Relay }},
 	{"inject", "inject = true", nil, "send mail of its own", func(n *Needs) any { return &n.Inject }},
+	{"spf", `spf = true`, nil, "check by SPF who may send for a domain, which asks the DNS", func(n *Needs) any { return &n.SPF }},
 	{"shape", `shape = {"site:*", "tenant:*"}`, nil, "slow down, suspend and reroute the mail of these sites, next hops and tenants: site:NAME, next-hop:mx:example.org, tenant:NAME, or patterns with *", func(n *Needs) any { return &n.Shape }},
 }
 

@@ -3,7 +3,7 @@ package resolve
 import "strings"
 
 // canonical gives the form in which names are asked, compared and kept: lower case, without the final dot. It returns false for
-// what cannot stand in the DNS: an empty or long label, a long name, bytes that are not visible ASCII (RFC 1035 section 2.3.4).
+// what cannot stand in the DNS: an empty or long label, a long name, bytes that are neither visible ASCII nor a space (RFC 1035 section 2.3.4; SPF has a macro for the space).
 func canonical(name string) (string, bool) {
 	if name == "." {
 		return name, true
@@ -21,7 +21,7 @@ func canonical(name string) (string, bool) {
 			}
 			label = 0
 			continue
-		case c <= ' ' || c >= 0x7f:
+		case c < ' ' || c >= 0x7f:
 			return "", false
 		case 'A' <= c && c <= 'Z':
 			upper = true
@@ -97,3 +97,9 @@ func appendUnescaped(dst []byte, s string) []byte {
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// Askable tells whether a name can stand in the DNS, so that to ask for it may find something.
+func Askable(name string) bool {
+	_, ok := canonical(name)
+	return ok && name != "."
+}

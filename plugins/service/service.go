@@ -31,6 +31,7 @@ import (
 	"github.com/stagepost/stagepost/core/capability"
 	"github.com/stagepost/stagepost/core/resolve"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/mailauth/spf"
 	"github.com/stagepost/stagepost/plugins/template"
 )
 
@@ -104,7 +105,7 @@ func (k Kind) String() string {
 
 // Services declares them all, in the order of the manual.
 func Services() []Service {
-	return []Service{logService(), reService(), kvService(), hashService(), passwordService(), jsonService(), dnsService(), addrService(), reportService(), dkimService(), arcService(), dmarcService(), authresService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), shapeService(), secretService(), httpService(), netService(), {
+	return []Service{logService(), reService(), kvService(), hashService(), passwordService(), jsonService(), dnsService(), addrService(), reportService(), spfService(), dkimService(), arcService(), dmarcService(), authresService(), throttleService(), metricService(), lookupService(), templateService(), injectService(), shapeService(), secretService(), httpService(), netService(), {
 		Name: "now", Doc: "The time.",
 		Funcs: []Func{{
 			Name: "now", Result: "number", Pure: true, Doc: "Seconds since 1970, with fractions.",
@@ -161,6 +162,8 @@ type Options struct {
 	Connect func(ctx context.Context, where string) (net.Conn, error)
 	Fetch   http.RoundTripper
 
+	SPF func(ctx context.Context, r resolve.Resolver, q spf.Query) spf.Verdict // nil: spf.Check; for tests
+
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: slog.Default()
 }
@@ -199,6 +202,9 @@ func NewHost(o Options) *Host {
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
+	if o.SPF == nil {
+		o.SPF = spf.Check
+	}
 	return &Host{Options: o, plugins: map[string]*state{}, checks: newChecks(), shipped: sync.OnceValue(func() *bounce.Table { return bounce.New(nil) })}
 }
 
@@ -217,6 +223,7 @@ type Context struct {
 	lookups int // DNS questions of this call
 	injects int // messages that it handed in
 	checks  int // passwords that it checked
+	senders int // identities that it had checked by SPF
 	held    map[int64]Thing
 
 	opened, requests, sent, received int // of this call: connections, HTTP requests, bytes by net
@@ -253,7 +260,7 @@ func (c *Context) Begin(call *hooks.Call) {
 		}
 	}
 	c.call, c.lookups, c.injects, c.checks, c.held = call, 0, 0, 0, nil
-	c.opened, c.requests, c.sent, c.received = 0, 0, 0, 0
+	c.opened, c.requests, c.sent, c.received, c.senders = 0, 0, 0, 0, 0
 }
 
 // spend charges work that is about to be done.

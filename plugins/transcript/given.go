@@ -66,7 +66,7 @@ func givenLines() []Line {
 			"A lookup that is down cannot tell. One that is named here may stand in settings: config domains = \"lookup:NAME\".", parseLookup},
 		{"given hop", `given hop CODE [ENHANCED] ["TEXT"]`, "What next hops answer to attempts; 250 until something else is given.", parseHop},
 	}
-	lines = append(append(lines, slices.Concat(outsideLines(), measureLines()[:1])...), Line{"given STAGE", "given STAGE next|accept|reject|defer|close|discard|hold|route|error|fact ... [PATTERN]",
+	lines = append(append(lines, slices.Concat(outsideLines(), spfLines(), measureLines()[:1])...), Line{"given STAGE", "given STAGE next|accept|reject|defer|close|discard|hold|route|error|fact ... [PATTERN]",
 		"What plugins that are not loaded answer at a stage, before the plugin is asked: " +
 			"`accept CLASS`, at auth `accept USER`; `reject [CODE] [ENHANCED] [\"TEXT\"]`, and so `defer` and `close`; `discard [\"WHY\"]`, and so `hold`; `route HOP` (`mx:DOMAIN`, `smtp:HOST:PORT`, `lmtp:HOST:PORT`); " +
 			"`error [\"TEXT\"]` when such a plugin fails and its on_error is next; `fact session|message|rcpt NAME = VALUE [for PATTERN]`. " +

@@ -40,12 +40,13 @@ type elsewhere struct {
 	http    []*givenHTTP
 	net     map[string]*givenNet
 	open    map[string][]*scripted
+	senders []*givenSPF
 }
 
 func (e *elsewhere) reset() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.secrets, e.http, e.net, e.open = map[string]string{}, nil, map[string]*givenNet{}, map[string][]*scripted{}
+	e.secrets, e.http, e.net, e.open, e.senders = map[string]string{}, nil, map[string]*givenNet{}, map[string][]*scripted{}, nil
 }
 
 func outsideLines() []Line {

@@ -144,7 +144,7 @@ func (w *world) load(src *generation.Source) error {
 	if err != nil {
 		return err
 	}
-	w.host = service.NewHost(service.Options{Hostname: func() string { return hostname }, Resolver: &w.dns, KV: &w.kv, Secrets: &w.outside, Connect: w.outside.connect, Fetch: &w.outside, Now: w.clock.Now, Log: slog.New(&w.log)})
+	w.host = service.NewHost(service.Options{Hostname: func() string { return hostname }, Resolver: &w.dns, KV: &w.kv, Secrets: &w.outside, Connect: w.outside.connect, Fetch: &w.outside, SPF: w.outside.spf, Now: w.clock.Now, Log: slog.New(&w.log)})
 	all := map[string]service.Lookup{}
 	for name := range cfg.Lookups {
 		all[name] = table{&w.tables, name}

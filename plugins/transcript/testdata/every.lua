@@ -3,7 +3,7 @@ plugin {
   id = "every",
   version = "1.0.0",
   description = "has a hook at every stage",
-  needs = { inject = true, dns = true, kv = "own", relay = true, read = "body", edit = {"headers", "sender", "rcpts", "body"}, route = { "mx", "*" }, facts = { "other.*" } },
+  needs = { inject = true, dns = true, spf = true, kv = "own", relay = true, read = "body", edit = {"headers", "sender", "rcpts", "body"}, route = { "mx", "*" }, facts = { "other.*" } },
   config = {
     list = { type = "list", default = {}, doc = "Domains." },
     wait = { type = "duration", default = "0s", doc = "A delay." },
@@ -14,7 +14,7 @@ plugin {
 }
 
 if config.size < 0 then error("[plugin.every] size: it is less than nothing", 0) end
-
+local function checked(m) for _, sender in ipairs { m.sender.text, false } do local r = spf.check { ip = m.session.ip, helo = m.session.helo, sender = sender or nil } log.info("checked", { identity = r.identity, result = r.result, explanation = r.explanation, mechanism = r.mechanism, problem = r.problem }) end end
 function on.connect(s)
   s.my.early = s.early
   if s.ip == "192.0.2.66" then return close "not you" end
@@ -31,7 +31,7 @@ function on.mail(m)
   if domain == "dns.example" then
     log.info("looked up", { n = #dns.get(domain, "MX"), text = table.concat(dns.get(domain, "TXT"), "|") })
   end
-  if domain == "count.example" then m.my.count = kv.incr("count", 1, 60) end
+  if domain == "count.example" then m.my.count = kv.incr("count", 1, 60) elseif domain == "spf.example" then checked(m) end
   m:schedule { tenant = domain, priority = 3 }
   if domain == "later.example" then m:schedule { not_before = now() + 300, expires = now() + 86400 } end
   if domain == "drop.example" then return discard "nobody reads it" end

@@ -24,6 +24,7 @@
 ---@field route? string[] send mail to these next hops: mx, patterns of host:port, which stand for URLs there as well, or transports of the configuration, as transport:archive or transport:*
 ---@field relay? boolean accept recipients of other systems
 ---@field inject? boolean send mail of its own
+---@field spf? boolean check by SPF who may send for a domain, which asks the DNS
 ---@field shape? string[] slow down, suspend and reroute the mail of these sites, next hops and tenants: site:NAME, next-hop:mx:example.org, tenant:NAME, or patterns with *
 
 ---@class (exact) stagepost.header.config
@@ -653,6 +654,15 @@ report = {}
 ---What the message reports, from the stage data on; needs read = "body". nil: nothing. `kind` is delivery, feedback or auto-reply. `recipients` is a list of `recipient` (the address that was tried), `original` (as the sender gave it), `action` (failed, delayed, delivered, relayed, expanded), `status`, `code`, `diagnostic`, `remote` and `class`, which is one of the bounce classes; `more` tells that there are others. `reporting_mta`, `envelope_id`, and `original` with `message_id`, `return_path`, `from`, `to` and `subject` of the message in question. A complaint has `feedback` (abuse, fraud, virus, not-spam, auth-failure, other), `user_agent`, `mail_from`, `source_ip`, `incidents`, and the lists `domains`, `uris` and `authentication_results`; auth-failure has `auth_failure`, `delivery_result`, `dkim_domain`, `dkim_selector`, `spf_dns` and `alignment`, too. What is not said is nil.
 ---@return table<string, any>?
 function report.parse() end
+
+---The Sender Policy Framework (RFC 7208): whether a host may send mail in the name of a domain. A check takes 20 seconds at most, and nine tenths of the hook's time, after which its result is temperror; a hook may make five in one call. The page `spf` has more.
+---@class (exact) stagepost.service.spf
+spf = {}
+
+---Checks an identity of the client with the address `ip`: the domain of `sender`, the text of an address as in `m.sender.text`, or that of `helo` where `sender` is ""; and where there is no `sender`, the name `helo` itself. `result` is none, neutral, pass, fail, softfail, temperror or permerror; a DNS that cannot tell is temperror, and no error. `identity` is mailfrom or helo; `domain` what was checked, `mechanism` what fitted of its record, `problem` what is wrong, where there is such a thing. `explanation` is what the domain says about a fail, in at most 300 characters of ASCII: a stranger's text. `received` is the text of a field Received-SPF. Called as `spf.check{ip, helo, sender}`. Needs `spf = true`.
+---@param question table<string, any>
+---@return table<string, any>
+function spf.check(question) end
 
 ---Signatures of mail by DKIM (RFC 6376), with RSA and Ed25519 keys (RFC 8463). Both functions read the body once, whatever its size and the number of signatures, and need read = "body". What counts and what does not is told by the page `dkim`.
 ---@class (exact) stagepost.service.dkim

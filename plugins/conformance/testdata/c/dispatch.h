@@ -287,6 +287,12 @@ static sp_error service(sp_text name, sp_value a, sp_value *result) {
     *result = v;
     return e;
   }
+  if (sp_equal(name, SP("spf.check"))) {
+    sp_value v;
+    e = sp_spf_check(sp_at(a, 0), &v);
+    *result = v;
+    return e;
+  }
   if (sp_equal(name, SP("dkim.verify"))) {
     sp_value v;
     e = sp_dkim_verify(sp_at(a, 0), &v);

@@ -376,6 +376,12 @@ func service(name string, a []any) (any, error) {
 			return nil, err
 		}
 		return when(v0 != nil, v0), nil
+	case "spf.check":
+		v0, err := stagepost.SPF.Check(object(at(a, 0)))
+		if err != nil {
+			return nil, err
+		}
+		return v0, nil
 	case "dkim.verify":
 		v0, err := stagepost.DKIM.Verify(tail(a, 0, func(v any) map[string]any { return object(v) })...)
 		if err != nil {

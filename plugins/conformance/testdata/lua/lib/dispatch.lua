@@ -24,6 +24,7 @@ return {
     ["addr.within"] = addr.within,
     ["addr.reverse"] = addr.reverse,
     ["report.parse"] = report.parse,
+    ["spf.check"] = spf.check,
     ["dkim.verify"] = dkim.verify,
     ["dkim.sign"] = dkim.sign,
     ["arc.verify"] = arc.verify,

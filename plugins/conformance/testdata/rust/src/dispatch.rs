@@ -282,6 +282,7 @@ pub fn service(name: &str, a: &[Value]) -> Result<Value> {
         "addr.within" => addr::within(bytes(a, 0), at(a, 1)).map(Value::from),
         "addr.reverse" => addr::reverse(bytes(a, 0), at(a, 1)).map(Value::from),
         "report.parse" => report::parse().map(Value::from),
+        "spf.check" => spf::check(at(a, 0)).map(Value::from),
         "dkim.verify" => dkim::verify(at(a, 0)).map(Value::from),
         "dkim.sign" => dkim::sign(at(a, 0)).map(Value::from),
         "arc.verify" => arc::verify().map(Value::from),
