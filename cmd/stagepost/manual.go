@@ -57,6 +57,7 @@ func pages() []page {
 		{"arc", "what was known of mail before it was forwarded: chains that are verified, and sealed", file("arc")},
 		{"shaping", "what becomes of mail when remotes want less: rules over their replies, ramps for new addresses", file("shaping")},
 		{"dkim", "signatures of mail: keys and how they are changed, what is verified and what counts", file("dkim")},
+		{"dmarc", "whether From tells the truth: DMARC, threats, reverse DNS, Authentication-Results", file("dmarc")},
 		{"observing", "what a running server shows: trace, status, log, metrics, and alerts", file("observing")},
 		{"metrics", "every metric of /metrics", metricsPage},
 		{"architecture", "how it is built: levels, the way of a message, generations, the store", file("architecture")},

@@ -1,0 +1,55 @@
+-- What dmarc.check finds becomes facts; what is done about it, the operator decides for each result.
+
+local known = { none = true, defer = true, reject = true, hold = true }
+for _, key in ipairs { "fail_reject", "fail_quarantine", "fail_none", "none", "permerror", "temperror", "threat" } do
+  if not known[config[key]] then
+    error("[plugin.dmarc] " .. key .. ": " .. config[key] .. " is not one of none, defer, reject, hold", 0)
+  end
+end
+
+local function answer(what, enhanced, text)
+  if what == "reject" then
+    return reject { enhanced = "5." .. enhanced, reason = "dmarc", text = text }
+  elseif what == "defer" then
+    return defer { enhanced = "4." .. enhanced, reason = "dmarc", text = text }
+  elseif what == "hold" then
+    return hold("dmarc: " .. text)
+  end
+end
+
+-- Whether somebody whose word counts here saw the message authenticated, before it was changed on its way. What he saw is told by
+-- arc.assessment, as in Authentication-Results.
+local function vouched(m)
+  local f = m.facts
+  if not config.trust_arc or f["arc.result"] ~= "pass" or f["arc.trusted"] ~= true then return false end
+  local said = f["arc.assessment"]
+  if said == nil then return true end
+  for _, other in ipairs { "\\.", '"[^"]*"', "%b()" } do said = string.gsub(said, other, " ") end -- what was quoted is somebody else's text
+  return re.match([[(?i)(^|;)\s*dmarc\s*=\s*pass($|[\s;])]], said) ~= nil
+end
+
+function on.data(m)
+  if m.facts["spf.mail"] == nil then return end -- a client that SPF is told not to check, as another server of ours
+  local r = dmarc.check { spf = m.facts["spf.mail"], spf_domain = m.facts["spf.domain"], dkim = m.facts["dkim-verify.results"] }
+  local my = m.my
+  my.result, my.reason, my.threat = r.result, r.reason, r.threat
+  my.from, my.domain, my.policy = r.from, r.domain, r.policy
+  metric.count(r.threat and "threat" or r.result)
+
+  if r.threat then
+    return answer(config.threat, "7.1", "From must have the addresses of one domain: " .. r.reason)
+  elseif r.result == "fail" then
+    if vouched(m) then
+      my.exempt = "arc"
+      return
+    end
+    return answer(config["fail_" .. r.policy], "7.1", "not accepted by the DMARC policy of " .. r.from)
+  elseif r.result == "temperror" then
+    if r.policy == "none" then return end -- RFC 9989 section 5.4: what asks for nothing changes nothing
+    return answer(config.temperror, "4.3", "the DNS cannot tell now whether " .. r.from .. " vouches for this message (DMARC)")
+  elseif r.result == "permerror" then
+    return answer(config.permerror, "7.1", "the DMARC record for " .. r.from .. " cannot be used")
+  elseif r.result == "none" then
+    return answer(config.none, "7.1", r.from .. " has no DMARC record")
+  end
+end
