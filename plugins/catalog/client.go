@@ -1,0 +1,194 @@
+package catalog
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http/httpproxy"
+	"oras.land/oras-go/v2/registry/remote/retry"
+)
+
+// Bounds of connections to registries.
+const (
+	dialTime     = 10 * time.Second
+	tlsTime      = 10 * time.Second
+	maxRedirects = 5
+	retries      = 3
+)
+
+// rig is what tests change.
+type rig struct {
+	tls  *tls.Config
+	wait time.Duration // before the first retry
+}
+
+// newClient makes the client that speaks to a registry. Proxies are those of HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+func newClient(o Options) *http.Client {
+	proxy := httpproxy.FromEnvironment().ProxyFunc()
+	base := &http.Transport{
+		Proxy:                  func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
+		DialContext:            dial,
+		TLSHandshakeTimeout:    tlsTime,
+		TLSClientConfig:        o.rig.tls,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    2,
+		IdleConnTimeout:        30 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	patience, wait := o.Patience, o.rig.wait
+	if patience <= 0 {
+		patience = time.Minute
+	}
+	if wait <= 0 {
+		wait = 250 * time.Millisecond
+	}
+	policy := &retry.GenericPolicy{
+		Retryable: retry.DefaultPredicate,
+		Backoff:   retry.ExponentialBackoff(wait, 2, 0.1),
+		MinWait:   wait,
+		MaxWait:   20 * wait,
+		MaxRetry:  retries,
+	}
+	return &http.Client{
+		Transport: &retry.Transport{Base: patient{guarded{base}, patience}, Policy: func() retry.Policy { return policy }},
+		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+			if len(via) > maxRedirects {
+				return fmt.Errorf("more than %d redirects", maxRedirects)
+			}
+			return nil
+		},
+	}
+}
+
+// dial connects; localhost is this machine, whatever a resolver says (RFC 6761 section 6.3).
+func dial(ctx context.Context, network, hostport string) (net.Conn, error) {
+	d := &net.Dialer{Timeout: dialTime}
+	host, port, err := net.SplitHostPort(hostport)
+	if err != nil || host != "localhost" {
+		return d.DialContext(ctx, network, hostport)
+	}
+	conn, err := d.DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
+	if err != nil {
+		conn, err = d.DialContext(ctx, network, net.JoinHostPort("::1", port))
+	}
+	return conn, err
+}
+
+// hostOf is the host of HOST[:PORT].
+func hostOf(hostport string) string {
+	u := url.URL{Host: hostport}
+	return u.Hostname()
+}
+
+// loopback tells names and addresses of this machine.
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// guarded refuses requests in clear to other machines, wherever a registry sends the client: by a redirect, for a token, with an upload.
+type guarded struct{ next http.RoundTripper }
+
+func (g guarded) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != "https" && !loopback(r.URL.Hostname()) {
+		return nil, fmt.Errorf("it leads to %s, in clear; only this machine is spoken to without TLS", shown(r.URL.Scheme+"://"+r.URL.Host))
+	}
+	return g.next.RoundTrip(r)
+}
+
+// patient gives up a request on which nothing has moved for a time, in either direction. A request has no other bound of its own, since
+// packages are large and lines slow.
+type patient struct {
+	next http.RoundTripper
+	time time.Duration
+}
+
+var errStalled = errors.New("the registry neither took nor sent anything")
+
+func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	w := &watch{time: p.time, cancel: cancel}
+	w.timer = time.AfterFunc(p.time, func() { cancel(fmt.Errorf("%w for %s", errStalled, p.time)) })
+	r = r.WithContext(ctx)
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = &moving{r.Body, w, ctx, false}
+	}
+	resp, err := p.next.RoundTrip(r)
+	if err != nil {
+		w.end()
+		return nil, because(ctx, err)
+	}
+	w.moved()
+	resp.Body = &moving{resp.Body, w, ctx, true}
+	return resp, nil
+}
+
+// because gives the reason why a request was given up in the place of the words of the standard library.
+func because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
+		return cause
+	}
+	return err
+}
+
+// watch has the time that is left for something to move.
+type watch struct {
+	time   time.Duration
+	cancel context.CancelCauseFunc
+	mu     sync.Mutex
+	timer  *time.Timer
+	over   bool
+}
+
+func (w *watch) moved() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.over {
+		w.timer.Reset(w.time)
+	}
+}
+
+func (w *watch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	w.timer.Stop()
+	w.cancel(nil)
+}
+
+// moving is a body whose bytes are movement.
+type moving struct {
+	io.ReadCloser
+	watch *watch
+	ctx   context.Context
+	last  bool // with it the exchange ends
+}
+
+func (m *moving) Read(p []byte) (int, error) {
+	n, err := m.ReadCloser.Read(p)
+	if n > 0 {
+		m.watch.moved()
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = because(m.ctx, err)
+	}
+	return n, err
+}
+
+func (m *moving) Close() error {
+	err := m.ReadCloser.Close()
+	if m.last {
+		m.watch.end()
+	}
+	return err
+}
