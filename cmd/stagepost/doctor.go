@@ -1,14 +1,7 @@
 package main
 
 import (
-	"cmp"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"maps"
-	"net/netip"
-	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +9,7 @@ import (
 	"github.com/stagepost/stagepost/cmd/stagepost/doctor"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/core/deliver/mtasts"
-	"github.com/stagepost/stagepost/core/resolve"
+	"github.com/stagepost/stagepost/plugins/mailauth/dkim"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -26,17 +19,23 @@ func (a *app) doctorCommand() *cobra.Command {
 		Long: "doctor asks the DNS, and for MTA-STS a web server, what they say of a domain's mail, as servers do that mail goes to and comes from. It\n" +
 			"says of each subject what is there, what is wrong, and what to publish, as lines for a zone file. No server has to run, and there\n" +
 			"need not be a configuration; where there is one, [resolver] says who is asked, and what is known of this server is compared.\n" +
-			"Without DOMAIN it looks at this server's own name.\n" +
+			"Without DOMAIN it looks at this server's own name, and at the domains that it signs for.\n" +
 			"The exit code is 0 if nothing is wrong, 65 if something is, and 75 if nothing is, as far as it could be found out.",
 		Args: cobra.MaximumNArgs(1),
 	}
+	selectors := cmd.Flags().StringSlice("selector", nil, "a selector of DKIM, besides those with which this server signs; may be repeated")
 	asJSON := jsonFlag(cmd, "one object a domain")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		o, end, err := a.doctorOptions(len(args) == 0)
+		domains, err := doctorWords(args, *selectors)
+		if err != nil {
+			return err
+		}
+		o, end, err := a.doctorOptions(len(domains) == 0)
 		if err != nil {
 			return err
 		}
 		defer end()
+		o.Selectors = *selectors
 		out := outputOf(cmd)
 		var all []*doctor.Report
 		show := func(r *doctor.Report) error {
@@ -47,22 +46,40 @@ func (a *app) doctorCommand() *cobra.Command {
 			showReport(out, r)
 			return nil
 		}
-		if len(args) == 0 {
-			err = show(doctor.Server(cmd.Context(), o))
-		}
-		for _, arg := range args {
-			domain, wrong := doctor.Name(arg)
-			if wrong != nil {
-				return fail(exitUsage, "%w", wrong)
+		if len(domains) == 0 {
+			if err := show(doctor.Server(cmd.Context(), o)); err != nil {
+				return err
 			}
-			err = show(doctor.Domain(cmd.Context(), o, domain))
+			domains = signedFor(o.Keys)
 		}
-		if err != nil {
-			return err
+		for _, domain := range domains {
+			if err := show(doctor.Domain(cmd.Context(), o, domain)); err != nil {
+				return err
+			}
 		}
 		return diagnosis(all)
 	}
 	return cmd
+}
+
+// doctorWords checks the arguments.
+func doctorWords(args, selectors []string) (domains []string, err error) {
+	for _, arg := range args {
+		domain, err := doctor.Name(arg)
+		if err != nil {
+			return nil, fail(exitUsage, "%w", err)
+		}
+		domains = append(domains, domain)
+	}
+	if len(selectors) > doctor.MaxSelectors {
+		return nil, fail(exitUsage, "--selector: %d are named, %d may be", len(selectors), doctor.MaxSelectors)
+	}
+	for i, s := range selectors {
+		if _, selectors[i], err = dkim.CheckNames("example.org", s); err != nil {
+			return nil, fail(exitUsage, "--selector: %w", err)
+		}
+	}
+	return domains, nil
 }
 
 // diagnosis is what all reports come to.
@@ -106,7 +123,7 @@ func (a *app) doctorOptions(needed bool) (o doctor.Options, end func(), err erro
 	case needed || a.config != "":
 		return o, nil, err
 	}
-	o = doctor.Options{Now: a.now, Hostname: cfg.Hostname, Own: sourcesOf(cfg)}
+	o = doctor.Options{Now: a.now, Hostname: cfg.Hostname, Own: sourcesOf(cfg), Keys: keysOf(cfg)}
 	for _, p := range append([]config.Certificate{{Certificate: cfg.TLS.Certificate}}, cfg.TLS.More...) {
 		if chain := chainOf(p.Certificate); chain != nil {
 			o.Certificates = append(o.Certificates, chain)
@@ -124,40 +141,4 @@ func (a *app) doctorOptions(needed bool) (o doctor.Options, end func(), err erro
 		a.examine(&o)
 	}
 	return o, policies.Close, nil
-}
-
-// sourcesOf are the addresses from which a server sends: those of its sources, and of this machine those that others can reach.
-func sourcesOf(cfg *config.Config) (list []doctor.Source) {
-	if cfg.Hostname == "" {
-		return nil
-	}
-	add := func(ip netip.Addr, helo string) {
-		if resolve.Special(ip) == "" && !slices.ContainsFunc(list, func(s doctor.Source) bool { return s.IP == ip }) {
-			list = append(list, doctor.Source{IP: ip, Helo: strings.TrimSuffix(strings.ToLower(helo), ".")})
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(cfg.Sources)) {
-		s := cfg.Sources[name]
-		for _, ip := range s.Address {
-			add(ip.Unmap(), cmp.Or(s.Helo, cfg.Hostname))
-		}
-	}
-	for _, ip := range new(machine).addresses() {
-		add(ip, cfg.Hostname)
-	}
-	return list
-}
-
-// chainOf reads the certificates of a file; the key beside them may be none of the caller's business. nil: there are none to be read.
-func chainOf(file string) (chain doctor.Chain) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil
-	}
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if c, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == "CERTIFICATE" {
-			chain = append(chain, c)
-		}
-	}
-	return chain
 }

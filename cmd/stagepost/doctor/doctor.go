@@ -30,7 +30,7 @@ const (
 	questionTime = 10 * time.Second // for one question to the DNS
 	policyTime   = 20 * time.Second // for one policy by HTTPS
 	domainTime   = time.Minute      // for all about one domain
-	maxQuestions = 300              // about one domain
+	maxQuestions = 1000             // about one domain
 	maxHosts     = 10               // exchangers that are looked at
 	maxAddrs     = 5                // addresses of a host, and names of an address
 	MaxSelectors = 20               // selectors that one run looks at
@@ -44,6 +44,7 @@ const (
 	Host   Subject = "host"
 	MX     Subject = "mx"
 	PTR    Subject = "ptr"
+	DKIM   Subject = "dkim"
 	STS    Subject = "mta-sts"
 	TLSA   Subject = "tlsa"
 	TLSRPT Subject = "tls-rpt"
@@ -102,6 +103,9 @@ type Options struct {
 	Hostname     string   // of this server; empty: there is none
 	Own          []Source // from where it sends
 	Certificates []Chain  // that it shows
+	Keys         []Key    // with which it signs
+
+	Selectors []string // of DKIM, that are looked at besides
 }
 
 // Source is an address from which this server sends, and the name by which it calls itself there.
@@ -136,6 +140,7 @@ func Domain(ctx context.Context, o Options, domain string) *Report {
 	}
 	return &Report{domain, slices.Concat(list, together(
 		func() []Finding { return checkPTR(ctx, o.Resolver, append(found.addresses(), o.own()...)) },
+		func() []Finding { return checkDKIM(ctx, o, domain, found) },
 		func() []Finding { return checkSTS(ctx, o, domain, found) },
 		func() []Finding { return checkTLSA(ctx, o, domain, found) },
 		func() []Finding { return checkTLSRPT(ctx, o.Resolver, domain, found) },

@@ -2,7 +2,13 @@ package doctor
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -19,7 +25,7 @@ import (
 
 func TestPerfect(t *testing.T) {
 	w := newWorld(t)
-	for domain, want := range map[string][]Subject{"x.test": {MX, PTR, PTR, STS, STS, TLSA, TLSRPT}, "": {Host, PTR, PTR}} {
+	for domain, want := range map[string][]Subject{"x.test": {MX, PTR, PTR, DKIM, STS, STS, TLSA, TLSRPT}, "": {Host, PTR, PTR}} {
 		r := w.examine(t, domain)
 		expect(t, r)
 		var subjects []Subject
@@ -32,9 +38,24 @@ func TestPerfect(t *testing.T) {
 	}
 }
 
+// stranger makes the domain one that is not this server's.
+func stranger(w *world) { w.o.Keys, w.o.Own, w.o.Certificates = nil, nil, nil }
+
+// selector asks for a key with which this server does not sign.
+func selector(w *world) { w.o.Keys, w.o.Selectors = nil, []string{"2026a"} }
+
 // Each case is a change of the domain without a fault, and what is found then.
 func TestFindings(t *testing.T) {
 	const six = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.0.0.a.2.ip6.arpa"
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKIXPublicKey(weak.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := base64.StdEncoding.EncodeToString(raw)
 	for _, c := range []struct {
 		name   string
 		set    []string
@@ -43,13 +64,13 @@ func TestFindings(t *testing.T) {
 		server bool // and not the domain
 		want   []string
 	}{
-		{name: "no such domain", set: []string{"x.test", "mx1.x.test", "_25._tcp.mx1.x.test", "_mta-sts.x.test", "_smtp._tls.x.test"}, want: []string{"wrong mx x.test: the domain does not exist"}},
+		{name: "no such domain", set: []string{"x.test", "2026a._domainkey.x.test", "_dmarc.x.test", "mx1.x.test", "_25._tcp.mx1.x.test", "_mta-sts.x.test", "_smtp._tls.x.test"}, want: []string{"wrong mx x.test: the domain does not exist"}},
 		{name: "no MX, an address", set: []string{"x.test: A 203.0.113.9", "9.113.0.203.in-addr.arpa: PTR x.test."}, policy: "version: STSv1\nmode: enforce\nmx: x.test\nmax_age: 604800\n",
 			want: []string{"advice mx x.test: there is no MX record, so mail goes to the domain's own address (203.0.113.9)", "advice tlsa _25._tcp.x.test: there is no record"}},
 		{name: "no MX, no address", set: []string{"x.test: TXT x"}, want: []string{"wrong mx x.test: there is neither an MX record nor an address"}},
 		{name: "null MX", set: []string{"x.test: MX 0 ."}},
 		{name: "null MX among others", set: []string{"x.test: !secure | MX 0 . | MX 10 mx1.x.test."}, want: []string{"wrong mx x.test: it says that the domain takes no mail, beside records"}},
-		{name: "MX cannot be asked", set: []string{"x.test: !servfail"}, want: []string{"unknown mx x.test: it could not be found out: MX x.test: the server says SERVFAIL"}},
+		{name: "MX cannot be asked", set: []string{"x.test: !servfail MX"}, want: []string{"unknown mx x.test: it could not be found out: MX x.test: the server says SERVFAIL"}},
 		{name: "an address as exchanger", set: []string{"x.test: !secure | MX 10 203.0.113.1. | MX 20 mx1.x.test."}, want: []string{"wrong mx 203.0.113.1: the exchanger is an address"}},
 		{name: "no name of a host", set: []string{`x.test: !secure | MX 10 a\032b.x.test. | MX 20 mx1.x.test.`}, want: []string{"wrong mx ... not a name that a host can have"}},
 		{name: "an exchanger that is not there", set: []string{"x.test: !secure | MX 10 mx1.x.test. | MX 20 mx2.x.test."}, want: []string{"wrong mx mx2.x.test: the exchanger does not exist"}},
@@ -70,6 +91,20 @@ func TestFindings(t *testing.T) {
 		{name: "two names, one leads back", set: []string{six + ": PTR else.test. | PTR mx1.x.test."}},
 		{name: "the name cannot be asked", set: []string{six + ": !servfail"}, want: []string{"unknown ptr 2a00:db8::1 (this server): ... SERVFAIL"}},
 		{name: "whether it leads back cannot be asked", set: []string{six + ": PTR else.test.", "else.test: !servfail"}, want: []string{"unknown ptr 2a00:db8::1 (this server): ... SERVFAIL"}},
+
+		{name: "no key", set: []string{"2026a._domainkey.x.test"}, want: []string{"wrong dkim 2026a._domainkey.x.test: there is no key"}},
+		{name: "another key", set: []string{`2026a._domainkey.x.test: TXT "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="`}, want: []string{"wrong dkim 2026a._domainkey.x.test: this server signs with another key"}},
+		{name: "a key that was revoked", set: []string{`2026a._domainkey.x.test: TXT "v=DKIM1; p="`}, want: []string{"wrong dkim 2026a._domainkey.x.test: the key cannot be used: the key was revoked"}},
+		{name: "a key that was revoked, of somebody else", set: []string{`2026a._domainkey.x.test: TXT "v=DKIM1; p="`}, do: selector, want: []string{"advice dkim 2026a._domainkey.x.test: the key was revoked"}},
+		{name: "a key for tests", set: []string{`2026a._domainkey.x.test: TXT "v=DKIM1; t=y; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="`}, do: selector, want: []string{"advice dkim 2026a._domainkey.x.test: it says that the domain only tests"}},
+		{name: "a short key", set: []string{`2026a._domainkey.x.test: TXT "v=DKIM1; p=` + short + `"`}, do: selector, want: []string{"advice dkim 2026a._domainkey.x.test: it is an RSA key of 1024 bits"}},
+		{name: "no key of base64", set: []string{`2026a._domainkey.x.test: TXT "v=DKIM1; p=%%%"`}, do: selector, want: []string{"wrong dkim 2026a._domainkey.x.test: the key cannot be used: p= is not base64"}},
+		{name: "two keys", set: []string{`2026a._domainkey.x.test: TXT "v=DKIM1; p=" | TXT "v=DKIM1; p="`}, do: selector, want: []string{"wrong dkim 2026a._domainkey.x.test: there are several records"}},
+		{name: "a key cannot be asked for", set: []string{"2026a._domainkey.x.test: !servfail"}, want: []string{"unknown dkim 2026a._domainkey.x.test: ... SERVFAIL"}},
+		{name: "a key that cannot be read here", do: func(w *world) { w.o.Keys[0] = Key{"x.test", "2026a", "", errors.New("permission denied")} }, want: []string{"unknown dkim 2026a._domainkey.x.test: ... permission denied"}},
+		{name: "a key that is not here", do: func(w *world) { w.o.Keys[0] = Key{"x.test", "2026a", "", fs.ErrNotExist} }, want: []string{"wrong dkim 2026a._domainkey.x.test: ... has no private key"}},
+		{name: "no selector is known", do: stranger, want: []string{"advice dkim _domainkey.x.test: there may be keys, but"}},
+		{name: "no selector can be", set: []string{"2026a._domainkey.x.test"}, do: stranger, want: []string{"advice dkim _domainkey.x.test: there is no key"}},
 
 		{name: "no MTA-STS", set: []string{"_mta-sts.x.test"}, want: []string{"advice mta-sts _mta-sts.x.test: there is no record", "advice mta-sts https://mta-sts.x.test/.well-known/mta-sts.txt: the policy belongs to the record"}},
 		{name: "two MTA-STS records", set: []string{`_mta-sts.x.test: TXT "v=STSv1; id=1" | TXT "v=STSv1; id=2"`}, want: []string{"wrong mta-sts _mta-sts.x.test: there are several MTA-STS records"}},
@@ -209,7 +244,8 @@ func TestBounds(t *testing.T) {
 		records = append(records, fmt.Sprintf("MX %d mx%d.x.test.", i, i))
 		addrs = append(addrs, fmt.Sprintf("A 203.0.113.%d", i))
 	}
-	names := map[string][]string{"x.test": records}
+	names := map[string][]string{"x.test": append(slices.Clone(records), longTXT("v=spf1", " mx:x.test ptr a:mx1.x.test", " -all")),
+		"_dmarc.x.test": {longTXT("v=DMARC1; p=none", "; pct=1; rua=mailto:a@y.test; adkim=%", "")}, "_smtp._tls.x.test": {longTXT("v=TLSRPTv1", "; rua=https://x", "")}}
 	for i := range 90 {
 		names[fmt.Sprintf("mx%d.x.test", i)] = addrs
 		names[fmt.Sprintf("%d.113.0.203.in-addr.arpa", i)] = slices.Repeat([]string{"PTR a.x.test.", "PTR b.x.test.", "PTR c.x.test.", "PTR d.x.test."}, 1)
@@ -231,6 +267,11 @@ func TestBounds(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 	})
+}
+
+// longTXT is a record of 20 KiB.
+func longTXT(begin, middle, end string) string {
+	return strings.TrimPrefix(textLine("", begin+strings.Repeat(middle, 20<<10/len(middle))+end), ". 3600 IN ")
 }
 
 func TestName(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/stagepost/stagepost/core/certs/certstest"
 	"github.com/stagepost/stagepost/core/deliver/mtasts"
 	"github.com/stagepost/stagepost/core/resolve/resolvetest"
+	"github.com/stagepost/stagepost/plugins/mailauth/dkim"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -42,26 +43,44 @@ func newWorld(t *testing.T) *world {
 		}
 		return mtasts.ParsePolicy(text)
 	}
+	key, err := dkim.NewPrivateKey("ed25519", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := key.Record()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.o.Keys = []Key{{Domain: "x.test", Selector: "2026a", Record: record}}
 	w.names = map[string][]string{
 		".":                        {"!secure", "SOA a.root. b.root. 1 2 3 4 5"},
-		"x.test":                   {"!secure", "MX 10 mx1.x.test."},
-		"mx1.x.test":               {"!secure", "A 203.0.113.1", "AAAA 2a00:db8::1"},
+		"x.test":                   {"!secure", "MX 10 mx1.x.test.", `TXT "v=spf1 mx -all"`, `TXT "something else"`},
+		"mx1.x.test":               {"!secure", "A 203.0.113.1", "AAAA 2a00:db8::1", `TXT "v=spf1 a -all"`},
 		"_25._tcp.mx1.x.test":      {"!secure", strings.TrimPrefix(pinLine("", cert.Leaf), ". 3600 IN ")},
 		"1.113.0.203.in-addr.arpa": {"PTR mx1.x.test."},
 		"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.0.0.a.2.ip6.arpa": {"PTR mx1.x.test."},
-		"_mta-sts.x.test":   {`TXT "v=STSv1; id=20260101"`},
-		"_smtp._tls.x.test": {`TXT "v=TLSRPTv1; rua=mailto:tls@x.test"`},
+		"2026a._domainkey.x.test": {strings.TrimPrefix(textLine("", w.o.Keys[0].Record), ". 3600 IN ")},
+		"_dmarc.x.test":           {`TXT "v=DMARC1; p=reject; rua=mailto:dmarc@x.test"`},
+		"_mta-sts.x.test":         {`TXT "v=STSv1; id=20260101"`},
+		"_smtp._tls.x.test":       {`TXT "v=TLSRPTv1; rua=mailto:tls@x.test"`},
 	}
 	return w
 }
 
-// set replaces the records of names; "NAME" alone takes it out, "NAME: RECORD | RECORD" gives it those.
+// set replaces the records of names; "NAME" alone takes it out, "NAME: RECORD | RECORD" gives it those. Texts stay where no other is given.
 func (w *world) set(lines ...string) *world {
 	for _, l := range lines {
 		name, records, ok := strings.Cut(l, ": ")
+		was := w.names[name]
 		delete(w.names, name)
-		if ok {
-			w.names[name] = strings.Split(records, " | ")
+		if !ok {
+			continue
+		}
+		w.names[name] = strings.Split(records, " | ")
+		for _, r := range was {
+			if strings.HasPrefix(r, "TXT ") && !strings.Contains(records, "TXT ") {
+				w.names[name] = append(w.names[name], r)
+			}
 		}
 	}
 	return w
