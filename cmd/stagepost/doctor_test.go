@@ -80,7 +80,7 @@ func TestDoctor(t *testing.T) {
 		code int
 		says string
 	}{
-		"good.example": {0, ""}, "broken.example": {exitData, "things are wrong"}, "absent.example": {exitData, "absent.example: 2 things are wrong"},
+		"good.example": {0, ""}, "broken.example": {exitData, "things are wrong"}, "absent.example": {exitData, "absent.example: 4 things are wrong"},
 		"down.example": {exitTemporary, "things are not known now"}, "nowhere.example": {exitData, "nowhere.example: 1 thing is wrong"},
 	} {
 		r := s.run("doctor", domain, "--selector", "S1")

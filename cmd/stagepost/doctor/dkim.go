@@ -22,6 +22,11 @@ type Key struct {
 	Err              error  // why not
 }
 
+// signs tells whether this server signs for a domain.
+func (o *Options) signs(domain string) bool {
+	return slices.ContainsFunc(o.Keys, func(k Key) bool { return k.Domain == domain })
+}
+
 // checkDKIM looks at the keys of a domain (RFC 6376 section 3.6): those with which this server signs, and those of selectors that were
 // asked for. The DNS cannot tell which selectors there are.
 func checkDKIM(ctx context.Context, o Options, domain string, found exchangers) (list []Finding) {

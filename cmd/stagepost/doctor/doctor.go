@@ -30,7 +30,7 @@ const (
 	questionTime = 10 * time.Second // for one question to the DNS
 	policyTime   = 20 * time.Second // for one policy by HTTPS
 	domainTime   = time.Minute      // for all about one domain
-	maxQuestions = 1000             // about one domain
+	maxQuestions = 1000             // about one domain; SPF alone may need some hundred
 	maxHosts     = 10               // exchangers that are looked at
 	maxAddrs     = 5                // addresses of a host, and names of an address
 	MaxSelectors = 20               // selectors that one run looks at
@@ -44,7 +44,9 @@ const (
 	Host   Subject = "host"
 	MX     Subject = "mx"
 	PTR    Subject = "ptr"
+	SPF    Subject = "spf"
 	DKIM   Subject = "dkim"
+	DMARC  Subject = "dmarc"
 	STS    Subject = "mta-sts"
 	TLSA   Subject = "tlsa"
 	TLSRPT Subject = "tls-rpt"
@@ -140,7 +142,9 @@ func Domain(ctx context.Context, o Options, domain string) *Report {
 	}
 	return &Report{domain, slices.Concat(list, together(
 		func() []Finding { return checkPTR(ctx, o.Resolver, append(found.addresses(), o.own()...)) },
+		func() []Finding { return checkSPF(ctx, o, domain, found) },
 		func() []Finding { return checkDKIM(ctx, o, domain, found) },
+		func() []Finding { return checkDMARC(ctx, o, domain, found) },
 		func() []Finding { return checkSTS(ctx, o, domain, found) },
 		func() []Finding { return checkTLSA(ctx, o, domain, found) },
 		func() []Finding { return checkTLSRPT(ctx, o.Resolver, domain, found) },
@@ -155,6 +159,7 @@ func Server(ctx context.Context, o Options) *Report {
 	return &Report{o.Hostname, together(
 		func() []Finding { return checkHost(ctx, o) },
 		func() []Finding { return checkPTR(ctx, o.Resolver, o.own()) },
+		func() []Finding { return checkHelo(ctx, o) },
 	)}
 }
 

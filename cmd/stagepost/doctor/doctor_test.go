@@ -25,7 +25,7 @@ import (
 
 func TestPerfect(t *testing.T) {
 	w := newWorld(t)
-	for domain, want := range map[string][]Subject{"x.test": {MX, PTR, PTR, DKIM, STS, STS, TLSA, TLSRPT}, "": {Host, PTR, PTR}} {
+	for domain, want := range map[string][]Subject{"x.test": {MX, PTR, PTR, SPF, DKIM, DMARC, STS, STS, TLSA, TLSRPT}, "": {Host, PTR, PTR, SPF, SPF}} {
 		r := w.examine(t, domain)
 		expect(t, r)
 		var subjects []Subject
@@ -66,17 +66,19 @@ func TestFindings(t *testing.T) {
 	}{
 		{name: "no such domain", set: []string{"x.test", "2026a._domainkey.x.test", "_dmarc.x.test", "mx1.x.test", "_25._tcp.mx1.x.test", "_mta-sts.x.test", "_smtp._tls.x.test"}, want: []string{"wrong mx x.test: the domain does not exist"}},
 		{name: "no MX, an address", set: []string{"x.test: A 203.0.113.9", "9.113.0.203.in-addr.arpa: PTR x.test."}, policy: "version: STSv1\nmode: enforce\nmx: x.test\nmax_age: 604800\n",
-			want: []string{"advice mx x.test: there is no MX record, so mail goes to the domain's own address (203.0.113.9)", "advice tlsa _25._tcp.x.test: there is no record"}},
-		{name: "no MX, no address", set: []string{"x.test: TXT x"}, want: []string{"wrong mx x.test: there is neither an MX record nor an address"}},
-		{name: "null MX", set: []string{"x.test: MX 0 ."}},
+			want: []string{"advice mx x.test: there is no MX record, so mail goes to the domain's own address (203.0.113.9)", "wrong spf x.test: this server sends from 203.0.113.1, and that comes to fail", "wrong spf x.test: this server sends from 2a00:db8::1, and that comes to fail", "advice tlsa _25._tcp.x.test: there is no record"}},
+		{name: "no MX, no address", set: []string{"x.test: TXT x"}, want: []string{"wrong mx x.test: there is neither an MX record nor an address", "wrong spf x.test: there is no record of who may send"}},
+		{name: "null MX", set: []string{"x.test: MX 0 ."}, want: []string{"wrong spf x.test: this server sends from 203.0.113.1, and that comes to fail", "wrong spf x.test: this server sends from 2a00:db8::1, and that comes to fail"}},
+		{name: "null MX, and no mail from there either", set: []string{"x.test: MX 0 . | TXT \"v=spf1 -all\""}, do: stranger},
+		{name: "null MX, and nothing of SPF", set: []string{"x.test: MX 0 . | TXT x"}, do: stranger, want: []string{"advice spf x.test: there is no record; if the domain sends no mail either"}},
 		{name: "null MX among others", set: []string{"x.test: !secure | MX 0 . | MX 10 mx1.x.test."}, want: []string{"wrong mx x.test: it says that the domain takes no mail, beside records"}},
-		{name: "MX cannot be asked", set: []string{"x.test: !servfail MX"}, want: []string{"unknown mx x.test: it could not be found out: MX x.test: the server says SERVFAIL"}},
+		{name: "MX cannot be asked", set: []string{"x.test: !servfail MX"}, want: []string{"unknown mx x.test: it could not be found out: MX x.test: the server says SERVFAIL", "unknown spf x.test: what the record leads to could not be found out"}},
 		{name: "an address as exchanger", set: []string{"x.test: !secure | MX 10 203.0.113.1. | MX 20 mx1.x.test."}, want: []string{"wrong mx 203.0.113.1: the exchanger is an address"}},
 		{name: "no name of a host", set: []string{`x.test: !secure | MX 10 a\032b.x.test. | MX 20 mx1.x.test.`}, want: []string{"wrong mx ... not a name that a host can have"}},
 		{name: "an exchanger that is not there", set: []string{"x.test: !secure | MX 10 mx1.x.test. | MX 20 mx2.x.test."}, want: []string{"wrong mx mx2.x.test: the exchanger does not exist"}},
 		{name: "an exchanger without address", set: []string{"x.test: !secure | MX 10 mx1.x.test. | MX 20 mx2.x.test.", "mx2.x.test: TXT x"}, want: []string{"wrong mx mx2.x.test: the exchanger has no address"}},
 		{name: "an exchanger that cannot be asked", set: []string{"x.test: !secure | MX 10 mx1.x.test. | MX 20 mx2.x.test.", "mx2.x.test: !servfail"}, policy: "version: STSv1\nmode: enforce\nmx: *.x.test\nmax_age: 604800\n",
-			want: []string{"unknown mx mx2.x.test: it could not be found out", "advice tlsa _25._tcp.mx2.x.test"}},
+			want: []string{"unknown mx mx2.x.test: it could not be found out", "unknown spf x.test: what the record leads to could not be found out", "advice tlsa _25._tcp.mx2.x.test"}},
 		{name: "an alias", set: []string{"x.test: !secure | MX 10 www.x.test.", "www.x.test: !secure | CNAME mx1.x.test.", "_25._tcp.www.x.test: !secure | TLSA 3 1 1 " + strings.Repeat("00", 32)}, policy: "version: STSv1\nmode: enforce\nmx: www.x.test\nmax_age: 604800\n",
 			want: []string{"wrong mx www.x.test: the exchanger is an alias (CNAME) of mx1.x.test"}},
 		{name: "a private address", set: []string{"x.test: !secure | MX 10 mx1.x.test. | MX 20 mx2.x.test.", "mx2.x.test: !secure | A 10.1.2.3", "_25._tcp.mx2.x.test: !secure | TLSA 3 1 1 " + strings.Repeat("00", 32)}, policy: "version: STSv1\nmode: enforce\nmx: *.x.test\nmax_age: 604800\n",
@@ -92,6 +94,19 @@ func TestFindings(t *testing.T) {
 		{name: "the name cannot be asked", set: []string{six + ": !servfail"}, want: []string{"unknown ptr 2a00:db8::1 (this server): ... SERVFAIL"}},
 		{name: "whether it leads back cannot be asked", set: []string{six + ": PTR else.test.", "else.test: !servfail"}, want: []string{"unknown ptr 2a00:db8::1 (this server): ... SERVFAIL"}},
 
+		{name: "no SPF", set: []string{"x.test: !secure | MX 10 mx1.x.test. | TXT x"}, want: []string{"wrong spf x.test: there is no record of who may send"}},
+		{name: "two of SPF", set: []string{`x.test: !secure | MX 10 mx1.x.test. | TXT "v=spf1 mx -all" | TXT "v=spf1 ~all"`}, want: []string{"wrong spf x.test: there are 2 records"}},
+		{name: "SPF with a mistake", set: []string{`x.test: !secure | MX 10 mx1.x.test. | TXT "v=spf1 mx ipv4:203.0.113.1 -all"`}, want: []string{"wrong spf x.test: every check ends in an error: ... ipv4"}},
+		{name: "SPF that asks too much", set: []string{`x.test: !secure | MX 10 mx1.x.test. | TXT "v=spf1 mx` + strings.Repeat(" mx", 10) + ` -all"`}, want: []string{"wrong spf x.test: every check ends in an error: more than 10 terms"}},
+		{name: "SPF for everybody", set: []string{`x.test: !secure | MX 10 mx1.x.test. | TXT "v=spf1 mx +all"`}, want: []string{"wrong spf x.test: it lets every host of the Internet send in the domain's name, by +all"}},
+		{name: "SPF without an end", set: []string{`x.test: !secure | MX 10 mx1.x.test. | TXT "v=spf1 mx"`}, want: []string{"advice spf x.test: it says nothing of servers that it does not name"}},
+		{name: "SPF with ptr", set: []string{`x.test: !secure | MX 10 mx1.x.test. | TXT "v=spf1 mx ptr -all"`}, want: []string{"advice spf x.test: it has ptr"}},
+		{name: "SPF that leaves this server out", set: []string{`x.test: !secure | MX 10 mx1.x.test. | TXT "v=spf1 ip4:203.0.113.1 ~all"`}, want: []string{"wrong spf x.test: this server sends from 2a00:db8::1, and that comes to softfail"}},
+		{name: "SPF of a domain that is not this server's", set: []string{`x.test: !secure | MX 10 mx2.x.test. | TXT "v=spf1 -all"`, "mx2.x.test: A 203.0.113.7", "7.113.0.203.in-addr.arpa: PTR mx2.x.test."}, do: stranger, policy: "version: STSv1\nmode: enforce\nmx: *.x.test\nmax_age: 604800\n",
+			want: []string{"advice dkim _domainkey.x.test", "advice tlsa _25._tcp.mx2.x.test"}},
+		{name: "SPF cannot be asked", set: []string{"x.test: !secure | !servfail TXT | MX 10 mx1.x.test."}, want: []string{"unknown spf x.test: it could not be found out"}},
+		{name: "SPF of the server's name with a mistake", server: true, set: []string{`mx1.x.test: A 203.0.113.1 | AAAA 2a00:db8::1 | TXT "v=spf1 b -all"`}, want: []string{"wrong spf mx1.x.test: every check ends in an error"}},
+
 		{name: "no key", set: []string{"2026a._domainkey.x.test"}, want: []string{"wrong dkim 2026a._domainkey.x.test: there is no key"}},
 		{name: "another key", set: []string{`2026a._domainkey.x.test: TXT "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="`}, want: []string{"wrong dkim 2026a._domainkey.x.test: this server signs with another key"}},
 		{name: "a key that was revoked", set: []string{`2026a._domainkey.x.test: TXT "v=DKIM1; p="`}, want: []string{"wrong dkim 2026a._domainkey.x.test: the key cannot be used: the key was revoked"}},
@@ -105,6 +120,18 @@ func TestFindings(t *testing.T) {
 		{name: "a key that is not here", do: func(w *world) { w.o.Keys[0] = Key{"x.test", "2026a", "", fs.ErrNotExist} }, want: []string{"wrong dkim 2026a._domainkey.x.test: ... has no private key"}},
 		{name: "no selector is known", do: stranger, want: []string{"advice dkim _domainkey.x.test: there may be keys, but"}},
 		{name: "no selector can be", set: []string{"2026a._domainkey.x.test"}, do: stranger, want: []string{"advice dkim _domainkey.x.test: there is no key"}},
+
+		{name: "no DMARC", set: []string{"_dmarc.x.test"}, want: []string{"wrong dmarc _dmarc.x.test: there is no record"}},
+		{name: "two of DMARC", set: []string{`_dmarc.x.test: TXT "v=DMARC1; p=none" | TXT "v=DMARC1; p=reject"`}, want: []string{"wrong dmarc _dmarc.x.test: there are 2 records"}},
+		{name: "DMARC without policy", set: []string{`_dmarc.x.test: TXT "v=DMARC1; adkim=s"`}, want: []string{"wrong dmarc _dmarc.x.test: the record cannot be used"}},
+		{name: "DMARC with a mistake", set: []string{`_dmarc.x.test: TXT "v=DMARC1; p=reject; adkim=x; rua=mailto:d@x.test"`}, want: []string{"wrong dmarc _dmarc.x.test: a part of it is passed over: adkim"}},
+		{name: "DMARC that asks for nothing", set: []string{`_dmarc.x.test: TXT "v=DMARC1; p=none; t=y; pct=20"`}, want: []string{"advice dmarc ... (p=none)", "advice dmarc ... (t=y)", "advice dmarc ... (rua)", "advice dmarc ... pct=20 ... counts no more"}},
+		{name: "DMARC that leaves out what is below", set: []string{`_dmarc.x.test: TXT "v=DMARC1; p=reject; sp=none; rua=mailto:d@x.test"`}, want: []string{"advice dmarc ... (sp=none)"}},
+		{name: "DMARC reports to who does not want them", set: []string{`_dmarc.x.test: TXT "v=DMARC1; p=reject; rua=mailto:d@other.test,mailto:e@sub.x.test,mailto:f@other.test"`}, want: []string{"wrong dmarc x.test._report._dmarc.other.test: reports shall go to other.test"}},
+		{name: "DMARC reports to who wants them", set: []string{`_dmarc.x.test: TXT "v=DMARC1; p=reject; rua=mailto:d@other.test"`, `x.test._report._dmarc.other.test: TXT "v=DMARC1"`}},
+		{name: "DMARC reports to who cannot be asked", set: []string{`_dmarc.x.test: TXT "v=DMARC1; p=reject; rua=mailto:d@other.test"`, "x.test._report._dmarc.other.test: !servfail"}, want: []string{"unknown dmarc x.test._report._dmarc.other.test"}},
+		{name: "DMARC of the domain above", set: []string{"_dmarc.x.test", `_dmarc.test: TXT "v=DMARC1; p=reject"`}},
+		{name: "DMARC cannot be asked", set: []string{"_dmarc.x.test: !servfail"}, want: []string{"unknown dmarc _dmarc.x.test: ... SERVFAIL"}},
 
 		{name: "no MTA-STS", set: []string{"_mta-sts.x.test"}, want: []string{"advice mta-sts _mta-sts.x.test: there is no record", "advice mta-sts https://mta-sts.x.test/.well-known/mta-sts.txt: the policy belongs to the record"}},
 		{name: "two MTA-STS records", set: []string{`_mta-sts.x.test: TXT "v=STSv1; id=1" | TXT "v=STSv1; id=2"`}, want: []string{"wrong mta-sts _mta-sts.x.test: there are several MTA-STS records"}},
@@ -133,8 +160,8 @@ func TestFindings(t *testing.T) {
 		{name: "a TLS-RPT record without destination", set: []string{`_smtp._tls.x.test: TXT "v=TLSRPTv1;"`}, want: []string{"wrong tls-rpt _smtp._tls.x.test: the TLS-RPT record has no rua"}},
 		{name: "TLS-RPT cannot be asked", set: []string{"_smtp._tls.x.test: !refused"}, want: []string{"unknown tls-rpt _smtp._tls.x.test: ... REFUSED"}},
 
-		{name: "a server without address", server: true, set: []string{"mx1.x.test"}, want: []string{"wrong host mx1.x.test: ... has no address", "wrong ptr 203.0.113.1 (this server): ... does not lead back", "wrong ptr 2a00:db8::1 (this server): ... does not lead back"}},
-		{name: "a server at another address", server: true, set: []string{"mx1.x.test: A 203.0.113.1"}, want: []string{"advice host mx1.x.test: the name leads to 203.0.113.1, and not to 2a00:db8::1", "wrong ptr 2a00:db8::1 (this server): ... does not lead back"}},
+		{name: "a server without address", server: true, set: []string{"mx1.x.test"}, want: []string{"wrong host mx1.x.test: ... has no address", "wrong ptr 203.0.113.1 (this server): ... does not lead back", "wrong ptr 2a00:db8::1 (this server): ... does not lead back", "advice spf mx1.x.test: the name has no record"}},
+		{name: "a server at another address", server: true, set: []string{"mx1.x.test: A 203.0.113.1"}, want: []string{"advice host mx1.x.test: the name leads to 203.0.113.1, and not to 2a00:db8::1", "wrong ptr 2a00:db8::1 (this server): ... does not lead back", "wrong spf mx1.x.test: ... comes to fail: add ip6:2a00:db8::1"}},
 		{name: "a server at a private address", server: true, do: func(w *world) { w.o.Own = nil }, set: []string{"mx1.x.test: A 10.0.0.1"}, want: []string{"wrong host mx1.x.test: it has the private address 10.0.0.1"}},
 		{name: "a server that does not know its address", server: true, do: func(w *world) { w.o.Own = nil }, want: []string{"advice host mx1.x.test: ... is not known here"}},
 		{name: "a server that cannot be asked for", server: true, do: func(w *world) { w.o.Own = nil }, set: []string{"mx1.x.test: !servfail"}, want: []string{"unknown host mx1.x.test: ... SERVFAIL"}},
@@ -159,11 +186,15 @@ func TestFindings(t *testing.T) {
 // Each line to be published is a record, and once all are published nothing is wrong any more, as far as the DNS goes.
 func TestCure(t *testing.T) {
 	sick := map[string][]string{
-		"nothing is there":  {"x.test: !secure | TXT x", "mx1.x.test: !secure | TXT x", "_25._tcp.mx1.x.test", "1.113.0.203.in-addr.arpa", "_mta-sts.x.test", "_smtp._tls.x.test"},
-		"all is wrong":      {"x.test: !secure | MX 0 . | MX 10 203.0.113.1. | MX 20 www.x.test.", "www.x.test: !secure | CNAME mx1.x.test.", "1.113.0.203.in-addr.arpa: PTR else.test.", "_25._tcp.mx1.x.test: !secure | TLSA 3 1 1 " + strings.Repeat("00", 32), `_mta-sts.x.test: TXT "v=STSv1; id=1" | TXT "v=STSv1; id=2"`, `_smtp._tls.x.test: TXT "v=TLSRPTv1; rua=\"" | TXT "v=TLSRPTv1; rua=x"`},
-		"unusable TLSA":     {"_25._tcp.mx1.x.test: !secure | TLSA 1 1 1 " + strings.Repeat("00", 32)},
-		"no fault":          nil,
-		"another exchanger": {"x.test: !secure | MX 10 mx2.x.test.", "mx2.x.test: A 203.0.113.2"},
+		"nothing is there":           {"x.test: !secure | TXT x", "mx1.x.test: !secure | TXT x", "_25._tcp.mx1.x.test", "1.113.0.203.in-addr.arpa", "_mta-sts.x.test", "_smtp._tls.x.test"},
+		"all is wrong":               {"x.test: !secure | MX 0 . | MX 10 203.0.113.1. | MX 20 www.x.test.", "www.x.test: !secure | CNAME mx1.x.test.", "1.113.0.203.in-addr.arpa: PTR else.test.", "_25._tcp.mx1.x.test: !secure | TLSA 3 1 1 " + strings.Repeat("00", 32), `_mta-sts.x.test: TXT "v=STSv1; id=1" | TXT "v=STSv1; id=2"`, `_smtp._tls.x.test: TXT "v=TLSRPTv1; rua=\"" | TXT "v=TLSRPTv1; rua=x"`},
+		"no mail is vouched for":     {"x.test: !secure | MX 10 mx1.x.test. | TXT x", "2026a._domainkey.x.test", "_dmarc.x.test", "mx1.x.test: !secure | A 203.0.113.1 | AAAA 2a00:db8::1 | TXT x"},
+		"all is vouched for wrongly": {`x.test: !secure | MX 10 mx1.x.test. | TXT "v=spf1 ipv4:203.0.113.1 include:a.x.test +all" | TXT "v=spf1 mx/33 include:a.x.test"`, `a.x.test: TXT "v=spf1 ip4:203.0.113.5 -all"`, `2026a._domainkey.x.test: TXT "v=DKIM1; p=" | TXT "nothing"`, `_dmarc.x.test: TXT "v=DMARC1; p=all"`},
+		"this server may not send":   {`x.test: !secure | MX 10 mx1.x.test. | TXT "v=spf1 include:a.x.test -all"`, `a.x.test: TXT "v=spf1 ip4:203.0.113.5 -all"`},
+		"everybody may send":         {`x.test: !secure | MX 10 mx1.x.test. | TXT "v=spf1 include:a.x.test ALL"`, `a.x.test: TXT "v=spf1 ip4:203.0.113.5 -all"`, `_dmarc.x.test: TXT "v=DMARC1; p=none; rf=afrf;; adkim=x ; sp=reject; rua=mailto:d@other.test"`},
+		"unusable TLSA":              {"_25._tcp.mx1.x.test: !secure | TLSA 1 1 1 " + strings.Repeat("00", 32)},
+		"no fault":                   nil,
+		"another exchanger":          {"x.test: !secure | MX 10 mx2.x.test.", "mx2.x.test: A 203.0.113.2"},
 	}
 	for name, set := range sick {
 		t.Run(name, func(t *testing.T) {
