@@ -81,18 +81,18 @@ function on.data(m)
 end
 `
 
-// TestARC: a message that A signs goes to B, a list that puts its name before the subject and seals, and on to C, which finds that the chain
-// of B holds, whom it trusts, although the signature of A does not any more.
+// TestARC: a message that A signs goes to B, a list that puts its name before the subject and seals, and on to C, which finds that the
+// signature of A does not hold any more, and that B, whom it trusts, saw it hold.
 func TestARC(t *testing.T) {
 	sink := newSink(t)
 	keys := newSealers(t, "a.example", "b.example", "c.example")
-	c := keys.site(t, sink.address, "c.example", `"arc", "dkim-verify", `, "[plugin.arc]\ntrusted = [\"b.example\"]\ndomain = \"c.example\"\nselector = \"s\"\n")
+	c := keys.site(t, sink.address, "c.example", `"arc", "auth-results", "dkim-verify", `, "[plugin.arc]\ntrusted = [\"b.example\"]\ndomain = \"c.example\"\nselector = \"s\"\n")
 	c.write("plugins/told.lua", toldARC)
 	c.write("plugins/signed.lua", `plugin { id = "signed", hook = { data = { reads = { "dkim-verify.result" } } } }
 function on.data(m) log.info("signed", { result = m.facts["dkim-verify.result"] }) end
 `)
 	atC := c.start()
-	b := keys.site(t, atC.address("mx"), "b.example", `"arc", "dkim-verify", `, "[plugin.arc]\ndomain = \"b.example\"\nselector = \"s\"\n")
+	b := keys.site(t, atC.address("mx"), "b.example", `"arc", "auth-results", "dkim-verify", `, "[plugin.arc]\ndomain = \"b.example\"\nselector = \"s\"\n")
 	b.write("plugins/list.lua", `plugin { id = "list", needs = { edit = { "headers" }, read = "headers" } }
 function on.data(m) m:set_header("Subject", "[list] " .. m:header("Subject")) end
 `)
@@ -108,14 +108,14 @@ function on.data(m) m:set_header("Subject", "[list] " .. m:header("Subject")) en
 	client.want(t, "From: <a@a.example>\r\nTo: <list@b.example>\r\nSubject: a test\r\nDate: Sat, 28 Nov 2026 12:00:00 +0000\r\nMessage-ID: <arc@a.example>\r\n\r\nA line.\r\n.", "250")
 
 	line := atC.console.expect(t, 0, `{"time"`, `"msg":"told"`, `"result":"pass"`, `"sealer":"b.example"`, `"trusted":true`)
-	for _, want := range []string{`"oldest_pass":0`, `"assessment":"b.example; arc=none`} {
+	for _, want := range []string{`"oldest_pass":0`, "dkim=pass header.d=a.example", "arc=none"} {
 		if !strings.Contains(line, want) {
 			t.Errorf("C says %s, without %s", line, want)
 		}
 	}
 	atC.console.expect(t, 0, `{"time"`, `"msg":"signed"`, `"result":"fail"`)
 	text := sink.text("<arc@a.example>")
-	for _, want := range []string{"Subject: [list] a test\r\n", "ARC-Seal: i=2; ", "ARC-Seal: i=1; ", "cv=none;", "cv=pass;", "ARC-Authentication-Results: i=2; c.example; arc=pass header.oldest-pass=0"} {
+	for _, want := range []string{"Subject: [list] a test\r\n", "ARC-Seal: i=2; ", "ARC-Seal: i=1; ", "cv=none;", "cv=pass;", "dkim=fail", "arc=pass", "header.oldest-pass=0"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %q in\n%s", want, text)
 		}
