@@ -203,7 +203,10 @@ func renamed(file, text, old, name string) string {
 	text = strings.NewReplacer("[plugin."+old+"]", "[plugin."+name+"]", "[plugin."+old+".", "[plugin."+name+".", "[run."+old+"]", "[run."+name+"]").Replace(text)
 	switch {
 	case file == "plugin.toml":
-		return strings.Replace(text, "id = \""+old+"\"", "id = \""+name+"\"", 1)
+		text = strings.Replace(text, "id = \""+old+"\"", "id = \""+name+"\"", 1)
+		return regexp.MustCompile(`(?m)^(sets|reads) = .*$`).ReplaceAllStringFunc(text, func(line string) string { // its own facts
+			return strings.ReplaceAll(line, `"`+old+`.`, `"`+name+`.`)
+		})
 	case file == "README.md":
 		text = strings.Replace(text, "# "+old+"\n", "# "+name+"\n", 1)
 		text = strings.Replace(text, "\n"+old+" - ", "\n"+name+" - ", 1)

@@ -116,7 +116,7 @@ func TestPluginNewLanguage(t *testing.T) {
 
 // TestPluginNewTests: what `plugin new` writes loads, and its tests pass under its own name.
 func TestPluginNewTests(t *testing.T) {
-	s := newSite(t, minimal+"[plugins]\nfolder = \"plugins\"\nenable = [\"relay\"]\n")
+	s := newSite(t, minimal+"[plugins]\nfolder = \"plugins\"\nenable = [\"relay\", \"spf\", \"dkim-verify\"]\n") // the last two set what dmarc reads
 	s.want(s.run("plugin", "new", "first"), 0, "first.transcript", "run its tests with: stagepost plugin test first --config ")
 	s.want(s.run("plugin", "test", "first"), 0, "ok: 1 case of 1 plugin")
 	for _, from := range bundled.Names() {
