@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -123,6 +124,24 @@ func (t *table) settled(id store.ID) {
 	if m := s.msgs[id]; m != nil {
 		m.settled = true
 	}
+}
+
+// leaving are the messages that are forgotten on disk, or will be when their last mark is written.
+func (t *table) leaving() (ids []store.ID) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		msgs := slices.Collect(maps.Values(s.msgs))
+		s.mu.Unlock()
+		for _, m := range msgs {
+			m.mu.Lock()
+			if m.settled {
+				ids = append(ids, m.id)
+			}
+			m.mu.Unlock()
+		}
+	}
+	return ids
 }
 
 // end forgets a flight, and its message with the last one.

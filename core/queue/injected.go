@@ -134,7 +134,7 @@ func (q *Queue) Once(ctx context.Context, by, key string, do func() (store.ID, e
 		return do()
 	}
 	k := &q.keys
-	if err := k.learn(ctx, q.Store); err != nil {
+	if err := k.learn(ctx, q.Store, &q.flights); err != nil {
 		return store.ID{}, err
 	}
 	hash, own := hashKey(by, key), &keyed{}
@@ -163,8 +163,8 @@ func (q *Queue) Once(ctx context.Context, by, key string, do func() (store.ID, e
 	return do()
 }
 
-// learn reads which keys lie on disk.
-func (k *keys) learn(ctx context.Context, st store.Store) error {
+// learn reads which keys lie on disk. Messages that were settled before it began, and still lie there until that is written, are in the air.
+func (k *keys) learn(ctx context.Context, st store.Store, inAir *table) error {
 	k.reading.Lock()
 	defer k.reading.Unlock()
 	k.mu.Lock()
@@ -179,6 +179,12 @@ func (k *keys) learn(ctx context.Context, st store.Store) error {
 	if known {
 		return nil
 	}
+	leaving := inAir.leaving()
+	k.mu.Lock()
+	for _, id := range leaving {
+		k.gone[id] = true
+	}
+	k.mu.Unlock()
 	for cursor := store.Cursor(nil); ; {
 		items, next, err := st.Scan(ctx, cursor, page)
 		if err != nil {

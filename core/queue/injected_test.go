@@ -267,3 +267,43 @@ func TestKeysAtOnce(t *testing.T) {
 		t.Errorf("%d were handed in", len(ids))
 	}
 }
+
+// lagging is a store whose updates take as long as it holds them up.
+type lagging struct {
+	store.Store
+	until chan struct{}
+}
+
+func (l *lagging) Update(ctx context.Context, own store.Lease, changes ...store.Change) ([]store.ID, error) {
+	<-l.until
+	return l.Store.Update(ctx, own, changes...)
+}
+
+// TestKeyOfWhatIsSettled: what was delivered when the keys on disk are read, and lies there until that is written, leaves no key behind.
+func TestKeyOfWhatIsSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := parcelBench(t, defers, accepts)
+		lag := &lagging{b.store, make(chan struct{})}
+		b.store = lag
+		close(lag.until)
+		b.start()
+		first, err := b.q.Parcel(t.Context(), mine("k"), "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		b.stop()
+		lag.until = make(chan struct{})
+		b.start()
+		time.Sleep(time.Hour) // it is delivered, which is not written
+		if _, err := b.q.Parcel(t.Context(), mine("other"), "x"); err != nil {
+			t.Fatal(err)
+		}
+		close(lag.until)
+		synctest.Wait()
+		if again, err := b.q.Parcel(t.Context(), mine("k"), "x"); err != nil || again == first {
+			t.Errorf("the key still stands for what was delivered: %v, %v", again, err)
+		}
+		b.stop()
+	})
+}

@@ -51,12 +51,16 @@ func (p *places) matters(ev fsnotify.Event) bool {
 	return d != nil && (d.names[name] || d.all && !ignored(name))
 }
 
-// follow watches the folders that matter now, and no others. It tells whether new ones are among them: what changed there
-// before the watch began sent no event.
+// follow watches the folders that matter now, and no others. It tells whether something may have changed of which no event tells: before
+// the watch of a new one began, or since they were found.
 func (p *places) follow(files []string, folder string) (more bool) {
 	if p.w.Events == nil {
 		return false
 	}
+	return p.take(find(files, folder))
+}
+
+func find(files []string, folder string) *finder {
 	f := &finder{dirs: map[string]*place{}}
 	for _, file := range files {
 		f.end(file, 0)
@@ -66,6 +70,11 @@ func (p *places) follow(files []string, folder string) (more bool) {
 			f.tree(real, 0)
 		}
 	}
+	return f
+}
+
+// take is follow when they have been found.
+func (p *places) take(f *finder) (more bool) {
 	watched := p.w.WatchList()
 	for name, d := range p.dirs {
 		if f.dirs[name] == nil {
@@ -77,7 +86,8 @@ func (p *places) follow(files []string, folder string) (more bool) {
 	for name, d := range f.dirs {
 		now, err := os.Stat(name)
 		if err != nil {
-			delete(f.dirs, name) // gone since
+			delete(f.dirs, name)
+			more = more || errors.Is(err, fs.ErrNotExist) // gone since: what is there now is to be watched for another one
 			continue
 		}
 		if d.was != nil && os.SameFile(d.was, now) && slices.Contains(watched, name) {
@@ -87,6 +97,7 @@ func (p *places) follow(files []string, folder string) (more bool) {
 		d.was = now
 		if err := p.w.Add(name); err != nil {
 			delete(f.dirs, name)
+			more = more || errors.Is(err, fs.ErrNotExist)
 			p.tell(name, err)
 			continue
 		}

@@ -391,3 +391,29 @@ func TestHalfIsNotTaken(t *testing.T) {
 		t.Errorf("the console has %q", out)
 	}
 }
+
+// TestGoneSinceFound: a folder that goes after it was found and before it is watched leaves no event that anybody would know.
+func TestGoneSinceFound(t *testing.T) {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		t.Skip("left out: file events cannot be had: ", err)
+	}
+	defer w.Close()
+	s := newSite(t)
+	s.write("far/plugins/vip.lua", code("vip", "one"))
+	file, folder := filepath.Join(s.dir, "stagepost.toml"), filepath.Join(s.dir, "far", "plugins")
+	p := newPlaces(w, slog.New(slog.DiscardHandler))
+	p.follow([]string{file}, folder)
+	f := find([]string{file}, folder)
+	s.rename("far", "away")
+	if !p.take(f) {
+		t.Error("nobody looks again")
+	}
+	p.follow([]string{file}, folder)
+	if above := p.dirs[s.dir]; above == nil || !above.names["far"] {
+		t.Errorf("another one is not waited for: %v", p.dirs)
+	}
+	if p.follow([]string{file}, folder) {
+		t.Error("it looks for ever")
+	}
+}
