@@ -123,6 +123,24 @@ func (s *Server) Memory() (int64, error) {
 	return 0, errors.New("the kernel does not tell how much memory the server has")
 }
 
+// tick is the unit of CPU times in /proc.
+const tick = 10 * time.Millisecond
+
+// CPU is the time that the process has had of all CPUs, as the kernel counts it.
+func (s *Server) CPU() (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:]) // the name before may hold anything
+	var user, system int64
+	if len(fields) < 13 {
+		return 0, errors.New("the kernel does not tell how much time the server has had")
+	}
+	_, err = fmt.Sscan(string(fields[11])+" "+string(fields[12]), &user, &system)
+	return time.Duration(user+system) * tick, err
+}
+
 // Metrics are the server's numbers, those with labels by themselves and summed.
 func (s *Server) Metrics() (map[string]float64, error) {
 	c := http.Client{Timeout: Patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
