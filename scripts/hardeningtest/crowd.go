@@ -14,6 +14,9 @@ func (e each) do(p *play) error {
 }
 
 func (c crowd) do(p *play) error {
+	if c.count >= large && p.target.settle != nil { // those of another crowd may still be open
+		p.target.settle()
+	}
 	to, from := p.conn.plain.RemoteAddr().String(), p.conn.plain.LocalAddr().String()
 	from = from[:strings.LastIndexByte(from, ':')]
 	first := p.each
@@ -66,6 +69,9 @@ func (c crowd) greeted(p *play, members []*conn) error {
 	}
 	return nil
 }
+
+// large is a crowd of which the server has not room for two.
+const large = 1000
 
 // manyFiles is how many a program has to be allowed to open for ten thousand connections.
 const manyFiles = 16_000

@@ -17,14 +17,7 @@ func (s *server) withoutDescriptors() error {
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &was); err != nil {
 		return err
 	}
-	open := s.countDescriptors()
-	for until := time.Now().Add(patience); time.Now().Before(until); { // sessions may still be ending
-		time.Sleep(time.Second)
-		before := open
-		if open = s.countDescriptors(); open == before {
-			break
-		}
-	}
+	s.settle()
 	few := was
 	few.Cur = s.lowestFree()
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &few, nil); err != nil {

@@ -142,6 +142,7 @@ func startStagepost(program string) (*target, error) {
 		return nil, err
 	}
 	s := &server{program: program, dir: dir, target: t, console: &console{}}
+	t.settle = s.settle
 	t.close = func() {
 		s.kill()
 		t.sink.close()
@@ -264,6 +265,18 @@ func (s *server) countDescriptors() (n int) {
 		}
 	}
 	return n
+}
+
+// settle waits until no more sessions are ending, and the server has counted what it has open once more.
+func (s *server) settle() {
+	open := s.countDescriptors()
+	for until := time.Now().Add(patience); time.Now().Before(until); {
+		time.Sleep(time.Second)
+		before := open
+		if open = s.countDescriptors(); open == before {
+			return
+		}
+	}
 }
 
 // console keeps what a server writes.

@@ -23,6 +23,7 @@ type target struct {
 	strict    bool // it is Stagepost: what only that is held to is asked, too
 	sink      *sink
 	restart   func() error                        // after a crash; nil: it cannot be
+	settle    func()                              // waits for the ends of sessions; nil: that cannot be seen
 	close     func()                              // nil: there is nothing to end
 	inspect   func(only *regexp.Regexp) []*result // what is looked at when all cases have been played; nil: nothing
 	has       map[string]bool
