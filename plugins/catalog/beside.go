@@ -26,6 +26,7 @@ const (
 type desk struct {
 	dir, prefix string
 	held        io.Closer
+	moved       func(n int64) // is told what is written; nil: nobody is
 }
 
 // take keeps other writers, of this process and of others, from what is called name in dir until the desk is left; and takes away what one
@@ -96,7 +97,7 @@ func (d *desk) write(file string, fill func(io.Writer) error) (err error) {
 			os.Remove(f.Name())
 		}
 	}()
-	if err := fill(f); err != nil {
+	if err := fill(countedWriter{f, d.moved}); err != nil {
 		return err
 	}
 	if err := f.Chmod(0o644); err != nil && runtime.GOOS != "windows" {
@@ -112,6 +113,20 @@ func (d *desk) write(file string, fill func(io.Writer) error) (err error) {
 		return err
 	}
 	return syncFolder(filepath.Dir(file))
+}
+
+// countedWriter tells how much was written.
+type countedWriter struct {
+	io.Writer
+	moved func(n int64)
+}
+
+func (c countedWriter) Write(p []byte) (int, error) {
+	n, err := c.Writer.Write(p)
+	if c.moved != nil {
+		c.moved(int64(n))
+	}
+	return n, err
 }
 
 // writeData is write of what is in memory.

@@ -17,7 +17,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/retry"
 )
 
-// Bounds of connections to registries.
+// Bounds of connections to registries and web servers.
 const (
 	dialTime     = 10 * time.Second
 	tlsTime      = 10 * time.Second
@@ -31,7 +31,7 @@ type rig struct {
 	wait time.Duration // before the first retry
 }
 
-// newClient makes the client that speaks to a registry. Proxies are those of HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+// newClient makes the client that speaks to registries and web servers. Proxies are those of HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
 func newClient(o Options) *http.Client {
 	proxy := httpproxy.FromEnvironment().ProxyFunc()
 	base := &http.Transport{
@@ -60,7 +60,7 @@ func newClient(o Options) *http.Client {
 		MaxRetry:  retries,
 	}
 	return &http.Client{
-		Transport: &retry.Transport{Base: patient{guarded{base}, patience}, Policy: func() retry.Policy { return policy }},
+		Transport: &retry.Transport{Base: patient{guarded{base}, patience, o.Moved}, Policy: func() retry.Policy { return policy }},
 		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
 			if len(via) > maxRedirects {
 				return fmt.Errorf("more than %d redirects", maxRedirects)
@@ -109,15 +109,16 @@ func (g guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 // patient gives up a request on which nothing has moved for a time, in either direction. A request has no other bound of its own, since
 // packages are large and lines slow.
 type patient struct {
-	next http.RoundTripper
-	time time.Duration
+	next  http.RoundTripper
+	time  time.Duration
+	moved func(n int64) // nil: nobody wants to know
 }
 
-var errStalled = errors.New("the registry neither took nor sent anything")
+var errStalled = errors.New("the server neither took nor sent anything")
 
 func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
-	w := &watch{time: p.time, cancel: cancel}
+	w := &watch{time: p.time, cancel: cancel, tell: p.moved}
 	w.timer = time.AfterFunc(p.time, func() { cancel(fmt.Errorf("%w for %s", errStalled, p.time)) })
 	r = r.WithContext(ctx)
 	if r.Body != nil && r.Body != http.NoBody {
@@ -128,7 +129,7 @@ func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 		w.end()
 		return nil, because(ctx, err)
 	}
-	w.moved()
+	w.moved(0)
 	resp.Body = &moving{resp.Body, w, ctx, true}
 	return resp, nil
 }
@@ -145,12 +146,16 @@ func because(ctx context.Context, err error) error {
 type watch struct {
 	time   time.Duration
 	cancel context.CancelCauseFunc
+	tell   func(n int64)
 	mu     sync.Mutex
 	timer  *time.Timer
 	over   bool
 }
 
-func (w *watch) moved() {
+func (w *watch) moved(n int) {
+	if w.tell != nil && n > 0 {
+		w.tell(int64(n))
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.over {
@@ -177,7 +182,7 @@ type moving struct {
 func (m *moving) Read(p []byte) (int, error) {
 	n, err := m.ReadCloser.Read(p)
 	if n > 0 {
-		m.watch.moved()
+		m.watch.moved(n)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = because(m.ctx, err)

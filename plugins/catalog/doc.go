@@ -11,7 +11,7 @@
 // that this program would not have written gets any further, whatever a reader of archives might make of it.
 //
 // A package lies in one of three places, with the same digests in each: a registry, a folder (an OCI image layout), or one file,
-// which is such a layout in a tar archive. Folders and files are read and written here, and not by oras-go: what it writes is not
+// which is such a layout in a tar archive. A folder may be one that a web server hands out as it is, to be read. Folders and files are read and written here, and not by oras-go: what it writes is not
 // synced, it changes index.json in place, and it reads layouts without bounds. What speaks to registries is oras-go's.
 //
 // Plugins do not depend on plugins. Of a plugin's versions, Newest chooses the one for a server.

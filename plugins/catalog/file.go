@@ -29,17 +29,18 @@ const (
 // file is a place that is one file: an OCI image layout in a tar archive.
 type file struct {
 	opener
-	path string
+	path  string
+	moved func(n int64)
 }
 
-func newFile(path string) file {
+func newFile(path string, moved func(n int64)) file {
 	return file{func() (layout, error) {
 		l, err := openTar(path)
 		if err != nil { // no typed nil
 			return nil, err
 		}
 		return l, nil
-	}, path}
+	}, path, moved}
 }
 
 // tarLayout knows where in an archive its files are.
@@ -132,6 +133,7 @@ func (f file) put(ctx context.Context, p *Package, settle settle) error {
 		return err
 	}
 	defer desk.leave()
+	desk.moved = f.moved
 	there, blobs := errAbsent, map[string]source{}
 	var found ocispec.Descriptor
 	var index *ocispec.Index

@@ -18,17 +18,18 @@ import (
 // folder is a place that is a folder: an OCI image layout.
 type folder struct {
 	opener
-	dir string
+	dir   string
+	moved func(n int64)
 }
 
-func newFolder(dir string) folder {
+func newFolder(dir string, moved func(n int64)) folder {
 	return folder{func() (layout, error) {
 		root, err := os.OpenRoot(dir)
 		if err != nil {
 			return nil, err
 		}
 		return folderLayout{root}, nil
-	}, dir}
+	}, dir, moved}
 }
 
 // folderLayout reads a folder, and never out of it.
@@ -71,6 +72,7 @@ func (f folder) put(ctx context.Context, p *Package, settle settle) error {
 		return err
 	}
 	defer desk.leave()
+	desk.moved = f.moved
 	if before, err = f.before(); err != nil { // there may be a newer one
 		return err
 	}
@@ -78,12 +80,9 @@ func (f folder) put(ctx context.Context, p *Package, settle settle) error {
 	if before != nil {
 		there, err = inIndex(before, p.Summary.ID, p.Summary.Version)
 	}
-	if err := settle(there, err); err != nil {
-		return err
-	}
-	index, err := indexWith(before, p)
-	if err != nil {
-		return err
+	same := settle(there, err)
+	if same != nil && !errors.Is(same, errSame) {
+		return same
 	}
 	for _, b := range append(p.blobs[:len(p.blobs):len(p.blobs)], p.manifest) {
 		if err := ctx.Err(); err != nil {
@@ -95,6 +94,13 @@ func (f folder) put(ctx context.Context, p *Package, settle settle) error {
 		if err := desk.writeData(filepath.Join(f.dir, filepath.FromSlash(blobName(b.desc.Digest))), b.data); err != nil {
 			return err
 		}
+	}
+	if same != nil { // but what of it was damaged is whole again
+		return same
+	}
+	index, err := indexWith(before, p)
+	if err != nil {
+		return err
 	}
 	if before == nil {
 		if err := desk.writeData(filepath.Join(f.dir, ocispec.ImageLayoutFile), []byte(layoutText)); err != nil {

@@ -17,14 +17,15 @@ import (
 // maxVersions bounds how many versions of one plugin a place may have.
 const maxVersions = 10_000
 
-// Place is where packages lie: a registry, a folder or a file. It is safe for concurrent use.
+// Place is where packages lie: a registry, a folder, of this machine or of a web server, or a file. It is safe for concurrent use.
 type Place struct {
 	label string // how messages call it
 	limit time.Duration
 	in    store
+	moved func(n int64) // of what comes from disk; what comes over a line is counted there
 }
 
-// store is what the three kinds of places do each in its own way.
+// store is what the kinds of places do each in its own way.
 type store interface {
 	// resolve gives the descriptor of a version's manifest, or errAbsent.
 	resolve(ctx context.Context, id, version string) (ocispec.Descriptor, error)
@@ -35,6 +36,13 @@ type store interface {
 	// put writes a package: the manifest, and what names it, last. settle is asked before anything is written.
 	put(ctx context.Context, p *Package, settle settle) error
 }
+
+// pinner is a store that finds a manifest by its digest alone.
+type pinner interface {
+	pinned(ctx context.Context, d digest.Digest) (ocispec.Descriptor, error)
+}
+
+var _ pinner = (*web)(nil)
 
 // settle decides about a package of which a version is there already, or errAbsent: errSame ends the writing.
 type settle func(there ocispec.Descriptor, err error) error
@@ -47,14 +55,18 @@ var (
 // Options are how places are reached. The zero value is fit for use.
 type Options struct {
 	Limit       time.Duration       // for each call of a Place; default 15 minutes
-	Patience    time.Duration       // with a registry that neither takes nor sends anything; default a minute
+	Patience    time.Duration       // with a server that neither takes nor sends anything; default a minute
 	Credentials auth.CredentialFunc // for registries; default what docker login and oras login keep
+
+	// Moved is told of bytes as they move: what is sent and got over a line, as often as that takes, and what is read from and written to a
+	// disk. It may be called from several goroutines at once.
+	Moved func(n int64)
 
 	rig rig // of tests
 }
 
-// At gives the place that where names: a registry as https://HOST[:PORT]/PATH (http:// on this machine only), a file that ends in .tar, or
-// a folder. Nothing is read yet.
+// At gives the place that where names: a registry as https://HOST[:PORT]/PATH (http:// on this machine only), a folder of a web server as such a
+// URL that ends in a slash, a file that ends in .tar, or a folder. Nothing is read yet.
 func At(where string, o Options) (*Place, error) {
 	p := &Place{label: where, limit: o.Limit}
 	if p.limit <= 0 {
@@ -63,6 +75,12 @@ func At(where string, o Options) (*Place, error) {
 	switch scheme, rest, isURL := strings.Cut(where, "://"); {
 	case where == "":
 		return nil, errors.New("no place is named: a folder, a file that ends in .tar, or a registry as https://registry.example.org/plugins")
+	case isURL && isWeb(where):
+		w, err := newWeb(where, o)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", where, err)
+		}
+		p.in = w
 	case isURL:
 		r, err := newRegistry(scheme, rest, o)
 		if err != nil {
@@ -70,11 +88,17 @@ func At(where string, o Options) (*Place, error) {
 		}
 		p.in = r
 	case strings.HasSuffix(where, ".tar"):
-		p.in = newFile(where)
+		p.in, p.moved = newFile(where, o.Moved), o.Moved
 	default:
-		p.in = newFolder(where)
+		p.in, p.moved = newFolder(where, o.Moved), o.Moved
 	}
 	return p, nil
+}
+
+// ReadOnly tells whether nothing can be put there, whoever asks.
+func (p *Place) ReadOnly() bool {
+	_, is := p.in.(*web)
+	return is
 }
 
 // call runs one call within the time that there is for it, and makes one line of its error.
@@ -136,7 +160,7 @@ func (p *Place) Put(ctx context.Context, pkg *Package) error {
 // Get reads the package of one version. pinned is the digest that it must have; "" is any.
 func (p *Place) Get(ctx context.Context, id, version string, pinned digest.Digest) (pkg *Package, err error) {
 	err = p.call(ctx, id+" "+version, func(ctx context.Context) error {
-		desc, err := p.find(ctx, id, version)
+		desc, err := p.findPinned(ctx, id, version, pinned)
 		switch {
 		case err != nil:
 			return err
@@ -202,8 +226,32 @@ func (p *Place) find(ctx context.Context, id, version string) (ocispec.Descripto
 	return p.in.resolve(ctx, id, version)
 }
 
+// findPinned is find where the digest is known, which is enough for some.
+func (p *Place) findPinned(ctx context.Context, id, version string, d digest.Digest) (ocispec.Descriptor, error) {
+	if by, ok := p.in.(pinner); ok && d != "" && validID(id) && validVersion(version) {
+		return by.pinned(ctx, d)
+	}
+	return p.find(ctx, id, version)
+}
+
 func (p *Place) fetcher(id string) content.Fetcher {
 	return content.FetcherFunc(func(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-		return p.in.fetch(ctx, id, desc)
+		r, err := p.in.fetch(ctx, id, desc)
+		if err == nil && p.moved != nil {
+			r = countedReader{r, p.moved}
+		}
+		return r, err
 	})
+}
+
+// countedReader tells how much was read.
+type countedReader struct {
+	io.ReadCloser
+	moved func(n int64)
+}
+
+func (c countedReader) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.moved(int64(n))
+	return n, err
 }

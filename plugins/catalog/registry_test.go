@@ -51,7 +51,7 @@ func TestBadRegistries(t *testing.T) {
 			return true
 		}, "response status code 500"},
 		"hangs before it answers": {30 * time.Millisecond, func(w http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true },
-			"the registry neither took nor sent anything for 30ms"},
+			"the server neither took nor sent anything for 30ms"},
 		"hangs within a layer": {30 * time.Millisecond, func(w http.ResponseWriter, r *http.Request) bool {
 			if !blob(r) {
 				return false
@@ -61,7 +61,7 @@ func TestBadRegistries(t *testing.T) {
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 			return true
-		}, "the registry neither took nor sent anything for 30ms"},
+		}, "the server neither took nor sent anything for 30ms"},
 		"breaks off": {0, func(w http.ResponseWriter, r *http.Request) bool {
 			if !blob(r) {
 				return false
@@ -139,7 +139,7 @@ func TestBadRegistries(t *testing.T) {
 			}
 			return false
 		}
-		wants(t, place.Put(t.Context(), packSample(t, "sample", "1.0.0")), "the registry neither took nor sent anything")
+		wants(t, place.Put(t.Context(), packSample(t, "sample", "1.0.0")), "the server neither took nor sent anything")
 		if len(f.tags) > 0 {
 			t.Error(f.tags)
 		}
