@@ -18,6 +18,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
+
+	"github.com/stagepost/stagepost/plugins/catalog/desk"
 )
 
 // Bounds of a place that is a file.
@@ -128,12 +130,11 @@ func (f file) put(ctx context.Context, p *Package, settle settle) error {
 	if dir == "" {
 		dir = "."
 	}
-	desk, err := take(ctx, dir, name)
+	desk, err := desk.Take(ctx, dir, name, desk.Options{Moved: f.moved})
 	if err != nil {
 		return err
 	}
-	defer desk.leave()
-	desk.moved = f.moved
+	defer desk.Leave()
 	there, blobs := errAbsent, map[string]source{}
 	var found ocispec.Descriptor
 	var index *ocispec.Index
@@ -166,7 +167,7 @@ func (f file) put(ctx context.Context, p *Package, settle settle) error {
 	}
 	blobs[ocispec.ImageLayoutFile] = source{nil, ocispec.Descriptor{Size: int64(len(layoutText))}, []byte(layoutText)}
 	blobs[ocispec.ImageIndexFile] = source{nil, ocispec.Descriptor{Size: int64(len(text))}, text}
-	return desk.write(f.path, func(w io.Writer) error {
+	return desk.Write(f.path, func(w io.Writer) error {
 		err := writeTar(ctx, w, blobs)
 		if old != nil {
 			old.Close() // what is open cannot be replaced on Windows

@@ -13,6 +13,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/stagepost/stagepost/plugins/catalog/desk"
 )
 
 // folder is a place that is a folder: an OCI image layout.
@@ -67,12 +69,11 @@ func (f folder) put(ctx context.Context, p *Package, settle settle) error {
 	if err := os.MkdirAll(blobs, 0o755); err != nil {
 		return err
 	}
-	desk, err := take(ctx, f.dir, "layout")
+	desk, err := desk.Take(ctx, f.dir, "layout", desk.Options{Moved: f.moved})
 	if err != nil {
 		return err
 	}
-	defer desk.leave()
-	desk.moved = f.moved
+	defer desk.Leave()
 	if before, err = f.before(); err != nil { // there may be a newer one
 		return err
 	}
@@ -91,7 +92,7 @@ func (f folder) put(ctx context.Context, p *Package, settle settle) error {
 		if f.has(b) {
 			continue
 		}
-		if err := desk.writeData(filepath.Join(f.dir, filepath.FromSlash(blobName(b.desc.Digest))), b.data); err != nil {
+		if err := desk.WriteData(filepath.Join(f.dir, filepath.FromSlash(blobName(b.desc.Digest))), b.data); err != nil {
 			return err
 		}
 	}
@@ -103,16 +104,16 @@ func (f folder) put(ctx context.Context, p *Package, settle settle) error {
 		return err
 	}
 	if before == nil {
-		if err := desk.writeData(filepath.Join(f.dir, ocispec.ImageLayoutFile), []byte(layoutText)); err != nil {
+		if err := desk.WriteData(filepath.Join(f.dir, ocispec.ImageLayoutFile), []byte(layoutText)); err != nil {
 			return err
 		}
 		for _, dir := range []string{filepath.Dir(blobs), f.dir, filepath.Dir(f.dir)} { // that the folders are there is durable, too
-			if err := syncFolder(dir); err != nil {
+			if err := desk.Sync(dir); err != nil {
 				return err
 			}
 		}
 	}
-	return desk.writeData(filepath.Join(f.dir, ocispec.ImageIndexFile), index)
+	return desk.WriteData(filepath.Join(f.dir, ocispec.ImageIndexFile), index)
 }
 
 // before reads the index that is there; nil is none.

@@ -72,15 +72,15 @@ type layer struct {
 func layers() []layer {
 	return []layer{
 		{"application/vnd.stagepost.plugin.summary.v0+json", "plugin.json", 64 << 10, false, func(string) bool { return false }},
-		{"application/vnd.stagepost.plugin.code.v0.tar", "code.tar", maxCode, true, isCode},
+		{"application/vnd.stagepost.plugin.code.v0.tar", "code.tar", maxCode, true, IsCode},
 		{"text/markdown", "README.md", maxFile, false, func(name string) bool { return name == "README.md" }},
 		{"application/vnd.stagepost.plugin.tests.v0.tar", "tests.tar", maxTests, true, func(name string) bool { return strings.HasPrefix(name, "tests/") }},
 		{"text/plain", "LICENSE", maxFile, false, func(name string) bool { return name == "LICENSE" }},
 	}
 }
 
-// isCode tells the files of a plugin's folder that the server reads.
-func isCode(name string) bool {
+// IsCode tells the files of a plugin's folder that the server reads.
+func IsCode(name string) bool {
 	if strings.HasPrefix(name, "tests/") {
 		return false
 	}
@@ -104,7 +104,7 @@ func Pack(label string, files map[string][]byte) (*Package, error) {
 		return nil, err
 	}
 	s := summarize(m, files)
-	if err = s.check(); err == nil {
+	if err = s.Check(); err == nil {
 		var p *Package
 		if p, err = assemble(s, files); err == nil {
 			return p, nil
@@ -168,8 +168,8 @@ func summarize(m *manifest.Manifest, files map[string][]byte) Summary {
 	return s
 }
 
-// check tells why a plugin cannot be handed on under its name and version, although the server would run it.
-func (s *Summary) check() error {
+// Check tells why a plugin cannot be handed on under its name and version, although the server would run it.
+func (s *Summary) Check() error {
 	switch {
 	case !validID(s.ID):
 		return fmt.Errorf("the id %s cannot be the name of a package: registries take small letters and digits, joined by single - or _, and Windows no device", shown(s.ID))

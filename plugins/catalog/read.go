@@ -129,7 +129,7 @@ func read(ctx context.Context, from content.Fetcher, desc ocispec.Descriptor) (*
 			files[l.title] = data
 		}
 	}
-	if err := s.check(); err != nil {
+	if err := s.Check(); err != nil {
 		return nil, err
 	}
 	if files[luaFile] == nil && files[wasmFile] == nil {

@@ -40,7 +40,7 @@ func PackPath(where string) (*Package, error) {
 			return nil, fmt.Errorf("%s: %w", label, plain(err))
 		}
 		defer root.Close()
-		if files, err = readFolder(root.FS()); err != nil {
+		if files, err = ReadFS(root.FS()); err != nil {
 			return nil, fmt.Errorf("%s: %w", label, err)
 		}
 	case !info.IsDir() && single:
@@ -55,7 +55,7 @@ func PackPath(where string) (*Package, error) {
 
 // PackFS makes the package of a plugin that is a folder, such as one that comes with the program.
 func PackFS(name string, fsys fs.FS) (*Package, error) {
-	files, err := readFolder(fsys)
+	files, err := ReadFS(fsys)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -87,10 +87,10 @@ func readSingle(file, name string) (map[string][]byte, error) {
 	return files, nil
 }
 
-// readFolder reads what a package has of a plugin's folder. A link is an error: what it leads to may be anything, also what was never
+// ReadFS reads what a package has of a plugin's folder, within the bounds of one. A link is an error: what it leads to may be anything, also what was never
 // meant to be handed on.
-func readFolder(fsys fs.FS) (map[string][]byte, error) {
-	files, seen := map[string][]byte{}, 0
+func ReadFS(fsys fs.FS) (map[string][]byte, error) {
+	files, seen, left := map[string][]byte{}, 0, int64(maxCode+maxTests+2*maxFile)
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -113,8 +113,13 @@ func readFolder(fsys fs.FS) (map[string][]byte, error) {
 		case !d.Type().IsRegular():
 			return fmt.Errorf("%s is no file of its own, but a link or something else; put the file itself there", shown(name))
 		}
-		files[name], err = readBounded(fsys, name, most(name))
-		return err
+		if files[name], err = readBounded(fsys, name, most(name)); err != nil {
+			return err
+		}
+		if left -= int64(len(files[name])); left < 0 {
+			return errors.New("it holds more than a package can")
+		}
+		return nil
 	})
 	return files, err
 }

@@ -20,6 +20,7 @@ func levels() [][]string {
 		{"core/server", "plugins/service"},
 		{"plugins/api"}, // words errors about values as services do
 		{"plugins/lua", "plugins/wasm", "plugins/bundled", "core/admin"},
+		{"plugins/catalog/desk"},
 		{"plugins/catalog"}, // reads the manifests of both engines
 		{"plugins/generation"},
 		{"plugins/transcript", "plugins/conformance"},
