@@ -61,12 +61,13 @@ func compileError(name string, err error) error {
 	return &Error{File: name, Line: ce.Line, Message: msg}
 }
 
-// Parts of an instruction: 6 bits opcode, 8 bits A, 9 bits C, 9 bits B.
+// Parts of an instruction: 6 bits opcode, 8 bits A, 9 bits C, 9 bits B; or 18 bits Bx in the place of the last two.
 const (
 	opcodeShift        = 26
 	opcodeMask  uint32 = 0x3f << opcodeShift
 	argCShift          = 9
 	argMask     uint32 = 0x1ff
+	argBxMask   uint32 = 0x3ffff
 )
 
 // tune changes compiled code where the compiler's choice is dear.
@@ -111,6 +112,30 @@ type Image struct {
 
 // Main returns the program that Link was given.
 func (im *Image) Main() *Program { return im.main }
+
+// Globals are the names of all globals that the code reads, as it was compiled: there is no other way for it to come to one.
+func (im *Image) Globals() map[string]bool {
+	found := map[string]bool{}
+	globalsIn(im.main.proto, found)
+	for _, m := range im.modules {
+		globalsIn(m.proto, found)
+	}
+	return found
+}
+
+func globalsIn(p *glua.FunctionProto, found map[string]bool) {
+	for i := 0; i < len(p.Code); i++ {
+		switch inst := p.Code[i]; int(inst >> opcodeShift) {
+		case glua.OP_GETGLOBAL:
+			found[p.Constants[inst&argBxMask].String()] = true
+		case glua.OP_CLOSURE: // what follows says which locals it captures
+			i += int(p.FunctionPrototypes[inst&argBxMask].NumUpvalues)
+		}
+	}
+	for _, inner := range p.FunctionPrototypes {
+		globalsIn(inner, found)
+	}
+}
 
 const (
 	maxModules     = 64

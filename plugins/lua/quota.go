@@ -12,25 +12,25 @@ import (
 // A call that is longer than most (clockStride instructions, or one large allocation) goes on only while it has a turn of the
 // server's. It passes the turn on now and then, and gives it back when it waits for I/O.
 //
-// Memory is shared by the calls of one plugin: what a call allocates beyond freeBytes is taken from the plugin's largeBytes, all
+// Memory is shared by the calls of one plugin: what a call allocates beyond freeBytes is taken from the plugin's SharedBytes, all
 // that the call may come to at once, so calls never wait for each other in a circle. It gets them in parts, and rests for each. What
 // all plugins allocate so has a pace, too: how often the garbage collector runs, at which others wait, follows from it. What a call
 // may allocate because it reads a large message is not held back so, for that is what messages make of it, and not loops.
 const (
-	defaultInstances = 256
+	DefaultInstances = 256       // of a plugin, so calls of it at once
+	SharedBytes      = 128 << 20 // what the calls of a plugin have together
 
-	freeBytes  = 1 << 20
-	largeBytes = 128 << 20
-	partBytes  = 256 << 10
-	partRest   = 2 * time.Millisecond // for each part
+	freeBytes = 1 << 20
+	partBytes = 256 << 10
+	partRest  = 2 * time.Millisecond // for each part
 )
 
 // newPool makes a pool of instances of an image. now is that of Trim; nil: time.Now.
 func newPool(im *Image, instances int, now func() time.Time, o Options) *pool.Pool[*Instance] {
 	if instances <= 0 {
-		instances = defaultInstances
+		instances = DefaultInstances
 	}
-	o.memory = pool.NewQuota(largeBytes)
+	o.memory = pool.NewQuota(SharedBytes)
 	return pool.New(pool.Options[*Instance]{Instances: instances, Now: now, Close: (*Instance).Close, Make: func(deadline time.Time) (*Instance, error) {
 		own := o
 		if !deadline.IsZero() { // the main chunk runs on the time of the call
@@ -62,7 +62,7 @@ func (b *Budget) enlarge(n int64) bool {
 	}
 	part := min(b.more, max(partBytes, n-b.bytes))
 	if b.memory != nil && b.large == 0 {
-		b.large = min(b.limits.Bytes+b.limits.Extra, largeBytes)
+		b.large = min(b.limits.Bytes+b.limits.Extra, SharedBytes)
 		b.turn.End()
 		if !b.memory.Take(b.large, b.deadline) {
 			b.large = 0

@@ -228,7 +228,7 @@ func TestMemoryRests(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now() // it passes only while the call rests
-			err := crowd(t, c.src, Options{Turns: pool.NewTurns(), memory: pool.NewQuota(largeBytes)}, Limits{Time: c.time}, 1, func(*Instance) {})[0]
+			err := crowd(t, c.src, Options{Turns: pool.NewTurns(), memory: pool.NewQuota(SharedBytes)}, Limits{Time: c.time}, 1, func(*Instance) {})[0]
 			if took := time.Since(start); took < c.least || took > c.most {
 				t.Errorf("%s: it rested for %s, want %s to %s", c.src, took, c.least, c.most)
 			}

@@ -41,7 +41,7 @@ func capturesIn(p *glua.FunctionProto, found map[*glua.FunctionProto][]capture) 
 		case glua.OP_SETUPVAL:
 			note(int(inst&argMask), p.DbgSourcePositions[i])
 		case glua.OP_CLOSURE: // followed by one instruction for each local that the closure captures
-			inner := int(inst & 0x3ffff)
+			inner := int(inst & argBxMask)
 			for _, c := range inside[inner] {
 				if from := p.Code[i+1+c.index]; int(from>>opcodeShift) == glua.OP_GETUPVAL {
 					note(int(from&argMask), c.line)

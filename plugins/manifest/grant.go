@@ -179,7 +179,7 @@ func within(c capability.Capability, asked string, may *capability.Needs) (whole
 		}
 		return false, parts
 	}
-	covers := coversHost
+	covers := CoversHost
 	if c.Name == "facts" {
 		covers = hooks.CoversFact
 	}

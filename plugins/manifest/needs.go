@@ -117,8 +117,8 @@ func (d *decoder) networks(at string, n *node, list []string) {
 	}
 }
 
-// coversHost tells whether one entry of http or net is all that another one is.
-func coversHost(given, asked string) bool {
+// CoversHost tells whether one entry of http or net is all that another one is.
+func CoversHost(given, asked string) bool {
 	g, gport, ok := Network(given)
 	if !ok {
 		return capability.Matches(given, asked)

@@ -13,6 +13,12 @@ import (
 	"github.com/stagepost/stagepost/core/message"
 )
 
+// What one plugin may keep unless StoreOptions say otherwise.
+const (
+	StoreEntries = 200_000
+	StoreBytes   = 64 << 20
+)
+
 // StoreOptions say where a Store keeps its files and how much it holds. The zero value of each but Folder has a default.
 type StoreOptions struct {
 	Folder  string        // made if it is not there; "": nothing is written, nothing survives
@@ -85,10 +91,10 @@ func OpenStore(o StoreOptions) (*Store, error) {
 		o.Every = 10 * time.Second
 	}
 	if o.Entries <= 0 {
-		o.Entries = 200_000
+		o.Entries = StoreEntries
 	}
 	if o.Bytes <= 0 {
-		o.Bytes = 64 << 20
+		o.Bytes = StoreBytes
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -38,7 +38,7 @@ func withinTime(t *testing.T, s hooks.Stage, timeout time.Duration, do func(g *g
 		}
 		defer p.pool.Put(in, true, time.Time{})
 		in.call = c
-		in.limit(callFuel, c.Deadline())
+		in.limit(CallFuel, c.Deadline())
 		in.services.Begin(c)
 		do(&guest{t, in})
 		return nil, nil

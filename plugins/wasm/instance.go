@@ -18,9 +18,11 @@ import (
 	"github.com/stagepost/stagepost/plugins/wasm/meter"
 )
 
-// What a call may use.
+// CallFuel is what a call may use, in steps of the guest.
+const CallFuel = 100_000_000
+
+// What else a call may use.
 const (
-	callFuel = 100_000_000
 	loadFuel = 1_000_000_000 // of an instance that begins, which for some languages is work
 	// callSlice is what may be used between two calls of the server, some 10 ms: guest code cannot be interrupted, and while it runs the
 	// process cannot collect garbage. An instance that begins may use more at once.
@@ -169,7 +171,7 @@ func (in *instance) handle(c *hooks.Call) (*hooks.Verdict, error) {
 		return nil, breaker.Busy
 	}
 	in.call, c.Waits = c, in.waits
-	in.limit(callFuel, deadline)
+	in.limit(CallFuel, deadline)
 	in.services.Begin(c)
 	defer in.endCall()
 	in.spent = true // until it answered

@@ -49,7 +49,7 @@ func TestMemoryInTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer in.close()
-	in.limit(callFuel, time.Now().Add(time.Minute))
+	in.limit(CallFuel, time.Now().Add(time.Minute))
 	in.deadline = time.Now() // it has its steps, and no time
 	_, err = in.hook.Call(in.ctx, 0)
 	if err := in.errorFrom(err); err.Cause != breaker.OverTime || in.mod.Memory().Size() > smallMemory {

@@ -17,7 +17,8 @@ import (
 // File is the name of a plugin's module in its folder, beside plugin.toml.
 const File = "plugin.wasm"
 
-const defaultInstances = 16
+// DefaultInstances are the instances of a plugin, so calls of it at once, unless the operator says otherwise.
+const DefaultInstances = 16
 
 // PluginOptions are what a plugin is loaded with.
 type PluginOptions struct {
@@ -67,7 +68,7 @@ func Load(o PluginOptions) (*Plugin, error) {
 		return nil, &Error{File: o.File, Message: err.Error()}
 	}
 	if p.Instances <= 0 {
-		p.Instances = defaultInstances
+		p.Instances = DefaultInstances
 	}
 	p.pool = pool.New(pool.Options[*instance]{Instances: p.Instances, Make: p.begin, Close: (*instance).close})
 	in, err := p.pool.Get(context.Background())
