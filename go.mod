@@ -3,6 +3,7 @@ module github.com/stagepost/stagepost
 go 1.26.0
 
 require (
+	aead.dev/minisign v0.3.0
 	github.com/cockroachdb/pebble/v2 v2.1.7
 	github.com/emersion/go-msgauth v0.7.0
 	github.com/fsnotify/fsnotify v1.10.1

@@ -68,10 +68,7 @@ type Options struct {
 // At gives the place that where names: a registry as https://HOST[:PORT]/PATH (http:// on this machine only), a folder of a web server as such a
 // URL that ends in a slash, a file that ends in .tar, or a folder. Nothing is read yet.
 func At(where string, o Options) (*Place, error) {
-	p := &Place{label: where, limit: o.Limit}
-	if p.limit <= 0 {
-		p.limit = 15 * time.Minute
-	}
+	p := place(where, o)
 	switch scheme, rest, isURL := strings.Cut(where, "://"); {
 	case where == "":
 		return nil, errors.New("no place is named: a folder, a file that ends in .tar, or a registry as https://registry.example.org/plugins")
@@ -101,6 +98,15 @@ func (p *Place) ReadOnly() bool {
 	return is
 }
 
+// place is one that messages call label, with nothing in it.
+func place(label string, o Options) *Place {
+	p := &Place{label: label, limit: o.Limit}
+	if p.limit <= 0 {
+		p.limit = 15 * time.Minute
+	}
+	return p
+}
+
 // call runs one call within the time that there is for it, and makes one line of its error.
 func (p *Place) call(ctx context.Context, what string, do func(ctx context.Context) error) error {
 	late := fmt.Errorf("it took longer than %s", p.limit)
@@ -113,7 +119,10 @@ func (p *Place) call(ctx context.Context, what string, do func(ctx context.Conte
 	if ctx.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		err = context.Cause(ctx)
 	}
-	return &placeError{oneLine(fmt.Sprintf("%s: %s: %s", p.label, what, err)), err}
+	if what != "" {
+		what += ": "
+	}
+	return &placeError{oneLine(fmt.Sprintf("%s: %s%s", p.label, what, err)), err}
 }
 
 // placeError is an error in one line, whatever a registry put into it.

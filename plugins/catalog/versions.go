@@ -29,7 +29,7 @@ func newest(id string, versions []string, api func(string) (int, error), own int
 		return "", fmt.Errorf("there is no version of a plugin %s", id)
 	}
 	slices.SortFunc(sorted, func(a, b string) int {
-		return cmp.Or(boolOrder(isPre(a), isPre(b)), compareVersions(b, a))
+		return cmp.Or(boolOrder(isPre(a), isPre(b)), CompareVersions(b, a))
 	})
 	first := -1
 	for _, v := range sorted {
@@ -90,8 +90,8 @@ func isNumber(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// compareVersions orders valid versions as Semantic Versioning 2.0.0 does in its section 11.
-func compareVersions(a, b string) int {
+// CompareVersions orders valid versions as Semantic Versioning 2.0.0 does in its section 11.
+func CompareVersions(a, b string) int {
 	coreA, preA, _ := strings.Cut(a, "-")
 	coreB, preB, _ := strings.Cut(b, "-")
 	if c := slices.CompareFunc(strings.Split(coreA, "."), strings.Split(coreB, "."), compareNumbers); c != 0 {

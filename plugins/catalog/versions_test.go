@@ -62,7 +62,7 @@ func TestOrderOfVersions(t *testing.T) {
 			t.Errorf("%s is no version", a)
 		}
 		for j, b := range sorted {
-			got := compareVersions(a, b)
+			got := CompareVersions(a, b)
 			if (got < 0) != (i < j) || (got > 0) != (i > j) {
 				t.Errorf("%s against %s: %d", a, b, got)
 			}

@@ -35,7 +35,7 @@ func newWeb(where string, o Options) (*web, error) {
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, fmt.Errorf("a web server is named by https://, and not by %s://", oneLine(u.Scheme))
 	case u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Opaque != "":
-		return nil, errors.New("a folder of a web server is named by host and path only, as https://plugins.example.org/packages/")
+		return nil, errors.New("what a web server has is named by host and path only, as https://plugins.example.org/packages/")
 	case u.Scheme == "http" && !loopback(u.Hostname()):
 		return nil, errors.New("http:// is for web servers on this machine only; https:// keeps what is read from being changed on its way")
 	}
