@@ -142,32 +142,14 @@ func (f *userFile) write() error {
 		}
 		mode |= old.Mode().Perm() & 0o060
 	}
-	unfinished := path + ".new"
-	file, err := os.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return fail(exitTemporary, "%s exists: another command is writing the file, or was ended while it did; if none runs, delete it", unfinished)
+	err := replaceFile(path, []byte(strings.Join(f.lines, "")), mode, old)
+	switch busy := (*failure)(nil); {
+	case err == nil || errors.As(err, &busy):
+		return err
+	case errors.Is(err, fs.ErrNotExist): // its folder
+		return fail(exitCantCreate, "the users' file cannot be written: %w", err)
 	}
-	if err != nil {
-		return fail(codeOf(err, exitCantCreate), "the users' file cannot be written: %w", err)
-	}
-	_, err = file.WriteString(strings.Join(f.lines, ""))
-	if err == nil && old != nil {
-		err = keepOwner(file, old)
-	}
-	if err == nil {
-		err = file.Chmod(mode)
-	}
-	if err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Rename(unfinished, path)
-	}
-	if err != nil {
-		os.Remove(unfinished)
-		return fail(codeOf(err, exitIO), "the users' file cannot be written, and is as it was: %w", err)
-	}
-	return nil
+	return fail(codeOf(err, exitIO), "the users' file cannot be written, and is as it was: %w", err)
 }
 
 const maxUserName = 255 // bytes
