@@ -45,12 +45,16 @@ func (s *shared) release() {
 	}
 }
 
-// readAll reads what the configuration enables and what lies in the watched folder. A folder that is not there holds no
+// readAll reads what the configuration enables and what lies in the watched folder. Of plugins of one name, that in the folder counts, then
+// what is installed, then what comes with the program. A folder that is not there holds no
 // plugins, unless some of the generation in force are from it: that it is gone is a mistake, or the middle of a deployment, and
 // nobody's wish that mail be refused.
-func readAll(cfg *config.Config, old *state) ([]*Source, error) {
-	var sources []*Source
-	known := bundled.Names()
+func readAll(cfg *config.Config, old *state) (sources []*Source, known []string, err error) {
+	in, err := readInstalled(cfg, old)
+	if err != nil {
+		return nil, nil, err
+	}
+	known = append(bundled.Names(), in.lock.IDs()...)
 	names := slices.Clone(cfg.Plugins.Enable)
 	for _, name := range slices.Sorted(maps.Keys(cfg.Runs)) { // in one order, since the hash is made in it
 		if r := cfg.Runs[name]; slices.Contains(known, r.Plugin) && !slices.Contains(names, r.Plugin) {
@@ -65,7 +69,7 @@ func readAll(cfg *config.Config, old *state) ([]*Source, error) {
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i, name := range names {
 		if slices.ContainsFunc(folder, func(s *Source) bool { return s.Name == name }) {
@@ -76,16 +80,35 @@ func readAll(cfg *config.Config, old *state) ([]*Source, error) {
 			for _, s := range folder {
 				all = append(all, s.Name)
 			}
-			path := []string{"plugins", "enable", config.Index(min(i, max(0, len(cfg.Plugins.Enable)-1)))}
-			return nil, cfg.Errorf(path, "there is no plugin %q%s", name, didYouMean(name, all))
+			return nil, nil, cfg.Errorf([]string{"plugins", "enable", config.Index(i)}, "there is no plugin %q%s", name, didYouMean(name, all))
 		}
-		s, err := readFS(bundled.Open(name), name)
+		var s *Source
+		if p, ok := in.lock.Plugin(name); ok {
+			if s, err = in.read(p); err != nil {
+				err = fmt.Errorf("%s: %w", whoNames(cfg, i, name), err)
+			}
+		} else {
+			s, err = readFS(bundled.Open(name), name)
+		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		sources = append(sources, s)
 	}
-	return append(sources, folder...), nil
+	return append(sources, folder...), known, nil
+}
+
+// whoNames is the place where the configuration names the i-th plugin that it wants: in enable, or in a [run].
+func whoNames(cfg *config.Config, i int, name string) string {
+	if i < len(cfg.Plugins.Enable) {
+		return cfg.Where("plugins", "enable", config.Index(i))
+	}
+	for _, run := range slices.Sorted(maps.Keys(cfg.Runs)) {
+		if cfg.Runs[run].Plugin == name {
+			return cfg.Where("run", run, "plugin")
+		}
+	}
+	return cfg.Where()
 }
 
 func didYouMean(name string, known []string) string {
@@ -104,6 +127,7 @@ type builder struct {
 	wasm  *wasm.Engine // nil: each plugin in WebAssembly gets one of its own
 	files setFiles     // others are read when they are needed
 	old   []*shared
+	known []string // that could be enabled: settings may stand there for them
 
 	others []*hooks.Hook // of no plugin; for tests
 }
@@ -159,7 +183,7 @@ func (b *builder) build(number uint64, sources []*Source, old []*shared) (*hooks
 		load(name, src, run)
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.cfg.Settings)) {
-		if !slices.ContainsFunc(loaded, func(s *shared) bool { return s.name == name }) && len(errs) == 0 && !slices.Contains(bundled.Names(), name) {
+		if !slices.ContainsFunc(loaded, func(s *shared) bool { return s.name == name }) && len(errs) == 0 && !slices.Contains(bundled.Names(), name) && !slices.Contains(b.known, name) {
 			errs = append(errs, b.cfg.Errorf([]string{"plugin", name}, "there is no plugin %q that these settings are for%s", name, didYouMean(name, keys(byName))))
 		}
 	}
@@ -198,7 +222,7 @@ func keys(m map[string]*Source) []string {
 // load shares the plugin with the old generation if nothing of it changed, or loads it.
 func (b *builder) load(name string, src *Source, run config.Run) (*shared, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\x00%x\x00%#v\x00%s\x00%t\x00%s", src.Label, src.Hash, b.cfg.Settings[name], runKey(run), b.cfg.Plugins.TrustFolder, b.fileKey(name))
+	fmt.Fprintf(h, "%s\x00%x\x00%#v\x00%s\x00%t\x00%s\x00%s", src.Label, src.Hash, b.cfg.Settings[name], runKey(run), b.cfg.Plugins.TrustFolder, b.fileKey(name), src.lockKey())
 	key := [32]byte(h.Sum(nil))
 	for _, o := range b.old {
 		if o.name == name && o.key == key {
@@ -215,6 +239,9 @@ func (b *builder) load(name string, src *Source, run config.Run) (*shared, error
 	}
 	if man.ID != src.Name {
 		return nil, fmt.Errorf("%s: the plugin calls itself %q but lies in a file or folder named %q; the two must be the same", man.Pos(), man.ID, src.Name)
+	}
+	if err := src.accepted(man); err != nil {
+		return nil, err
 	}
 	place := func(key string) config.Error {
 		return b.cfg.Errorf(append([]string{"run", name, "grant"}, strings.Fields(key)...), "")

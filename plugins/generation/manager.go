@@ -85,7 +85,7 @@ func New(o Options) (*Manager, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	b := builder{host: o.Host, wasm: o.Wasm, cfg: r.cfg, log: o.Log, turns: m.turns, files: r.files}
+	b := builder{host: o.Host, wasm: o.Wasm, cfg: r.cfg, log: o.Log, turns: m.turns, files: r.files, known: r.known}
 	gen, loaded, err := b.build(1, r.sources, nil)
 	if err != nil {
 		return nil, err
@@ -108,6 +108,7 @@ func (m *Manager) Config() *config.Config { return m.state.Load().cfg }
 type reading struct {
 	cfg          *config.Config
 	sources      []*Source
+	known        []string // of plugins that could be enabled
 	tables       tables
 	files        setFiles
 	certificates certified
@@ -135,11 +136,11 @@ func (m *Manager) read() (r reading) {
 	if r.err = hasTransports(r.cfg); r.err != nil {
 		return r
 	}
-	if r.sources, r.err = readAll(r.cfg, m.state.Load()); r.err != nil {
+	if r.sources, r.known, r.err = readSources(r.cfg, m.state.Load()); r.err != nil {
 		return r
 	}
 	for _, s := range r.sources {
-		fmt.Fprintf(h, "\x00%s\x00%x", s.Label, s.Hash)
+		fmt.Fprintf(h, "\x00%s\x00%x\x00%s", s.Label, s.Hash, s.lockKey())
 	}
 	if r.certificates, r.err = m.readCertificates(r.cfg, h); r.err != nil {
 		return r
@@ -233,7 +234,7 @@ func (m *Manager) swap(old *state, r reading) error {
 	if cfg.Data != old.cfg.Data {
 		return cfg.Errorf([]string{"data"}, "the data folder cannot change while the server runs; restart it to move from %s", old.cfg.Data)
 	}
-	b := builder{host: m.opts.Host, wasm: m.opts.Wasm, cfg: cfg, log: m.opts.Log, turns: m.turns, files: r.files}
+	b := builder{host: m.opts.Host, wasm: m.opts.Wasm, cfg: cfg, log: m.opts.Log, turns: m.turns, files: r.files, known: r.known}
 	gen, loaded, err := b.build(old.number+1, r.sources, old.loaded)
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/plugins/catalog/lock"
 	"github.com/stagepost/stagepost/plugins/template"
 	"github.com/stagepost/stagepost/plugins/wasm"
 )
@@ -39,11 +40,13 @@ type budget struct {
 // Source is one plugin as it was read: a single .lua file or a folder. It is never changed.
 type Source struct {
 	Name  string // file name without .lua, or the folder's name
-	Label string // how messages call it: "plugins/vip.lua", "plugins/vip", "bundled/relay"
+	Label string // how messages call it: "plugins/vip.lua", "plugins/vip", "installed/vip", "bundled/relay"
 	Main  string // key in Files of the code: "vip.lua", "init.lua" or "plugin.wasm"
 	Files map[string][]byte
-	From  string // "folder" or "bundled"
+	From  string // "folder", "installed" or "bundled"
 	Hash  [32]byte
+
+	Locked *lock.Plugin // what the record says of an installed one
 }
 
 // IsFolder tells a plugin that is a folder from one that is a single file.

@@ -18,6 +18,9 @@ type PluginStatus struct {
 	Version     string
 	Description string
 	Source      string // "plugins/vip.lua", "bundled/relay"
+	From        string // "folder", "installed" or "bundled"
+	Digest      string // of an installed one's package
+	Signer      string // of an installed one: a key, or lock.Unsigned
 	Stages      []string
 	Asked       []string // what its needs ask for, in the words of the manifest
 	Granted     []string // what of that it may do
@@ -53,6 +56,10 @@ func (m *Manager) statuses(loaded []*shared) []PluginStatus {
 	for _, s := range loaded {
 		p := PluginStatus{Name: s.name, ID: s.manifest.ID, Version: s.manifest.Version, Description: s.manifest.Description, Source: s.source.Label,
 			Asked: manifest.Words(s.manifest.Needs), Events: m.opts.Host.Events(s.name)}
+		p.From = s.source.From
+		if l := s.source.Locked; l != nil {
+			p.Digest, p.Signer = string(l.Digest), l.Signer
+		}
 		p.Granted, p.Withheld = s.manifest.GrantedWords()
 		for _, h := range s.hooks {
 			st := HookStatus{h.Stage.String(), h.Breaker.State()}

@@ -115,6 +115,12 @@ func fromPlain(v any, line int) *node {
 			n.items = append(n.items, fromPlain(item, line))
 		}
 		return n
+	case []string:
+		n := &node{line: line, kind: list}
+		for _, item := range v {
+			n.items = append(n.items, fromPlain(item, line))
+		}
+		return n
 	}
 	return &node{line: line, kind: scalar, value: v}
 }
