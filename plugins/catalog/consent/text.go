@@ -32,16 +32,16 @@ func (s *Sheet) parts() []part {
 func (s *Sheet) Text(signed string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s\n", s.ID, s.Version)
-	fmt.Fprintf(&b, "package   %s\n", s.Digest)
+	fmt.Fprintf(&b, "package %s\n", s.Digest)
 	if signed = Clean(signed, maxDescription); signed == "" {
 		signed = "nobody"
 	}
-	write(&b, "signed by ", strings.Repeat(" ", 10), signed)
+	write(&b, "signed  ", strings.Repeat(" ", 8), "by "+signed)
 	engine := "WebAssembly: it reaches nothing but what stands here"
 	if s.Engine == "lua" {
 		engine = "Lua: bounds against mistakes, but no wall against malice"
 	}
-	fmt.Fprintf(&b, "runs as   %s\n", engine)
+	fmt.Fprintf(&b, "engine  %s\n", engine)
 	if s.Description != "" {
 		b.WriteString("Its author says:\n")
 		write(&b, quoted, quoted, s.Description)
@@ -62,6 +62,10 @@ func (s *Sheet) Text(signed string) string {
 	for i, c := range s.required() {
 		if i == 0 {
 			b.WriteString("You must tell it\n")
+		}
+		if c.Doc == "" {
+			write(&b, bullet, strings.Repeat(" ", len(bullet)), c.Name+" ("+c.Type+")")
+			continue
 		}
 		write(&b, bullet, strings.Repeat(" ", len(bullet)), c.Name+" ("+c.Type+"), of which its author says:")
 		write(&b, quoted, quoted, c.Doc)
@@ -126,7 +130,7 @@ const maxMarks = 3
 // there without being seen: controls, what turns text around, spaces of any sort in a row, letters that are drawn as nothing.
 func Clean(text string, most int) string {
 	var b strings.Builder
-	used, marks, space := 0, 0, false
+	used, cut, marks, space := 0, 0, 0, false
 	for len(text) > 0 {
 		r, n := utf8.DecodeRuneInString(text)
 		part := text[:n]
@@ -141,22 +145,19 @@ func Clean(text string, most int) string {
 		switch {
 		case r == utf8.RuneError && n == 1:
 			part = fmt.Sprintf(`\x%02x`, part[0])
-		case !unicode.IsPrint(r), unseen(r), marks > maxMarks, unicode.Is(unicode.M, r) && used == 0:
+		case !unicode.IsPrint(r), unseen(r), marks > maxMarks, marks > 0 && (used == 0 || space): // a mark has a letter to stand on
 			part = fmt.Sprintf(`\u{%x}`, r)
 		}
-		room := width(part)
 		if space {
-			room++
+			part = " " + part
 		}
-		if used+room > most-3 && (len(text) > 0 || used+room > most) {
-			b.WriteString("...")
-			break
-		}
-		if space {
-			b.WriteByte(' ')
+		if used, space = used+width(part), false; used > most {
+			return b.String()[:cut] + "..."
 		}
 		b.WriteString(part)
-		used, space = used+room, false
+		if used <= most-len("...") {
+			cut = b.Len()
+		}
 	}
 	return b.String()
 }

@@ -17,7 +17,7 @@ func Widened(old, now *Sheet) []string {
 		more = append(more, fmt.Sprintf("is another plugin: %s, and not %s", now.ID, old.ID))
 	}
 	if old.Engine != now.Engine {
-		more = append(more, fmt.Sprintf("is run by the engine for %s, and was by that for %s", engineName(now.Engine), engineName(old.Engine)))
+		more = append(more, fmt.Sprintf("is run by the engine for %s, and not by that for %s", engineName(now.Engine), engineName(old.Engine)))
 	}
 	known := wordsOf()
 	for _, need := range manifest.Words(now.asks) {
@@ -33,7 +33,7 @@ func Widened(old, now *Sheet) []string {
 	}
 	for _, c := range now.Settings {
 		if c.Required && !slices.ContainsFunc(old.Settings, func(o Setting) bool { return o.Name == c.Name && o.Required }) {
-			more = append(more, "must be told "+c.Name+", which it need not before")
+			more = append(more, "must be told "+c.Name)
 		}
 	}
 	return more
@@ -69,23 +69,23 @@ func widenedHook(sheet *Sheet, now *Hook) (more []string) {
 	}
 	more = append(more, grants(now, now.answers&^old.answers)...)
 	if harshness(now.onError) > harshness(old.onError) {
-		more = append(more, fmt.Sprintf("refuses %s, when it fails: %s; before: %s", at, now.failing(), old.failing()))
+		more = append(more, fmt.Sprintf("refuses %s, when it fails: %s; and not: %s", at, now.failing(), old.failing()))
 	}
 	if !subset(now.Roles, old.Roles) || !subset(now.Listeners, old.Listeners) || old.User != nil && (now.User == nil || *now.User != *old.User) {
 		about := now.about()
 		if about == "" {
 			about = "of all sorts"
 		}
-		more = append(more, fmt.Sprintf("is asked %s about more mail: mail %s, and before only mail %s", at, about, old.about()))
+		more = append(more, fmt.Sprintf("is asked %s about more mail: mail %s, and not only mail %s", at, about, old.about()))
 	}
 	if now.Background && !old.Background {
 		more = append(more, "works beside the session "+at)
 	}
 	if now.timeout > old.timeout {
-		more = append(more, fmt.Sprintf("takes %s at most %s, and before %s", now.Timeout, at, old.Timeout))
+		more = append(more, fmt.Sprintf("takes %s at most %s, and not %s", now.Timeout, at, old.Timeout))
 	}
 	if now.every < old.every {
-		more = append(more, fmt.Sprintf("is asked %s every %s, and before every %s", at, now.Every, old.Every))
+		more = append(more, fmt.Sprintf("is asked %s every %s, and not every %s", at, now.Every, old.Every))
 	}
 	return more
 }

@@ -148,11 +148,11 @@ var pairs = []pair{
 	{"word without a use there", coded("function on.delivered(r) end"), coded("local no = reject\nfunction on.delivered(r) end"), ""},
 	{"route", coded("function on.route(r) end"), coded("function on.route(r) return route{sender = \"a@b.example\"} end"), "changes how mail is sent"},
 	// How hooks are asked.
-	{"on_error harsher", hooked(`on_error = "next"`), hooked(`on_error = "defer"`), "refuses for each recipient (rcpt), when it fails: refuse for now; before: as if"},
+	{"on_error harsher", hooked(`on_error = "next"`), hooked(`on_error = "defer"`), "refuses for each recipient (rcpt), when it fails: refuse for now; and not: as if"},
 	{"on_error harsher still", hooked(`on_error = "defer"`), hooked(`on_error = "reject"`), "refuses for each recipient (rcpt), when it fails: refuse for good"},
 	{"on_error unsaid is defer", hooked(``), hooked(`on_error = "defer"`), ""},
 	{"on_error milder", hooked(`on_error = "reject"`), hooked(`on_error = "next"`), ""},
-	{"longer", hooked(`timeout = "10s"`), hooked(`timeout = "11s"`), "takes 11s at most for each recipient (rcpt), and before 10s"},
+	{"longer", hooked(`timeout = "10s"`), hooked(`timeout = "11s"`), "takes 11s at most for each recipient (rcpt), and not 10s"},
 	{"shorter", hooked(``), hooked(`timeout = "9s"`), ""},
 	{"more roles", hooked(`when = { role = {"mx"} }`), hooked(`when = { role = {"mx", "submission"} }`), "is asked for each recipient (rcpt) about more mail: mail in the role mx or submission"},
 	{"all roles", hooked(`when = { role = {"mx"} }`), hooked(``), "is asked for each recipient (rcpt) about more mail: mail of all sorts"},
@@ -163,15 +163,15 @@ var pairs = []pair{
 	{"background", hooked(``), hooked(`background = true, sets = {"p.a"}`), "works beside the session for each recipient (rcpt)"},
 	{"background no more", hooked(`background = true, sets = {"p.a"}`), hooked(``), "refuses for each recipient (rcpt), when it fails: refuse for now"},
 	{"order and facts", hooked(`order = 10`), hooked(`order = 20, after = {"a"}, reads = {"a.b?"}, sets = {"p.c"}`), ""},
-	{"tick more often", version{`hook = { tick = { every = "1h" } }`, "function on.tick(t) end"}, version{`hook = { tick = { every = "1m" } }`, "function on.tick(t) end"}, "is asked by the clock, without mail (tick) every 1m, and before every 1h"},
+	{"tick more often", version{`hook = { tick = { every = "1h" } }`, "function on.tick(t) end"}, version{`hook = { tick = { every = "1m" } }`, "function on.tick(t) end"}, "is asked by the clock, without mail (tick) every 1m, and not every 1h"},
 	{"tick less often", version{`hook = { tick = { every = "1m" } }`, "function on.tick(t) end"}, version{`hook = { tick = { every = "1h" } }`, "function on.tick(t) end"}, ""},
 	// What is no right.
 	{"docs and description", version{header: `description = "a", config = { a = { type = "int", default = 1, doc = "x" } }`}, version{header: `description = "b", config = { a = { type = "int", default = 2, doc = "y" } }`}, ""},
 	{"code", coded("function on.rcpt(r) return reject \"a\" end"), coded("function on.rcpt(r) if r.class then return reject \"b\" end end"), ""},
 	// Settings.
 	{"a setting", version{header: ``}, version{header: `config = { a = { type = "list", default = {} } }`}, ""},
-	{"a setting that must be written", version{header: ``}, version{header: `config = { a = { type = "string", required = true } }`}, "must be told a, which it need not before"},
-	{"must be written now", version{header: `config = { a = { type = "map", default = {} } }`}, version{header: `config = { a = { type = "map", required = true } }`}, "must be told a, which it need not before"},
+	{"a setting that must be written", version{header: ``}, version{header: `config = { a = { type = "string", required = true } }`}, "must be told a"},
+	{"must be written now", version{header: `config = { a = { type = "map", default = {} } }`}, version{header: `config = { a = { type = "map", required = true } }`}, "must be told a"},
 	{"need not be written now", version{header: `config = { a = { type = "string", required = true } }`}, version{header: `config = { a = { type = "string" } }`}, ""},
 }
 
@@ -205,8 +205,8 @@ func wantMore(t *testing.T, got []string, want string) {
 func TestWidenedEngine(t *testing.T) {
 	code := "function on.rcpt(r) return reject() end"
 	inLua, inWasm := sheetOf(t, luaPlugin(t, "", code)), sheetOf(t, wasmPlugin(t, "[hook.rcpt]\n"))
-	wantMore(t, consent.Widened(inLua, inWasm), "is run by the engine for WebAssembly, and was by that for Lua\nrefuses for each recipient (rcpt): refuse for now, end the connection, take it and throw it away\nlets in recipients")
-	wantMore(t, consent.Widened(inWasm, inLua), "is run by the engine for Lua, and was by that for WebAssembly")
+	wantMore(t, consent.Widened(inLua, inWasm), "is run by the engine for WebAssembly, and not by that for Lua\nrefuses for each recipient (rcpt): refuse for now, end the connection, take it and throw it away\nlets in recipients")
+	wantMore(t, consent.Widened(inWasm, inLua), "is run by the engine for Lua, and not by that for WebAssembly")
 	more := sheetOf(t, wasmPlugin(t, "[hook.rcpt]\n[hook.auth]\non_error = \"reject\"\n"))
 	wantMore(t, consent.Widened(inWasm, more), "is asked when a client logs in (auth)\nrefuses when a client logs in (auth): refuse the log-in, refuse it for now, end the connection; when it fails: refuse the log-in\nlets in clients as any user")
 	other, err := catalog.Pack("q", map[string][]byte{"init.lua": []byte("plugin { id = \"q\", version = \"1.0.0\" }\n" + code)})

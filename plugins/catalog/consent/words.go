@@ -299,6 +299,9 @@ func (s *Sheet) sayLimits() {
 		steps, memory = wasm.CallFuel, int64(meter.DefaultLimits().Pages)<<16
 		atOnce = fmt.Sprintf("%d calls at once, each in a memory of its own", wasm.DefaultInstances)
 	}
+	if longest == 0 { // it is never called
+		return
+	}
 	s.Limits = append(s.Limits, fmt.Sprintf("one call: %s steps and %s of memory, within %s", grouped(steps), config.FormatSize(memory), config.FormatDuration(longest)), atOnce)
 	b := service.CallBounds()
 	if s.asks.DNS {
