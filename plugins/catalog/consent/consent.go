@@ -66,6 +66,7 @@ type Sheet struct {
 	Hooks    []Hook         `json:"hooks"` // in the order of a message's life
 
 	asks  *capability.Needs
+	seen  []string        // what it reads because of the stages at which it is asked
 	words map[string]bool // globals that its code reads; nil: any
 }
 

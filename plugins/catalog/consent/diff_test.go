@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/stagepost/stagepost/plugins/catalog"
 	"github.com/stagepost/stagepost/plugins/catalog/consent"
@@ -110,5 +112,42 @@ func TestCompareLongDefault(t *testing.T) {
 	d, err := consent.Compare(with("1"), with("2"))
 	if err != nil || len(d.Settings) != 1 || d.Settings[0].Old == d.Settings[0].New || len(d.Settings[0].New) > 800 {
 		t.Errorf("%+v: %v", d, err)
+	}
+}
+
+// TestDiffText is what is printed.
+func TestDiffText(t *testing.T) {
+	a, b := versions(t)
+	for _, c := range []struct {
+		name    string
+		a, b    *catalog.Package
+		columns int
+	}{{"diff.txt", a, b, 0}, {"same.txt", a, a, 80}, {"rights.txt", luaPlugin(t, "", "function on.rcpt(r) end"), luaPlugin(t, "", "function on.rcpt(r) local x = 1 end"), 30}} {
+		d, err := consent.Compare(c.a, c.b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, c.name, d.Text(c.columns))
+	}
+}
+
+// TestDiffHostile: code cannot show a terminal other lines than those that it has, nor hide what is in them.
+func TestDiffHostile(t *testing.T) {
+	code := "-- \x1b[1A\x1b[2K\u202e evil \u2066\u3164 \u200b\ttab \r\n" + "-- " + strings.Repeat("wide ", 40) + "p 1.0.0 asks for no more than p 1.0.0\n-- a" + strings.Repeat("\u0301", 9) + "\n"
+	d, err := consent.Compare(luaPlugin(t, "", ""), luaPlugin(t, "", code))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := d.Text(60)
+	golden(t, "hostile.txt", text)
+	_, files, _ := strings.Cut(text, "=== ")
+	for line := range strings.Lines(files) {
+		line = strings.TrimSuffix(line, "\n")
+		if utf8.RuneCountInString(line) > 60 || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("the line %q", line)
+		}
+	}
+	if strings.Count(text, "asks for no more") != 1 || !strings.Contains(d.Files[0].Text, "\x1b[2K") {
+		t.Errorf("%s", text)
 	}
 }

@@ -28,6 +28,11 @@ func Widened(old, now *Sheet) []string {
 			more = append(more, w.kind.verb()+" "+w.say(value)+why)
 		}
 	}
+	for _, what := range now.seen {
+		if !slices.Contains(old.seen, what) {
+			more = append(more, reads.verb()+" "+what)
+		}
+	}
 	for i := range now.Hooks {
 		more = append(more, widenedHook(old, &now.Hooks[i])...)
 	}
@@ -52,7 +57,7 @@ func widenedHook(sheet *Sheet, now *Hook) (more []string) {
 	if i < 0 {
 		more = append(more, "is asked "+now.asked())
 		if may := now.refuses(); may != "" {
-			more = append(more, "refuses "+may)
+			more = append(more, "may "+may)
 		}
 		return append(more, grants(now, now.answers)...)
 	}
@@ -65,11 +70,11 @@ func widenedHook(sheet *Sheet, now *Hook) (more []string) {
 		}
 	}
 	if may != nil {
-		more = append(more, "refuses "+at+": "+strings.Join(may, ", "))
+		more = append(more, "may "+at+": "+strings.Join(may, ", "))
 	}
 	more = append(more, grants(now, now.answers&^old.answers)...)
 	if harshness(now.onError) > harshness(old.onError) {
-		more = append(more, fmt.Sprintf("refuses %s, when it fails: %s; and not: %s", at, now.failing(), old.failing()))
+		more = append(more, fmt.Sprintf("may %s, when it fails: %s; and not: %s", at, now.failing(), old.failing()))
 	}
 	if !subset(now.Roles, old.Roles) || !subset(now.Listeners, old.Listeners) || old.User != nil && (now.User == nil || *now.User != *old.User) {
 		about := now.about()
@@ -92,18 +97,18 @@ func widenedHook(sheet *Sheet, now *Hook) (more []string) {
 
 // grants are the answers that refuse nothing.
 func grants(h *Hook, answers hooks.Kinds) (more []string) {
-	at := when(h.stage)
+	at := " (" + h.Stage + ")"
 	switch {
 	case !answers.Has(hooks.Accept):
 	case h.stage == hooks.Deliver:
-		more = append(more, "changes whether mail counts as delivered "+at)
+		more = append(more, "changes "+delivered+at)
 	case h.stage == hooks.Auth:
-		more = append(more, "lets in clients as any user "+at)
+		more = append(more, "lets in "+users+at)
 	default:
-		more = append(more, "lets in recipients "+at)
+		more = append(more, "lets in "+recipients+at)
 	}
 	if answers.Has(hooks.RouteTo) {
-		more = append(more, "changes "+planned+" "+at)
+		more = append(more, "changes "+planned+at)
 	}
 	return more
 }

@@ -135,21 +135,21 @@ var pairs = []pair{
 	{"transport", asks(`route = {"*", "private"}`), asks(`route = {"transport:archive"}`), "changes where mail is sent: your transport archive"},
 	{"transport within", asks(`route = {"transport:*"}`), asks(`route = {"transport:archive"}`), ""},
 	// Stages and answers.
-	{"stage", coded(rcptOnly), coded(rcptOnly + "\nfunction on.data(m) end"), "is asked when a message is here\nrefuses when a message is here, before it is taken (data): when it fails: refuse for now"},
+	{"stage", coded(rcptOnly), coded(rcptOnly + "\nfunction on.data(m) end"), "is asked when a message is here\nmay when a message is here, before it is taken (data): when it fails: refuse for now"},
 	{"stage without an answer", coded(rcptOnly), coded(rcptOnly + "\nfunction on.disconnect(s) end"), "is asked when a client has gone (disconnect)"},
 	{"stage less", coded(rcptOnly + "\nfunction on.data(m) end"), coded(rcptOnly), ""},
-	{"log-ins", coded(rcptOnly), coded("function on.auth(l) return accept{user = l.name} end"), "is asked when a client logs in (auth)\nrefuses when a client logs in (auth): when it fails: refuse it for now\nlets in clients as any user"},
+	{"log-ins", coded(rcptOnly), coded("function on.auth(l) return accept{user = l.name} end"), "reads the names and passwords that clients log in with\nis asked when a client logs in (auth)\nmay when a client logs in (auth): when it fails: refuse it for now\nlets in clients that log in, as any user"},
 	{"a hook that the header names and the code has not", coded(rcptOnly), version{"hook = { data = { on_error = \"reject\" } }", rcptOnly}, ""},
-	{"reject", coded("function on.rcpt(r) return defer() end"), coded("function on.rcpt(r) return reject() end"), "refuses for each recipient (rcpt): refuse for good"},
-	{"reject in a helper, by another name", coded("function on.rcpt(r) return defer() end"), coded("local no = reject\nlocal function f() return no\"\" end\nfunction on.rcpt(r) return f() end"), "refuses for each recipient (rcpt): refuse for good"},
+	{"reject", coded("function on.rcpt(r) return defer() end"), coded("function on.rcpt(r) return reject() end"), "may for each recipient (rcpt): refuse for good"},
+	{"reject in a helper, by another name", coded("function on.rcpt(r) return defer() end"), coded("local no = reject\nlocal function f() return no\"\" end\nfunction on.rcpt(r) return f() end"), "may for each recipient (rcpt): refuse for good"},
 	{"a local of that name", coded("function on.rcpt(r) end"), coded("function on.rcpt(r) local reject = 1; return nil end"), ""},
-	{"accept", coded("function on.rcpt(r) end"), coded("function on.rcpt(r) return accept \"local\" end"), "lets in recipients for each recipient (rcpt)"},
-	{"discard", coded("function on.data(m) return reject() end"), coded("function on.data(m) return discard() end"), "refuses when a message is here, before it is taken (data): take it and throw it away"},
+	{"accept", coded("function on.rcpt(r) end"), coded("function on.rcpt(r) return accept \"local\" end"), "lets in recipients, as those of this system (rcpt)"},
+	{"discard", coded("function on.data(m) return reject() end"), coded("function on.data(m) return discard() end"), "may when a message is here, before it is taken (data): take it and throw it away"},
 	{"word without a use there", coded("function on.delivered(r) end"), coded("local no = reject\nfunction on.delivered(r) end"), ""},
 	{"route", coded("function on.route(r) end"), coded("function on.route(r) return route{sender = \"a@b.example\"} end"), "changes how mail is sent"},
 	// How hooks are asked.
-	{"on_error harsher", hooked(`on_error = "next"`), hooked(`on_error = "defer"`), "refuses for each recipient (rcpt), when it fails: refuse for now; and not: as if"},
-	{"on_error harsher still", hooked(`on_error = "defer"`), hooked(`on_error = "reject"`), "refuses for each recipient (rcpt), when it fails: refuse for good"},
+	{"on_error harsher", hooked(`on_error = "next"`), hooked(`on_error = "defer"`), "may for each recipient (rcpt), when it fails: refuse for now; and not: as if"},
+	{"on_error harsher still", hooked(`on_error = "defer"`), hooked(`on_error = "reject"`), "may for each recipient (rcpt), when it fails: refuse for good"},
 	{"on_error unsaid is defer", hooked(``), hooked(`on_error = "defer"`), ""},
 	{"on_error milder", hooked(`on_error = "reject"`), hooked(`on_error = "next"`), ""},
 	{"longer", hooked(`timeout = "10s"`), hooked(`timeout = "11s"`), "takes 11s at most for each recipient (rcpt), and not 10s"},
@@ -161,7 +161,7 @@ var pairs = []pair{
 	{"users, too", hooked(`when = { user = false }`), hooked(``), "is asked for each recipient (rcpt) about more mail"},
 	{"users instead", hooked(`when = { user = false }`), hooked(`when = { user = true }`), "is asked for each recipient (rcpt) about more mail"},
 	{"background", hooked(``), hooked(`background = true, sets = {"p.a"}`), "works beside the session for each recipient (rcpt)"},
-	{"background no more", hooked(`background = true, sets = {"p.a"}`), hooked(``), "refuses for each recipient (rcpt), when it fails: refuse for now"},
+	{"background no more", hooked(`background = true, sets = {"p.a"}`), hooked(``), "may for each recipient (rcpt), when it fails: refuse for now"},
 	{"order and facts", hooked(`order = 10`), hooked(`order = 20, after = {"a"}, reads = {"a.b?"}, sets = {"p.c"}`), ""},
 	{"tick more often", version{`hook = { tick = { every = "1h" } }`, "function on.tick(t) end"}, version{`hook = { tick = { every = "1m" } }`, "function on.tick(t) end"}, "is asked by the clock, without mail (tick) every 1m, and not every 1h"},
 	{"tick less often", version{`hook = { tick = { every = "1m" } }`, "function on.tick(t) end"}, version{`hook = { tick = { every = "1h" } }`, "function on.tick(t) end"}, ""},
@@ -180,7 +180,7 @@ func TestWidened(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			old, now := sheetOf(t, luaPlugin(t, c.old.header, c.old.code)), sheetOf(t, luaPlugin(t, c.now.header, c.now.code))
 			wantMore(t, consent.Widened(old, now), c.want)
-			if c.want != "" && old.Rights == now.Rights {
+			if old.Rights == now.Rights && (c.want != "" || consent.Widened(now, old) != nil) {
 				t.Error("one hash is for both")
 			}
 			for _, s := range []*consent.Sheet{old, now} {
@@ -205,10 +205,10 @@ func wantMore(t *testing.T, got []string, want string) {
 func TestWidenedEngine(t *testing.T) {
 	code := "function on.rcpt(r) return reject() end"
 	inLua, inWasm := sheetOf(t, luaPlugin(t, "", code)), sheetOf(t, wasmPlugin(t, "[hook.rcpt]\n"))
-	wantMore(t, consent.Widened(inLua, inWasm), "is run by the engine for WebAssembly, and not by that for Lua\nrefuses for each recipient (rcpt): refuse for now, end the connection, take it and throw it away\nlets in recipients")
+	wantMore(t, consent.Widened(inLua, inWasm), "is run by the engine for WebAssembly, and not by that for Lua\nmay for each recipient (rcpt): refuse for now, end the connection, take it and throw it away\nlets in recipients")
 	wantMore(t, consent.Widened(inWasm, inLua), "is run by the engine for Lua, and not by that for WebAssembly")
 	more := sheetOf(t, wasmPlugin(t, "[hook.rcpt]\n[hook.auth]\non_error = \"reject\"\n"))
-	wantMore(t, consent.Widened(inWasm, more), "is asked when a client logs in (auth)\nrefuses when a client logs in (auth): refuse the log-in, refuse it for now, end the connection; when it fails: refuse the log-in\nlets in clients as any user")
+	wantMore(t, consent.Widened(inWasm, more), "reads the names and passwords that clients log in with\nis asked when a client logs in (auth)\nmay when a client logs in (auth): refuse the log-in, refuse it for now, end the connection; when it fails: refuse the log-in\nlets in clients that log in, as any user")
 	other, err := catalog.Pack("q", map[string][]byte{"init.lua": []byte("plugin { id = \"q\", version = \"1.0.0\" }\n" + code)})
 	if err != nil {
 		t.Fatal(err)
@@ -231,4 +231,34 @@ func TestHash(t *testing.T) {
 	if base.Digest == same.Digest || base.Version == same.Version {
 		t.Error("they are no two packages")
 	}
+}
+
+// FuzzWidened: what is the same asks for no more, and one hash is for what asks for no more either way.
+func FuzzWidened(f *testing.F) {
+	f.Add("[needs]\nhttp = [\"*:443\", \"private\"]\n[hook.rcpt]\n", "[needs]\nhttp = [\"a.example:443\"]\n[hook.rcpt]\non_error = \"reject\"\nwhen = { role = [\"mx\"] }\n")
+	f.Add("[needs]\nread = \"body\"\nedit = [\"rcpts\", \"body\"]\nsecrets = [\"a/*\", \"b\"]\n[hook.data]\ntimeout = \"1s\"\n", "[needs]\nread = \"headers\"\nedit = [\"body\", \"rcpts\"]\n[config.a]\ntype = \"int\"\nrequired = true\n[hook.tick]\nevery = \"5s\"\n")
+	f.Add("[needs]\nnet = [\"unix:*\", \"[2001:db8::/32]:25\"]\nroute = [\"mx\", \"transport:*\"]\n[hook.mail]\nbackground = true\nsets = [\"p.a\"]\n", "[needs]\nnet = [\"unix:/a\"]\nshape = [\"*\"]\nfacts = [\"a.*\"]\n[hook.mail]\nwhen = { user = true, listener = [\"a\"] }\n")
+	f.Fuzz(func(t *testing.T, first, second string) {
+		var sheets []*consent.Sheet
+		for _, toml := range []string{first, second} {
+			p, err := catalog.Pack("p", map[string][]byte{"plugin.wasm": []byte("\x00asm"), "plugin.toml": []byte("id = \"p\"\nversion = \"1.0.0\"\n" + toml)})
+			if err != nil {
+				return
+			}
+			s := sheetOf(t, p)
+			if more := consent.Widened(s, s); more != nil {
+				t.Errorf("it asks for more than itself: %q", more)
+			}
+			sheets = append(sheets, s)
+		}
+		there, back := consent.Widened(sheets[0], sheets[1]), consent.Widened(sheets[1], sheets[0])
+		if sheets[0].Rights == sheets[1].Rights && (there != nil || back != nil) {
+			t.Errorf("one hash is for both, and there is more: %q %q", there, back)
+		}
+		for _, line := range strings.Split(sheets[1].Text(strings.Join(there, " ")), "\n") {
+			if len(line) > 90 || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' }) {
+				t.Errorf("the line %q", line)
+			}
+		}
+	})
 }

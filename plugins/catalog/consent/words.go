@@ -137,8 +137,13 @@ func when(s hooks.Stage) string {
 	}[s] + " (" + s.String() + ")"
 }
 
-// planned is what the answer route changes besides the next hop, for which there is a capability.
-const planned = "how mail is sent: in whose name, from which address, whether encrypted"
+// What comes with answers that refuse nothing.
+const (
+	users      = "clients that log in, as any user and with any groups"
+	recipients = "recipients, as those of this system"
+	delivered  = "whether mail counts as delivered, and so leaves the queue"
+	planned    = "how mail is sent: in whose name, from which address, whether encrypted" // besides the next hop, for which there is a capability
+)
 
 // refusing are the answers that take something away from somebody.
 func refusing() []hooks.Kind {
@@ -262,28 +267,29 @@ func (s *Sheet) sayStages() {
 		return slices.ContainsFunc(s.Hooks, func(h Hook) bool { return first <= h.stage && h.stage <= last })
 	}
 	if from(hooks.Auth, hooks.Auth) {
-		s.Reads = append(s.Reads, "the names and passwords that clients log in with")
+		s.seen = append(s.seen, "the names and passwords that clients log in with")
 	}
 	if from(hooks.Connect, hooks.Disconnect) {
-		s.Reads = append(s.Reads, "the address and name of the client, and who has logged in", "what other plugins found out about it and its mail")
+		s.seen = append(s.seen, "the address and name of the client, and who has logged in", "what other plugins found out about it and its mail")
 	}
 	if from(hooks.Mail, hooks.Bounced) {
-		s.Reads = append(s.Reads, "sender and recipients of messages")
+		s.seen = append(s.seen, "sender and recipients of messages")
 	}
 	if from(hooks.Route, hooks.Bounced) {
-		s.Reads = append(s.Reads, "what other servers said when mail was sent to them")
+		s.seen = append(s.seen, "what other servers said when mail was sent to them")
 	}
+	s.Reads = append(s.Reads, s.seen...)
 	if s.may(hooks.Accept, hooks.Auth) {
-		s.Allows = append(s.Allows, "clients that log in, as any user and with any groups")
+		s.Allows = append(s.Allows, users)
 	}
 	if s.may(hooks.Accept, hooks.Rcpt) {
-		s.Allows = append(s.Allows, "recipients, as those of this system")
+		s.Allows = append(s.Allows, recipients)
 	}
 	if s.may(hooks.RouteTo) {
 		s.Changes = append(s.Changes, planned)
 	}
 	if s.may(hooks.Accept, hooks.Deliver) || s.may(hooks.Each, hooks.Deliver) {
-		s.Changes = append(s.Changes, "whether mail counts as delivered, and so leaves the queue")
+		s.Changes = append(s.Changes, delivered)
 	}
 }
 
