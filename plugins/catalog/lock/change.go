@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/stagepost/stagepost/core/capability"
+	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/plugins/catalog"
 	"github.com/stagepost/stagepost/plugins/catalog/desk"
 )
@@ -19,9 +20,11 @@ import (
 // Change is a change of what is installed, from Begin to Close. Nobody else makes one meanwhile, so nobody should be asked anything.
 type Change struct {
 	file, data string
-	before     []byte // the record as Begin found it, written anew
+	found      []byte // the record as Begin found it; nil: there was none
+	before     []byte // what it says, written anew
 	lock       *Lock  // as it will be
 	packages   map[string]*catalog.Package
+	written    bool // folders may be there that the record does not name
 
 	folder    *desk.Desk
 	record    *desk.Desk // nil: the record cannot be written
@@ -61,6 +64,9 @@ func begin(ctx context.Context, file, data string, o desk.Options) (_ *Change, e
 		return nil, err
 	}
 	if c.lock, err = Read(file); err != nil {
+		return nil, err
+	}
+	if c.found, err = config.ReadFile(file, config.MaxFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	c.before = c.lock.Encode()
@@ -139,23 +145,21 @@ func (c *Change) without(id string) []Plugin {
 	return slices.DeleteFunc(slices.Clone(c.lock.Plugins), func(p Plugin) bool { return p.ID == id })
 }
 
-// Commit unpacks what was put, then writes the record, then takes away the folders that it does not name. If it fails, the record is as it
-// was.
+// Commit unpacks what was put, then writes the record. If it fails, the record is as it was. Folders that the record does not name go when
+// the change is closed.
 func (c *Change) Commit(ctx context.Context) error {
 	text := c.lock.Encode()
 	changed := !bytes.Equal(text, c.before)
 	if changed && c.record == nil {
 		return fmt.Errorf("%s cannot be changed: %w", c.file, c.notWrites)
 	}
+	c.written = true
 	for _, id := range slices.Sorted(maps.Keys(c.packages)) {
 		p, _ := c.lock.Plugin(id)
 		if _, err := p.Files(c.data); err == nil {
 			continue
 		}
 		if err := c.folder.WriteFolder(ctx, filepath.Join(c.folder.Dir, p.folder()), c.packages[id].Files); err != nil {
-			if was, wrong := Parse(c.file, c.before); wrong == nil {
-				c.sweep(was)
-			}
 			return fmt.Errorf("%s cannot be unpacked into %s: %w", p, Folder(c.data), err)
 		}
 	}
@@ -165,12 +169,41 @@ func (c *Change) Commit(ctx context.Context) error {
 		}
 	}
 	c.before, c.packages = text, map[string]*catalog.Package{}
-	c.sweep(c.lock)
 	return nil
 }
 
-// sweep takes away the folders that a record does not name. What it cannot take away, the next change may, and nobody loads it.
-func (c *Change) sweep(l *Lock) {
+// Undo puts the record back as Begin found it, after a Commit whose outcome nobody wants. The code that it names is still there.
+func (c *Change) Undo(context.Context) error {
+	l, err := Parse(c.file, c.found)
+	if err != nil {
+		return err
+	}
+	switch text := c.lock.Encode(); {
+	case bytes.Equal(text, l.Encode()):
+		return nil
+	case c.record == nil:
+		return fmt.Errorf("%s cannot be changed: %w", c.file, c.notWrites)
+	case c.found == nil:
+		if err = c.record.Remove(c.file); err == nil {
+			err = c.record.Sync(c.record.Dir)
+		}
+	default:
+		err = c.record.WriteData(c.file, c.found)
+	}
+	if err != nil {
+		return fmt.Errorf("%s cannot be put back: %w", c.file, err)
+	}
+	c.lock, c.before, c.packages = l, l.Encode(), map[string]*catalog.Package{}
+	return nil
+}
+
+// sweep takes away the folders that the record does not name, as it lies there now. What cannot be taken away, the next change may, and
+// nobody loads it.
+func (c *Change) sweep() {
+	l, err := Read(c.file)
+	if err != nil {
+		return
+	}
 	left, _, err := l.Strangers(c.data)
 	if err != nil {
 		return
@@ -182,6 +215,9 @@ func (c *Change) sweep(l *Lock) {
 
 // Close ends the change; what was not committed did not happen.
 func (c *Change) Close() {
+	if c.written {
+		c.sweep()
+	}
 	if c.folder != nil {
 		c.folder.Leave()
 	}

@@ -2,8 +2,8 @@
 //
 // plugins.lock lies beside stagepost.toml and names, for each installed plugin, the digest of its package, who signed it, and what the
 // operator accepted that it may do. The code lies under the data folder, in plugins/ID@DIGEST, and never changes there: another version
-// is another folder. So the record is the one thing that changes, by one rename. A change unpacks what is new, then writes the record, then
-// takes away the folders that it no longer names; whenever a process is killed on the way, what the record names is there and whole.
+// is another folder. So the record is the one thing that changes, by one rename. A change unpacks what is new, then writes the record, and at
+// its end takes away the folders that it no longer names; whenever a process is killed on the way, what the record names is there and whole.
 // Changes come one after the other, in whatever processes.
 //
 // What is on the disk is not trusted. Whoever loads an installed plugin packs its folder again, and it must have the digest of the record:

@@ -3,6 +3,7 @@ package lock
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -148,6 +149,54 @@ func TestInstallUpdateRemove(t *testing.T) {
 		t.Error(got)
 	}
 	s.holds("other@")
+}
+
+// What was committed can be taken back until the change is closed: the record is the bytes that it was, and the code is there.
+func TestUndo(t *testing.T) {
+	s := newSite(t)
+	one, two := pack(t, "sample", "1.0.0", "one"), pack(t, "sample", "1.1.0", "two")
+	undone := func(pkg *catalog.Package) {
+		t.Helper()
+		c, err := Begin(t.Context(), s.file, s.data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.Put(pkg, Plugin{Place: "x", Signer: Unsigned, Capabilities: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.installed(); got != pkg.Summary.ID+" "+pkg.Summary.Version {
+			t.Error(got)
+		}
+		if err := c.Undo(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	undone(one)
+	if _, err := os.Stat(s.file); !errors.Is(err, fs.ErrNotExist) || s.installed() != "" {
+		t.Error("there was no record:", err)
+	}
+	s.holds()
+	s.install(one)
+	text, err := os.ReadFile(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append([]byte("# mine\n"), text...)
+	if err := os.WriteFile(s.file, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	undone(two)
+	if again, err := os.ReadFile(s.file); err != nil || string(again) != string(text) {
+		t.Errorf("%v: %s", err, again)
+	}
+	if got := s.installed(); got != "sample 1.0.0" {
+		t.Error(got)
+	}
+	s.holds("sample@" + one.Digest.Encoded())
 }
 
 // What was not committed did not happen.
