@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 //go:embed c/stagepost.h c/stagepost_api.h c/stagepost.c c/build.sh c/template rust/Cargo.toml rust/src rust/build.sh rust/template
@@ -32,11 +33,25 @@ const (
 // Language is a language that an SDK is carried for.
 type Language struct {
 	Name  string // as in plugin new --lang
+	mark  string // a file that a plugin in it has
 	needs func(ctx context.Context) (env []string, err error)
 }
 
 // Languages are those that an SDK is carried for.
-func Languages() []Language { return []Language{{"c", needsC}, {"rust", needsRust}, {"go", needsGo}} }
+func Languages() []Language { return []Language{{"c", "plugin.c", needsC}, {"rust", "src/lib.rs", needsRust}, {"go", "go.mod", needsGo}} }
+
+// Of finds the language of a plugin's folder that has the script Build in it, and so is compiled by it.
+func Of(folder string) (Language, bool) {
+	if _, err := os.Stat(filepath.Join(folder, filepath.FromSlash(Build))); err != nil {
+		return Language{}, false
+	}
+	for _, l := range Languages() {
+		if _, err := os.Stat(filepath.Join(folder, filepath.FromSlash(l.mark))); err == nil {
+			return l, true
+		}
+	}
+	return Language{Name: "another language", needs: func(context.Context) ([]string, error) { return nil, nil }}, true
+}
 
 // Files are those of a new plugin of that name, by path.
 func (l Language) Files(plugin string) (map[string]string, error) {
@@ -78,6 +93,7 @@ func (l Language) Compile(ctx context.Context, script, folder string) error {
 	cmd.Env = append(os.Environ(), env...)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.WaitDelay = time.Second // what it started may outlive it
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", filepath.ToSlash(script), err, bytes.TrimSpace(said.Bytes()))
 	}

@@ -397,9 +397,14 @@ func newBar(cmd *cobra.Command, wanted bool) *bar {
 }
 
 func (b *bar) show(p *admin.Progress, done string) {
+	b.line(func(took time.Duration) string { return barLine(p, done, took) })
+}
+
+// line draws a line, if the work has taken long enough.
+func (b *bar) line(words func(took time.Duration) string) {
 	if took := time.Since(b.begun); b.w != nil && took >= barAfter {
 		b.drawn = true
-		fmt.Fprintf(b.w, "\r\x1b[K%s", barLine(p, done, took))
+		fmt.Fprintf(b.w, "\r\x1b[K%s", words(took))
 	}
 }
 

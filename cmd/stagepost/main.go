@@ -117,6 +117,7 @@ func (a *app) commands() []*cobra.Command {
 		a.traceCommand(),
 		a.tlsrptCommand(),
 		a.pluginCommand(),
+		a.catalogCommand(),
 		a.userCommand(),
 		a.dkimCommand(),
 		a.manualCommand(),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -59,22 +60,8 @@ func (a *app) testPlugins(cmd *cobra.Command, args []string, asJSON, verbose boo
 			continue
 		}
 		plugins++
-		files, err := transcript.Read(t.files, t.label, t.tests...)
-		for _, mistake := range mistakes(err) {
-			if err := report(transcript.Result{File: mistake.File, Line: mistake.Line, Plugin: t.source.Name,
-				Failure: &transcript.Failure{Line: mistake.Line, Run: "read", Got: mistake.Text}}); err != nil {
-				return err
-			}
-		}
-		for _, f := range files {
-			for _, c := range f.Cases {
-				if cmd.Context().Err() != nil {
-					return fail(exitTemporary, "interrupted")
-				}
-				if err := report(c.Run(cmd.Context(), t.source, 0)); err != nil {
-					return err
-				}
-			}
+		if err := t.test(cmd.Context(), report); err != nil {
+			return err
 		}
 	}
 	switch {
@@ -84,6 +71,28 @@ func (a *app) testPlugins(cmd *cobra.Command, args []string, asJSON, verbose boo
 		return fail(exitFailed, "%d of %s failed", failed, count(cases, "case"))
 	case !asJSON:
 		out.printf("ok: %s of %s, each in a fresh and in a used instance (%d ms)\n", count(cases, "case"), count(plugins, "plugin"), time.Since(began).Milliseconds())
+	}
+	return nil
+}
+
+// test runs the plugin's tests, and reports each case.
+func (t *target) test(ctx context.Context, report func(transcript.Result) error) error {
+	files, err := transcript.Read(t.files, t.label, t.tests...)
+	for _, mistake := range mistakes(err) {
+		if err := report(transcript.Result{File: mistake.File, Line: mistake.Line, Plugin: t.source.Name,
+			Failure: &transcript.Failure{Line: mistake.Line, Run: "read", Got: mistake.Text}}); err != nil {
+			return err
+		}
+	}
+	for _, f := range files {
+		for _, c := range f.Cases {
+			if ctx.Err() != nil {
+				return fail(exitTemporary, "interrupted")
+			}
+			if err := report(c.Run(ctx, t.source, 0)); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -308,11 +308,16 @@ func passwordLine(r io.Reader) (string, error) {
 
 // askPassword reads a password. Where somebody types one that is new, it is asked for twice.
 func askPassword(cmd *cobra.Command, name string, isNew bool) (string, error) {
+	return askSecret(cmd, "Password of "+printable(name), isNew)
+}
+
+// askSecret is askPassword for whatever is called so.
+func askSecret(cmd *cobra.Command, called string, isNew bool) (string, error) {
 	file, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return passwordLine(cmd.InOrStdin())
 	}
-	first, err := typed(cmd.Context(), file, cmd.ErrOrStderr(), "Password of "+printable(name)+": ")
+	first, err := typed(cmd.Context(), file, cmd.ErrOrStderr(), called+": ")
 	if err != nil || !isNew {
 		return first, err
 	}

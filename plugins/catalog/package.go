@@ -255,6 +255,15 @@ func assemble(s Summary, files map[string][]byte) (*Package, error) {
 	return p, nil
 }
 
+// Size is how many bytes of a package are sent over a line or written to a disk.
+func (p *Package) Size() int64 {
+	n := p.manifest.desc.Size
+	for _, b := range p.blobs {
+		n += b.desc.Size
+	}
+	return n
+}
+
 // content is what the layer has of the files; nil is nothing.
 func (l *layer) content(files map[string][]byte) ([]byte, error) {
 	mine := map[string][]byte{}

@@ -235,6 +235,19 @@ func (p *Place) find(ctx context.Context, id, version string) (ocispec.Descripto
 	return p.in.resolve(ctx, id, version)
 }
 
+// Digest tells which package is there as a version, by its digest, without reading it; "" is none.
+func (p *Place) Digest(ctx context.Context, id, version string) (d digest.Digest, err error) {
+	err = p.call(ctx, id+" "+version, func(ctx context.Context) error {
+		desc, err := p.find(ctx, id, version)
+		if errors.Is(err, errAbsent) {
+			return nil
+		}
+		d = desc.Digest
+		return err
+	})
+	return d, err
+}
+
 // findPinned is find where the digest is known, which is enough for some.
 func (p *Place) findPinned(ctx context.Context, id, version string, d digest.Digest) (ocispec.Descriptor, error) {
 	if by, ok := p.in.(pinner); ok && d != "" && validID(id) && validVersion(version) {

@@ -125,6 +125,44 @@ func (c *Catalog) Refresh(ctx context.Context) error {
 	return problems.orNil()
 }
 
+// RefreshOne is Refresh of one index.
+func (c *Catalog) RefreshOne(ctx context.Context, name string) error {
+	x, err := c.named(name)
+	if err == nil {
+		err = c.refresh(ctx, x)
+	}
+	if err != nil {
+		return fmt.Errorf("index %s: %w", name, err)
+	}
+	return nil
+}
+
+// Text gives an index as it is kept: its file and its signature, nil if it needs none, to be handed on.
+func (c *Catalog) Text(name string) (x *Index, data, signature []byte, err error) {
+	of, err := c.named(name)
+	if err == nil {
+		var text []byte
+		if text, err = config.ReadFile(c.file(of), maxSignature+MaxBytes); err == nil {
+			if x, err = c.read(of, text); err == nil {
+				signature, data, err = unpack(text)
+			}
+		}
+	}
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("index %s: %w", name, err)
+	}
+	return x, data, signature, nil
+}
+
+func (c *Catalog) named(name string) (*trust.Index, error) {
+	for i := range c.trust.Indexes {
+		if c.trust.Indexes[i].Name == name {
+			return &c.trust.Indexes[i], nil
+		}
+	}
+	return nil, fmt.Errorf("%s does not name it", c.trust.File)
+}
+
 // missed is that something could not be fetched.
 type missed struct{ error }
 
@@ -255,19 +293,26 @@ func pack(signature, data []byte) []byte {
 	return slices.Concat(signature, data)
 }
 
+// unpack takes apart what pack made.
+func unpack(text []byte) (signature, data []byte, err error) {
+	if data, free := bytes.CutPrefix(text, []byte(unsigned)); free {
+		return nil, data, nil
+	}
+	lines := bytes.SplitAfterN(text, []byte("\n"), 5)
+	if len(lines) < 5 {
+		return nil, nil, errors.New("what is kept of it is damaged")
+	}
+	data = lines[4]
+	return text[:len(text)-len(data)], data, nil
+}
+
 // read reads what is kept of an index. What is not signed with a key that is trusted now counts for nothing.
 func (c *Catalog) read(x *trust.Index, text []byte) (*Index, error) {
-	var signature []byte
-	data, free := bytes.CutPrefix(text, []byte(unsigned))
-	if !free {
-		lines := bytes.SplitAfterN(text, []byte("\n"), 5)
-		if len(lines) < 5 {
-			return nil, errors.New("what is kept of it is damaged")
-		}
-		data = lines[4]
-		signature = text[:len(text)-len(data)]
+	signature, data, err := unpack(text)
+	if err != nil {
+		return nil, err
 	}
-	if free && !x.Unsigned {
+	if signature == nil && !x.Unsigned {
 		return nil, errors.New("what is kept of it is not signed")
 	}
 	if _, err := c.trust.VerifyIndex(x, data, signature); err != nil {

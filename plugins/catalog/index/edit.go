@@ -23,8 +23,7 @@ func (x *Index) Add(p *catalog.Package, places []string, key *Secret, now time.T
 		return err
 	}
 	if key != nil {
-		statement := e.Statement()
-		e.Signature = string(key.Sign(statement, string(statement[:len(statement)-1])))
+		e.Sign(key)
 	}
 	if err := e.check(); err != nil {
 		return err
@@ -53,6 +52,12 @@ func plainNeeds(needs map[string]any) (out map[string]any, err error) {
 		err = json.Unmarshal(text, &out)
 	}
 	return out, err
+}
+
+// Sign signs the entry's statement, in the place of who did before.
+func (e *Entry) Sign(key *Secret) {
+	statement := e.Statement()
+	e.Signature = string(key.Sign(statement, string(statement[:len(statement)-1])))
 }
 
 // Yank marks a version as one that should not be installed any more. It stays in the index, for those that have it.
