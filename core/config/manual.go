@@ -68,17 +68,28 @@ or "64KiB": kB, MB and GB count in thousands, KiB, MiB and GiB in 1024s, B are b
 func Manual() string {
 	var b strings.Builder
 	b.WriteString(manualHead)
-	for line := range strings.Lines(example) {
+	indented(&b, example)
+	b.WriteString("\n## Above the first table\n")
+	reference(&b, "##", Document())
+	return b.String()
+}
+
+// indented writes a file as an example.
+func indented(b *strings.Builder, text string) {
+	for line := range strings.Lines(text) {
 		if strings.TrimSpace(line) != "" {
 			b.WriteString("    ")
 		}
 		b.WriteString(line)
 	}
-	b.WriteString("\n## Above the first table\n")
+}
+
+// reference writes what there is to know of each key. Tables are headings of a level.
+func reference(b *strings.Builder, level string, keys []Key) {
 	first := true
-	for _, k := range Document() {
+	for _, k := range keys {
 		if k.Table != "" {
-			fmt.Fprintf(&b, "\n## %s\n\n%s\n", k.Table, k.Doc)
+			fmt.Fprintf(b, "\n%s %s\n\n%s\n", level, k.Table, k.Doc)
 			first = true
 			continue
 		}
@@ -87,20 +98,19 @@ func Manual() string {
 			first = false
 		}
 		short := k.Name[strings.LastIndexByte(k.Name, '.')+1:]
-		fmt.Fprintf(&b, "- `%s`: %s", short, k.Type)
+		fmt.Fprintf(b, "- `%s`: %s", short, k.Type)
 		switch {
 		case k.Required:
 			b.WriteString("; required.")
 		case strings.HasPrefix(k.Default, `"`) || k.Default == k.Example:
-			fmt.Fprintf(&b, "; default `%s`.", k.Default)
+			fmt.Fprintf(b, "; default `%s`.", k.Default)
 		default:
-			fmt.Fprintf(&b, "; default: %s.", k.Default)
+			fmt.Fprintf(b, "; default: %s.", k.Default)
 		}
-		fmt.Fprintf(&b, " %s", k.Doc)
+		fmt.Fprintf(b, " %s", k.Doc)
 		if k.Example != k.Default {
-			fmt.Fprintf(&b, " Example: `%s = %s`", short, k.Example)
+			fmt.Fprintf(b, " Example: `%s = %s`", short, k.Example)
 		}
 		b.WriteByte('\n')
 	}
-	return b.String()
 }

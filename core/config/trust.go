@@ -1,10 +1,26 @@
 package config
 
 import (
+	_ "embed"
 	"fmt"
 	"path/filepath"
 	"strings"
 )
+
+//go:embed trust.toml
+var trustExample string
+
+// TrustExample is a whole trust.toml with comments, ready to be adapted.
+func TrustExample() string { return trustExample }
+
+// TrustManual is the reference of trust.toml, in Markdown, as a section of a page.
+func TrustManual() string {
+	var b strings.Builder
+	b.WriteString("## trust.toml\n\nThe file lies beside stagepost.toml, and is read as strictly: an unknown key or a wrong value is an error with its line.\n\n")
+	indented(&b, trustExample)
+	reference(&b, "###", document("", new(TrustFile).fields()))
+	return b.String()
+}
 
 // TrustFile is one reading of trust.toml, which says whose plugins are taken. What keys and digests are is for who uses it to judge.
 type TrustFile struct {
@@ -57,7 +73,7 @@ func (t *TrustFile) fields() []field {
 			to: section([]field{
 				keysField(&t.Revoked.Keys, false, "none", "minisign public keys: nothing that they signed is taken any more, and what is installed with their signature is not loaded."),
 				{
-					name: "packages", example: `["sha256:0263829989b6fd954f72baaf2fc64bc2e2f01d692d4de72986ea808f6e99813f"]`, absent: "none",
+					name: "packages", example: `["sha256:efc3772e1f9dec0d41854ff4816fca7579704af82571829a4bec941f0f4d7820"]`, absent: "none",
 					doc: "Digests of packages, which are neither installed nor loaded.",
 					to:  list(&t.Revoked.Packages, 1000, "a list of digests", text),
 				},
@@ -100,7 +116,7 @@ func (x *TrustedIndex) fields() []field {
 func keysField(into *[]string, required bool, absent, doc string) field {
 	return field{
 		name: "keys", required: required, absent: absent, doc: doc,
-		example: `["RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"]`,
+		example: `["RWTeyPD2hd/10qNtfMbDnwNpXZGzb6IrlTfhYMAERBTulvq1PosBX9+d"]`,
 		to:      list(into, 20, "a list of minisign public keys", text),
 	}
 }

@@ -42,7 +42,11 @@ func fetchURL(ctx context.Context, where string, most int64, o Options) ([]byte,
 	defer w.layout.client.CloseIdleConnections()
 	l := w.layout
 	l.ctx = ctx
-	return slurp(l, name, most)
+	data, err := slurp(l, name, most)
+	if named := (*url.Error)(nil); errors.As(err, &named) && named.URL == where { // the message begins with it
+		err = named.Err
+	}
+	return data, err
 }
 
 // Beside is the place that a file at base calls ref: a URL or an absolute path as they are, and anything else from the folder of base.
@@ -64,7 +68,7 @@ func Beside(base, ref string) (string, error) {
 	from, err := url.Parse(base)
 	if err == nil {
 		var to *url.URL
-		if to, err = from.Parse(ref); err == nil {
+		if to, err = from.Parse(ref); err == nil && to.Scheme == from.Scheme && to.Host == from.Host {
 			return to.String(), nil
 		}
 	}
