@@ -146,6 +146,11 @@ type (
 	recipient struct{ text template }
 	// sender likewise.
 	sender struct{ text template }
+	// inHeader is what stands in the header of each, or does not.
+	inHeader struct {
+		text   template
+		absent bool
+	}
 	// wait is a time in which nothing is done.
 	wait struct{ time.Duration }
 )

@@ -171,6 +171,8 @@ arrived as told
 C: QUIT
 R: 221
 sender {from}
+header SUBJECT: x
+header no Subject: y
 
 case relayed
 use mail

@@ -72,6 +72,7 @@
 //	arrived 1, arrived at most 1, arrived none   messages of this case that came to the next hop
 //	arrived as told        one if the reply that was read last says so, else none
 //	B: TEXT                a line of the body of each message that came; all such lines are the whole body
+//	header TEXT, header no TEXT   what stands somewhere in the header of each message that came, in letters of any case, or nowhere
 //	sender TEXT, recipient TEXT   as each message that came has it in MAIL and RCPT
 //
 // In TEXT braces are filled in: {from} and {to} are addresses of this play, {bad} one that the server does not take mail for, {domain},

@@ -300,6 +300,14 @@ func (r *runner) judge(res *result) error {
 					return fmt.Errorf("the next hop is told MAIL FROM:<%s>, want <%s>", short(a.sender), short(want))
 				}
 			}
+		case inHeader:
+			for _, a := range came {
+				got, _, _ := bytes.Cut(a.content, []byte("\r\n\r\n"))
+				want := s.text.fill(values)
+				if bytes.Contains(bytes.ToLower(got), bytes.ToLower(want)) == s.absent {
+					return fmt.Errorf("the next hop is sent the header %q, and %q is in it: %v", short(string(got)), short(string(want)), s.absent)
+				}
+			}
 		}
 	}
 	for _, a := range came {
@@ -371,3 +379,4 @@ func (arrived) do(*play) error   { return nil }
 func (body) do(*play) error      { return nil }
 func (recipient) do(*play) error { return nil }
 func (sender) do(*play) error    { return nil }
+func (inHeader) do(*play) error  { return nil }

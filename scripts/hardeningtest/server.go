@@ -101,7 +101,7 @@ message_size = "10MB"
 error_delay = "0s"
 
 [plugins]
-enable = ["auth", "sender-login", "domains", "relay", "headers", "route"]
+enable = ["auth", "sender-login", "domains", "relay", "headers", "auth-results", "route"]
 
 [plugin.domains]
 domains = [%[2]q]

@@ -101,6 +101,10 @@ func parseOne(word, arg string) (step, error) {
 		return parseCrowd(arg)
 	case "arrived":
 		return parseArrived(arg)
+	case "header":
+		text, absent := strings.CutPrefix(arg, "no ")
+		t, err := parseTemplate(text)
+		return inHeader{t, absent}, err
 	case "B:", "recipient", "sender":
 		t, err := parseTemplate(arg)
 		switch word {
