@@ -153,7 +153,13 @@ func (c *Call) SetFact(facts *message.Facts, name string, v any) error {
 	if c.hook.Background && !c.hook.sets(name) {
 		return fmt.Errorf("fact %q is not among those that hook.%s.sets lists, as it must be for one that is set in the background", name, c.Stage)
 	}
-	if _, err := message.SizeOf(v); err != nil {
+	of := message.OfRcpt
+	if facts == &c.Session.Facts {
+		of = message.OfSession
+	} else if c.Message != nil && facts == &c.Message.Facts {
+		of = message.OfMessage
+	}
+	if err := c.hook.Facts.Check(c.hook.Plugin, name, of, v); err != nil {
 		return fmt.Errorf("fact %q: %w", name, err)
 	}
 	return c.stage(edit{op: opFact, facts: facts, name: name, value: v})
@@ -313,9 +319,5 @@ func (c *Call) Reading(level capability.Reading) error {
 	if c.hook.Needs.Read >= level {
 		return nil
 	}
-	word := "headers"
-	if level == capability.ReadBody {
-		word = "body"
-	}
-	return c.hook.Needs.Refuse("reading the "+word, "read "+word)
+	return c.hook.Needs.Refuse("reading the "+level.String(), "read "+level.String())
 }

@@ -29,8 +29,9 @@ type Hook struct {
 	Before     []string
 	Reads      []string // facts; "name?" when it can do without
 	Sets       []string
-	Background bool // called beside the session; then Sets names all facts that it sets, and readers' OnError answers for it
-	OnError    Kind // Next, Defer or Reject: the answer when the handler fails
+	Facts      message.FactRules // of the facts that bear its name
+	Background bool              // called beside the session; then Sets names all facts that it sets, and readers' OnError answers for it
+	OnError    Kind              // Next, Defer or Reject: the answer when the handler fails
 	Timeout    time.Duration
 	Every      time.Duration                     // between two calls at tick
 	Breaker    *breaker.Breaker                  // shared by the copies of the hook in several generations; nil: the generation makes one

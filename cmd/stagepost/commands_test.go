@@ -104,7 +104,7 @@ func (r records) Find(_ context.Context, id string) ([]observe.Step, error) { re
 func (s *site) serve(change func(*admin.Options)) *memory.Store {
 	s.t.Helper()
 	st := memory.New(memory.Options{Now: func() time.Time { return noon }})
-	vip := admin.Plugin{Name: "vip", Version: "1.2.0", State: "live", Calls: 12, Errors: 2, Source: "plugins/vip.lua", Stages: []string{"rcpt"}}
+	vip := admin.Plugin{Name: "vip", Version: "1.2.0", State: "live", Calls: 12, Errors: 2, Source: "plugins/vip.lua", Stages: []string{"rcpt"}, Facts: []admin.Fact{{Name: "vip.who", Type: "string", Values: []any{"boss"}, Of: "rcpt", Doc: "d"}, {Name: "vip.n", Type: "int"}}}
 	o := admin.Options{
 		Status: func() admin.Status {
 			return admin.Status{Version: "1.0", Started: noon.Add(-65 * time.Minute), Health: "ok", Generation: 3, Plugins: []admin.Plugin{vip},
@@ -382,7 +382,8 @@ func TestPluginListAndOrder(t *testing.T) {
 	s.want(s.run("plugin", "order", "data"), 0, "plugins/a.lua:3", "!plugins/a.lua:2")
 	s.want(s.run("plugin", "order", "helo"), 0, "no plugin is asked")
 	s.serve(nil)
-	s.want(s.run("plugin", "list"), 0, "vip", "12", "!domains", "!no server")
+	s.want(s.run("plugin", "list"), 0, "vip", "12", "FACTS", "who n", "!domains", "!no server")
+	s.want(s.run("plugin", "list", "--json"), 0, `"facts":[{"name":"vip.who","type":"string","values":["boss"],"of":"rcpt","doc":"d"},{"name":"vip.n","type":"int"}]`)
 	s.want(s.run("plugin", "order"), 0, "plugins/vip.lua:7", "reads a.b", "!no server")
 	s.want(s.run("plugin", "order", "rcpt", "--json"), 0, `"stage":"rcpt"`, `!"data"`)
 }

@@ -17,6 +17,10 @@ func pluginsOf(status []generation.PluginStatus) []admin.Plugin {
 			Name: p.Name, Version: p.Version, State: "live", Calls: p.Calls, Errors: p.Errors, Source: p.Source,
 			Description: p.Description, Stages: append([]string{}, p.Stages...), Needs: p.Asked, Granted: p.Granted, Withheld: p.Withheld,
 		}
+		plugins[i].Facts = make([]admin.Fact, len(p.Facts))
+		for j, f := range p.Facts {
+			plugins[i].Facts[j] = admin.Fact{Name: f.Name, Type: string(f.Type), Values: f.Values, Of: string(f.Of), Doc: f.Doc}
+		}
 		describeCalls(&plugins[i], p.Hooks)
 		plugins[i].Events = make(map[string]uint64, len(p.Events))
 		for _, e := range p.Events {

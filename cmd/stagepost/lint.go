@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,8 +12,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/bundled"
 	"github.com/stagepost/stagepost/plugins/generation"
 	"github.com/stagepost/stagepost/plugins/lua"
+	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/service"
 	"github.com/stagepost/stagepost/plugins/transcript"
 )
@@ -33,8 +37,8 @@ func (a *app) pluginLintCommand() *cobra.Command {
 		Long: "lint loads plugins as the server would, with their settings if they are in its configuration, and prints errors and warnings,\n" +
 			"each with file and line. Without arguments it looks at all plugins of the watched folder, and whether they go together. A\n" +
 			"warning is certain: what is asked for in needs and never used, a setting that nothing reads, a fact of another plugin that no\n" +
-			"hook reads in order, an answer to failures that nobody chose, no version, description, README or test. The exit code is 78\n" +
-			"after an error and 1 after warnings.",
+			"hook reads in order, or that it does not set, a fact of its own that it does not declare, an answer to failures that nobody\n" +
+			"chose, no version, description, README or test. The exit code is 78 after an error and 1 after warnings.",
 	}
 	asJSON := jsonFlag(cmd, "JSON Lines: one object a finding")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -111,6 +115,9 @@ func (t *target) lint() (out []finding) {
 	for _, e := range advice {
 		warn(e.File, max(e.Line, 1), "%s", e.Message)
 	}
+	if err == nil {
+		t.reads(warn)
+	}
 	if s.IsFolder() && !exists(t.files, "README.md") {
 		warn(s.Label+"/README.md", 1, "there is no such file, so nobody can look up what the plugin does")
 	}
@@ -120,6 +127,43 @@ func (t *target) lint() (out []finding) {
 	}
 	_, err = transcript.Read(t.files, t.label, t.tests...)
 	return append(out, findingsOf(s.Name, err)...)
+}
+
+// reads looks for facts that are read of plugins which came with the program and do not set them.
+func (t *target) reads(warn func(file string, line int, format string, args ...any)) {
+	man, err := t.source.Manifest()
+	if err != nil {
+		return // load has said so
+	}
+	for _, s := range hooks.Stages() {
+		for _, fact := range man.Hooks[s.Stage].Reads {
+			fact = strings.TrimSuffix(fact, "?")
+			name, key, _ := strings.Cut(fact, ".")
+			if name == t.source.Name || !slices.Contains(bundled.Names(), name) || t.neighbour(name) {
+				continue
+			}
+			src, err := generation.ReadBundled(name)
+			if err != nil {
+				continue
+			}
+			other, err := src.Manifest()
+			if err == nil && other.Facts.Find(key) == nil {
+				warn(man.File, man.Hooks[s.Stage].Line, "hook.%s.reads: %s", s.Name, manifest.Unknown("fact", fact, " of the plugin "+name, manifest.FactNames(name, other.Facts)))
+			}
+		}
+	}
+}
+
+// neighbour tells whether another plugin of that name takes the place of the one that came with the program.
+func (t *target) neighbour(name string) bool {
+	if t.config == nil {
+		return false
+	}
+	if _, copied := t.config.Runs[name]; copied && t.config.Runs[name].Plugin != name {
+		return true
+	}
+	folder := t.config.Plugins.Folder
+	return folder != "" && (exists(os.DirFS(folder), name) || exists(os.DirFS(folder), name+".lua"))
 }
 
 // load loads the plugin as the server would. Outside of a configuration only one that needs no setting can be.

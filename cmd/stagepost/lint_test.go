@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
@@ -46,6 +47,34 @@ func TestPluginLint(t *testing.T) {
 	s.write("stagepost.toml", minimal+"[plugins]\nfolder = \"plugins\"\n[plugin.vip]\nbxo = \"x\"\n")
 	s.want(s.run("plugin", "lint", "vip"), exitConfig, `stagepost.toml:11: error: unknown key "bxo"`, `did you mean "box"?`)
 	s.want(s.runInput("", "plugin", "lint", s.dir+"/plugins/vip.lua"), 0, "ok") // not that configuration's
+
+	// Facts of plugins that came with the program.
+	reader := func(fact string) {
+		s.write("reader.lua", "plugin { id = \"reader\", version = \"1.0.0\", description = \"x\",\n  hook = { data = { reads = {\""+fact+"\"} } } }\nfunction on.data(m) if m.facts[\""+strings.TrimSuffix(fact, "?")+"\"] then return end end\n")
+	}
+	s.write("reader.transcript", "connect 192.0.2.1\n")
+	for fact, want := range map[string]string{
+		"dmarc.rsult?": `reader.lua:2: warning: hook.data.reads: unknown fact "dmarc.rsult" of the plugin dmarc; did you mean "dmarc.result"?`,
+		"relay.any":    `reader.lua:2: warning: hook.data.reads: unknown fact "relay.any" of the plugin relay; none is known`,
+	} {
+		reader(fact)
+		s.want(s.runInput("", "plugin", "lint", s.dir+"/reader.lua"), exitFailed, want, "1 warning")
+	}
+	reader("dmarc.result?")
+	s.want(s.runInput("", "plugin", "lint", s.dir+"/reader.lua"), 0, "ok")
+	reader("dmarc.rsult?") // in a folder with another dmarc
+	s.write("stagepost.toml", minimal+"[plugins]\nfolder = \"other\"\n")
+	for _, name := range []string{"reader.lua", "reader.transcript"} {
+		data, err := os.ReadFile(s.dir + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.write("other/"+name, string(data))
+	}
+	s.want(s.run("plugin", "lint", "reader"), exitFailed, `did you mean "dmarc.result"?`)
+	s.write("other/dmarc.lua", "plugin { id = \"dmarc\" }\n")
+	s.want(s.run("plugin", "lint", "reader"), 0, "ok")
+
 	s.write("needs.lua", `plugin { id = "needs", version = "1.0.0", description = "x", config = { a = { type = "int", required = true, doc = "x" } } }
 function on.rcpt(r) local a = config.a + 1 end
 `)

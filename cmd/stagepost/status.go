@@ -164,16 +164,25 @@ func showPlugins(out output, plugins []admin.Plugin) {
 		out.printf("no plugin is loaded, so every recipient is refused; enable some in [plugins]\n")
 		return
 	}
-	t := newTable(out, "PLUGIN", "VERSION", "STATE", "CALLS", "ERRORS", "STAGES", "SOURCE", "MAY")
+	t := newTable(out, "PLUGIN", "VERSION", "STATE", "CALLS", "ERRORS", "STAGES", "SOURCE", "MAY", "FACTS")
 	for _, p := range plugins {
 		errors := text(strconv.FormatUint(p.Errors, 10))
 		if p.Errors > 0 {
 			errors.paint = red
 		}
 		t.add(text(p.Name), text(p.Version), cell{p.State, verdictPaint(p.State)}, text(strconv.FormatUint(p.Calls, 10)), errors,
-			text(strings.Join(p.Stages, " ")), text(p.Source), mayWords(&p))
+			text(strings.Join(p.Stages, " ")), text(p.Source), mayWords(&p), text(factWords(&p)))
 	}
 	t.flush()
+}
+
+// factWords lists the facts that a plugin declares, without its name.
+func factWords(p *admin.Plugin) string {
+	names := make([]string, len(p.Facts))
+	for i, f := range p.Facts {
+		names[i] = strings.TrimPrefix(f.Name, p.Name+".")
+	}
+	return strings.Join(names, " ")
 }
 
 // mayWords says what a plugin may do, and what it asked for and may not.

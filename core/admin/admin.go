@@ -172,8 +172,18 @@ type Plugin struct {
 	Needs       []string          `json:"needs"`   // what it asks for, in the words of the manifest
 	Granted     []string          `json:"granted"` // what of that it may do
 	Withheld    []string          `json:"withheld,omitempty"`
+	Facts       []Fact            `json:"facts"` // that it declares
 	Hooks       []Calls           `json:"hooks"`
 	Events      map[string]uint64 `json:"events"` // that the plugin counted, by name
+}
+
+// Fact is what a plugin declares of one of its facts.
+type Fact struct {
+	Name   string `json:"name"` // "spf.mail"; "zones.*" is all that begin so
+	Type   string `json:"type"`
+	Values []any  `json:"values,omitempty"` // there are no others
+	Of     string `json:"of,omitempty"`     // session, message or rcpt; without it any of them
+	Doc    string `json:"doc,omitempty"`
 }
 
 // Calls is what became of the calls of one hook since its plugin was last changed.

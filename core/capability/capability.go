@@ -60,6 +60,9 @@ const (
 	ReadBody
 )
 
+// String is the word for it in needs.
+func (r Reading) String() string { return [...]string{"nothing", "headers", "body"}[r] }
+
 // Editing is what of a message a plugin changes.
 type Editing uint8
 

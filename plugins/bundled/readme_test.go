@@ -1,6 +1,7 @@
 package bundled_test
 
 import (
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/plugins/bundled"
 	"github.com/stagepost/stagepost/plugins/generation"
 	"github.com/stagepost/stagepost/plugins/manifest"
@@ -89,6 +91,10 @@ func TestReadme(t *testing.T) {
 				}
 			}
 
+			_, facts, _ := strings.Cut(readme, "## Facts")
+			facts, _, _ = strings.Cut(facts, "## Bugs")
+			factsOf(t, name, man.Facts, facts)
+
 			if n := man.Needs; !n.DNS && !n.SPF && !n.KV && len(n.Net) == 0 && len(n.Secrets) == 0 && !strings.Contains(readme, "asks no service") {
 				t.Error("the description does not say that the plugin asks no service, so nobody knows that none can fail")
 			}
@@ -108,6 +114,44 @@ func TestReadme(t *testing.T) {
 			}
 		})
 	}
+}
+
+// factsOf holds what a README says of facts against what the plugin declares.
+func factsOf(t *testing.T, plugin string, declared message.FactRules, text string) {
+	var names, written []string
+	for _, f := range declared {
+		names = append(names, plugin+"."+f.Name)
+		if f.Of == "" || f.Doc == "" {
+			t.Errorf("facts.%s: of or doc is missing", f.Name)
+		}
+		for _, v := range f.Values {
+			if line := lineWith(text, "`"+plugin+"."+f.Name+"`"); !strings.Contains(line, fmt.Sprintf("`%v`", v)) {
+				t.Errorf("the README does not say that %s.%s may be %v: %s", plugin, f.Name, v, line)
+			}
+		}
+	}
+	for _, m := range regexp.MustCompile("`("+plugin+`\.[a-z0-9_-]+)`+"`").FindAllStringSubmatch(text, -1) {
+		if !slices.Contains(written, m[1]) {
+			written = append(written, m[1])
+		}
+	}
+	slices.Sort(names)
+	slices.Sort(written)
+	if !slices.Equal(names, written) {
+		t.Errorf("the README has the facts %q, the manifest %q", written, names)
+	}
+	if none := strings.TrimSpace(text) == "None."; none != (len(names) == 0) {
+		t.Errorf("the README says of facts %q", text)
+	}
+}
+
+// lineWith is the first line that has a name, and all up to the next item or paragraph.
+func lineWith(text, name string) string {
+	_, after, _ := strings.Cut(text, name)
+	for _, end := range []string{"\n- ", "\n\n"} {
+		after, _, _ = strings.Cut(after, end)
+	}
+	return after
 }
 
 func TestOpen(t *testing.T) {

@@ -3,6 +3,7 @@ package conformance
 import (
 	"fmt"
 
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/store"
 	"github.com/stagepost/stagepost/hooks"
 )
@@ -12,14 +13,15 @@ import (
 type testCase struct {
 	name    string
 	stage   hooks.Stage
-	bare    bool           // optional fields have no value
-	behind  bool           // in the background
-	do      map[string]any // what the plugin does
-	verdict string         // "" is next; the beginning of the verdict in the record with its detail, or of a failure a part of the reason
-	got     any            // what it reports; nil: it reports nothing
-	edits   []string       // what was changed, as the record has it
-	facts   map[string]any // that are set after the call, of the object in question
-	log     []string       // lines, besides what it reports
+	bare    bool              // optional fields have no value
+	behind  bool              // in the background
+	rules   message.FactRules // what the manifest declares of facts
+	do      map[string]any    // what the plugin does
+	verdict string            // "" is next; the beginning of the verdict in the record with its detail, or of a failure a part of the reason
+	got     any               // what it reports; nil: it reports nothing
+	edits   []string          // what was changed, as the record has it
+	facts   map[string]any    // that are set after the call, of the object in question
+	log     []string          // lines, besides what it reports
 }
 
 // failed begins a verdict that the plugin's on_error gave.
@@ -60,6 +62,9 @@ func cases() []testCase {
 		c := service(name, nil, args...)
 		c.name, c.verdict = name+" fails", failed+" "+why
 		return c
+	}
+	own := func(of message.FactOwner, values ...any) message.FactRules { // p.known is there before
+		return message.FactRules{{Name: "known", Type: "string"}, {Name: "own", Type: "string", Of: of, Values: values}}
 	}
 	logs := func(level string) testCase {
 		c := service("log."+level, nil, "a line", m{"n": int64(1)})
@@ -136,6 +141,18 @@ func cases() []testCase {
 		edits("an edit in the background", hooks.Data, "error, next in the background: ", nil, edit("message.set_sender", "")).inBackground(),
 		answer("a verdict in the background", hooks.Mail, "error, next in the background: ", m{"kind": "reject", "text": "no"}).inBackground(),
 		{name: "a fact of another plugin", stage: hooks.Mail, do: m{"do": "fact", "my": "own", "name": "spf.mail", "value": "x"}, verdict: failed + ` fact "spf.mail" is not this plugin's`, facts: m{"p.known": "fact"}},
+		{name: "a fact that is declared", stage: hooks.Rcpt, rules: own("rcpt", "x", "y"), do: m{"do": "fact", "my": "own", "name": "shared", "value": "x"},
+			got: l{"x", "x"}, facts: m{"p.known": "fact", "p.own": "x", "shared": "x"}, edits: []string{"fact p.own", "fact shared"}},
+		{name: "a fact that is declared, in the background", behind: true, stage: hooks.Mail, rules: own("message"), do: m{"do": "fact", "my": "own", "name": "shared", "value": "x"},
+			got: l{"x", "x"}, facts: m{"p.known": "fact", "p.own": "x", "shared": "x"}, edits: []string{"fact p.own", "fact shared"}, verdict: "next in the background"},
+		{name: "a fact that is not declared", stage: hooks.Rcpt, rules: message.FactRules{{Name: "known", Type: "string"}}, do: m{"do": "fact", "my": "own", "name": "shared", "value": "x"},
+			verdict: failed + ` fact "p.own": the plugin does not declare it: under facts it has known`, facts: m{"p.known": "fact"}},
+		{name: "a fact of another type", stage: hooks.Rcpt, rules: own("rcpt"), do: m{"do": "fact", "my": "own", "name": "shared", "value": int64(1)},
+			verdict: failed + ` fact "p.own": the value is 1; under facts the plugin declares the type string`, facts: m{"p.known": "fact"}},
+		{name: "a value that is not declared", stage: hooks.Data, rules: own("message", "pass", "fail"), do: m{"do": "fact", "my": "own", "name": "shared", "value": "pas"},
+			verdict: failed + ` fact "p.own": the value is "pas"; under facts the plugin declares the values "pass", "fail"`, facts: m{"p.known": "fact"}},
+		{name: "a fact of another owner", stage: hooks.Connect, rules: own("message"), do: m{"do": "fact", "my": "own", "name": "shared", "value": "x"},
+			verdict: failed + ` fact "p.own": it is set on the session; under facts the plugin declares it of the message`, facts: m{"p.known": "fact"}},
 		{name: "a fact too late", stage: hooks.Route, do: m{"do": "fact", "my": "own", "name": "shared", "value": "x"}, verdict: failed + " facts cannot be set at route", facts: m{"p.known": "fact"}},
 
 		// reading

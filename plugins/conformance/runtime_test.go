@@ -259,6 +259,7 @@ func run(t *testing.T, l language, c *testCase) (*hooks.Call, *record, error) {
 	}
 	defer p.Close()
 	h := man.Hook(c.stage, "p", config.Run{})
+	h.Facts = c.rules
 	h.Handler, h.Pos, h.Timeout = p.Handlers()[c.stage], p.Pos(c.stage), time.Minute
 	if h.Background = c.behind; c.behind {
 		h.Sets = []string{"p", "shared"}

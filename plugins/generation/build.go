@@ -191,6 +191,10 @@ func (b *builder) build(number uint64, sources []*Source, old []*shared) (*hooks
 		release()
 		return nil, nil, errors.Join(errs...)
 	}
+	if err := knownFacts(loaded); err != nil {
+		release()
+		return nil, nil, err
+	}
 	all := slices.Clone(b.others)
 	for _, s := range loaded {
 		place := slices.Index(b.cfg.Plugins.Enable, s.name)

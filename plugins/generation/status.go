@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/stagepost/stagepost/core/breaker"
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/core/observe"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/manifest"
@@ -22,9 +23,10 @@ type PluginStatus struct {
 	Digest      string // of an installed one's package
 	Signer      string // of an installed one: a key, or lock.Unsigned
 	Stages      []string
-	Asked       []string // what its needs ask for, in the words of the manifest
-	Granted     []string // what of that it may do
-	Withheld    []string // what it asks for and may not do, or not all of it
+	Asked       []string          // what its needs ask for, in the words of the manifest
+	Granted     []string          // what of that it may do
+	Withheld    []string          // what it asks for and may not do, or not all of it
+	Facts       message.FactRules // that it declares, by full name
 	Calls       uint64
 	Errors      uint64
 	Hooks       []HookStatus    // in the order of the stages
@@ -55,7 +57,7 @@ func (m *Manager) statuses(loaded []*shared) []PluginStatus {
 	out := make([]PluginStatus, 0, len(loaded))
 	for _, s := range loaded {
 		p := PluginStatus{Name: s.name, ID: s.manifest.ID, Version: s.manifest.Version, Description: s.manifest.Description, Source: s.source.Label,
-			Asked: manifest.Words(s.manifest.Needs), Events: m.opts.Host.Events(s.name)}
+			Asked: manifest.Words(s.manifest.Needs), Facts: factsUnder(s.name, s.manifest.Facts), Events: m.opts.Host.Events(s.name)}
 		p.From = s.source.From
 		if l := s.source.Locked; l != nil {
 			p.Digest, p.Signer = string(l.Digest), l.Signer

@@ -120,6 +120,17 @@ func (a *adviser) file(c *checker) {
 			a.say(c.file, r.Line, "the fact %q is not in reads of any hook, so the plugin that sets it may be asked later; write reads = {%q}", r.Name, r.Name+"?")
 		}
 	}
+	declared := manifest.FactNames(a.man.ID, a.man.Facts)
+	for _, list := range []struct {
+		mentions []Mention
+		then     string
+	}{{m.reads, "it is always nil"}, {m.sets, "to set it is an error"}} {
+		for _, f := range list.mentions {
+			if key, own := strings.CutPrefix(a.full(f.Name), a.man.ID+"."); a.man.Facts != nil && own && a.man.Facts.Find(key) == nil {
+				a.say(c.file, f.Line, "the fact %q is not declared under facts, so %s%s", a.full(f.Name), list.then, hint(a.full(f.Name), declared))
+			}
+		}
+	}
 	for _, s := range m.sets {
 		name := a.full(s.Name)
 		if a.lists(func(h manifest.HookSpec) []string { return h.Sets }) && !a.listed(name, func(h manifest.HookSpec) []string { return h.Sets }) {
@@ -266,8 +277,17 @@ func (a *adviser) config() {
 	}
 }
 
-// facts looks for facts that hooks declare and nothing sets.
+// facts looks for facts that are declared and nothing sets, or nobody can understand.
 func (a *adviser) facts() {
+	for i := range a.man.Facts {
+		r := &a.man.Facts[i]
+		if r.Doc == "" {
+			a.about(r.Line, "the fact %s has no doc, so nobody knows what it tells", r.Name)
+		}
+		if name := a.man.ID + "." + r.Name; !a.seen.anyFact && !slices.ContainsFunc(a.seen.sets, func(m Mention) bool { return hooks.CoversFact(name, a.full(m.Name)) }) {
+			a.about(r.Line, "facts: nothing sets the fact %q", name)
+		}
+	}
 	if a.seen.anyFact {
 		return
 	}

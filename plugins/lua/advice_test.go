@@ -51,6 +51,23 @@ func TestAdvice(t *testing.T) {
 function on.rcpt(r) local d = dns r:rename("a@b") r.facts["y.z"] = kv.get("k") r.facts["w.a"] = 1 return accept "relay" end
 function on.data(m) m:set_sender("") m:add_header("X", m.content:read(0, 1)) end
 function on.route(r) return route { mx = "a" } end`, nil},
+		{head + `,
+  facts = {
+    result = { type = "string", doc = "d" },
+    unset = { type = "int", doc = "d" },
+    ["zone.*"] = { type = "int" } } }
+function on.data(m)
+  m.my.result = "a"
+  m.my.reslt = "a"
+  m.facts["x.zone.a"] = 1
+  if m.my.resut or m.facts["x.result"] then return end
+end`, []string{
+			`x.lua:4: facts: nothing sets the fact "x.unset"`,
+			`x.lua:5: the fact zone.* has no doc, so nobody knows what it tells`,
+			`x.lua:8: the fact "x.reslt" is not declared under facts, so to set it is an error; did you mean "x.result"?`,
+			`x.lua:10: the fact "x.resut" is not declared under facts, so it is always nil; did you mean "x.result"?`}},
+		{head + `, facts = { a = { type = "int", doc = "d" } } }
+function on.data(m) local which = "a" m.my[which] = 1 end`, nil},
 		{head + `, needs = { route = {"mx"}, secrets = {"s"} } }
 function on.route(r) return route { mx = "a", auth = { user = "u", secret = "s" } } end`, nil},
 		{head + `, needs = { route = {"mx"}, secrets = {"s"} } }

@@ -2,10 +2,14 @@ package lua
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
 	glua "github.com/yuin/gopher-lua"
+
+	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/hooks"
 )
 
 // A hook call: reads two fields of its object and says next.
@@ -80,5 +84,39 @@ func BenchmarkPool(b *testing.B) {
 			b.Fatal(err)
 		}
 		p.Put(in, in.spent, time.Time{})
+	}
+}
+
+// A hook that sets a fact, of a plugin that declares none, and of one that declares twenty.
+func BenchmarkFact(b *testing.B) {
+	declared := ""
+	for i := range 19 {
+		declared += fmt.Sprintf("before%02d = { type = \"int\" }, ", i)
+	}
+	for _, bench := range []struct{ name, header string }{
+		{"undeclared", ""},
+		{"declared", `, facts = { ` + declared + `mail = { type = "string", values = {"none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"}, of = "message" } }`},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			p, err := loadPlugin(b, "plugin { id = \"p\""+bench.header+" }\nfunction on.mail(m) m.my.mail = \"permerror\" end", nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(p.Close)
+			h := p.Manifest.Hook(hooks.Mail, p.Name, config.Run{})
+			h.Handler = p.Handlers()[hooks.Mail]
+			g, err := hooks.NewGeneration(1, []*hooks.Hook{h}, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			c, _ := testCall(b, hooks.Mail)
+			c.Observer = nil
+			b.ReportAllocs()
+			for b.Loop() {
+				if res := g.Run(c); res.Failed {
+					b.Fatal("it failed")
+				}
+			}
+		})
 	}
 }

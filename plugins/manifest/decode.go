@@ -49,6 +49,7 @@ func (d *decoder) manifest(root *node) (*Manifest, error) {
 	d.keys("", root, m.keys())
 	if len(d.errs) == 0 {
 		d.ownFacts(m)
+		d.declaredFacts(m)
 	}
 	if len(d.errs) > 0 {
 		return nil, d.errors()

@@ -37,7 +37,7 @@ type Key struct {
 
 // Section is a table of a manifest with its keys.
 type Section struct {
-	Name string // "", "needs", "config.NAME", "hook.STAGE", "hook.STAGE.when"
+	Name string // "", "needs", "config.NAME", "facts.NAME", "hook.STAGE", "hook.STAGE.when"
 	Keys []Key
 }
 
@@ -51,6 +51,7 @@ func Document() []Section {
 		{"", new(Manifest).keys()},
 		{"needs", needs},
 		{"config.NAME", new(Setting).keys(&raw{})},
+		{"facts.NAME", factKeys(new(message.FactRule))},
 		{"hook.STAGE", new(HookSpec).keys(hooks.Rcpt)},
 		{"hook.STAGE.when", whenKeys(new(hooks.When))},
 		{"hook.tick", new(HookSpec).keys(hooks.Tick)},
@@ -62,6 +63,7 @@ var (
 	givenName      = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`) // of plugins and listeners, as the configuration has them
 	settingPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 	factPattern    = regexp.MustCompile(`^[a-z][a-z0-9_-]*(\.[A-Za-z0-9_-]+)*(\.\*)?$`)
+	ownFactPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?$`) // with the plugin's name before it: factPattern
 	readPattern    = regexp.MustCompile(`^[a-z][a-z0-9_-]*(\.[A-Za-z0-9_-]+)+\??$`)
 	// Semantic Versioning 2.0.0, item 2, 9 and 10.
 	versionPattern = regexp.MustCompile(`^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$`)
@@ -90,6 +92,8 @@ func (m *Manifest) keys() []Key {
 			set: func(d *decoder, at string, n *node) { d.needs(at, n, m.Needs) }},
 		{Name: "config", Form: `config = { wait = { type = "duration", default = "5m", doc = "..." } }`, Doc: "The settings that the operator may write under [plugin.NAME].",
 			set: m.setConfig},
+		{Name: "facts", Form: `facts = { waited = { type = "bool", of = "message", doc = "..." } }`, Doc: "The facts that it sets, each by its name without the plugin's. With it, no other fact of its own can be set, and none to another value. Without it, any.",
+			set: m.setFacts},
 		{Name: "hook", Form: `hook = { rcpt = { order = 50 } }`, Doc: "How its hooks are asked, by stage. A hook exists because the code defines it; this only changes its defaults.",
 			set: m.setHooks},
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/yuin/gopher-lua/ast"
 
 	"github.com/stagepost/stagepost/core/capability"
+	"github.com/stagepost/stagepost/core/message"
 	"github.com/stagepost/stagepost/hooks"
 )
 
@@ -45,6 +46,7 @@ type Manifest struct {
 	Needs       *capability.Needs // what it asks for; never nil
 	Granted     *capability.Needs // what of that it may do; as asked for until Grant says otherwise
 	Config      []Setting         // in order of name
+	Facts       message.FactRules // of its own facts; nil: it declares none, and may set any
 	Hooks       map[hooks.Stage]HookSpec
 }
 

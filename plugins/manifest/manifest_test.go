@@ -108,6 +108,12 @@ func TestGood(t *testing.T) {
 			}
 			m.Config[i].Line = 0
 		}
+		for i := range m.Facts {
+			if m.Facts[i].Line == 0 {
+				t.Errorf("%s: %s has no line", file, m.Facts[i].Name)
+			}
+			m.Facts[i].Line = 0
+		}
 		for s, h := range m.Hooks {
 			h.Line = 0
 			m.Hooks[s] = h
@@ -212,6 +218,7 @@ func TestForms(t *testing.T) {
 	around := map[string]string{
 		"": `plugin { %s }`, "needs": `plugin { id = "vip", needs = { %s } }`,
 		"config.NAME":     `plugin { id = "vip", config = { x = { type = "duration", %s } } }`,
+		"facts.NAME":      `plugin { id = "vip", facts = { x = { %s } } }`,
 		"hook.STAGE":      `plugin { id = "greylist", hook = { rcpt = { %s } } }`,
 		"hook.STAGE.when": `plugin { id = "vip", hook = { rcpt = { when = { %s } } } }`,
 		"hook.tick":       `plugin { id = "vip", hook = { tick = { %s } } }`,
@@ -227,6 +234,8 @@ func TestForms(t *testing.T) {
 				form = `id = "vip", ` + form
 			case k.Name == "background":
 				form += `, sets = {"greylist.seen"}`
+			case section.Name == "facts.NAME" && k.Name != "type":
+				form = `type = "string", ` + form
 			case section.Name == "config.NAME" && k.Name == "type":
 				form = "" // stands there already
 			}

@@ -56,7 +56,7 @@ func (m *Manifest) Hook(stage hooks.Stage, name string, run config.Run) *hooks.H
 	h := &hooks.Hook{
 		Plugin: name, Stage: stage, Needs: m.Granted,
 		When: spec.When, Order: spec.Order, After: spec.After, Before: spec.Before,
-		Reads: m.renamed(spec.Reads, name), Sets: m.renamed(spec.Sets, name), Background: spec.Background,
+		Reads: m.renamed(spec.Reads, name), Sets: m.renamed(spec.Sets, name), Facts: m.Facts, Background: spec.Background,
 		OnError: spec.OnError, Timeout: spec.Timeout, Pos: m.Pos(),
 	}
 	if stage == hooks.Tick {

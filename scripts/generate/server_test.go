@@ -154,6 +154,8 @@ func TestAddressLike(t *testing.T) {
 func TestHeaderWords(t *testing.T) {
 	for key, header := range map[string]string{
 		"config.NAME.type":     `id = "p", config = { a = { type = %q } }`,
+		"facts.NAME.type":      `id = "p", facts = { a = { type = %q } }`,
+		"facts.NAME.of":        `id = "p", facts = { a = { type = "int", of = %q } }`,
 		"hook.STAGE.on_error":  `id = "p", hook = { rcpt = { on_error = %q } }`,
 		"hook.STAGE.when.role": `id = "p", hook = { rcpt = { when = { role = {%q} } } }`,
 	} {

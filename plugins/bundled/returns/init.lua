@@ -98,7 +98,7 @@ function on.rcpt(r)
     if not addresses[canonical(r.address)] and not (verp and canonical(r.address) == canonical(verp)) then return end
   end
   r.my.ours = true
-  r.my.recipient = recipient
+  r.my.about = recipient
   r.my.digest = digested
   if config.deliver then r:rename(config.deliver) end
   return accept "local"
@@ -121,7 +121,7 @@ function on.data(m)
   local ours, recipient, digested = false, nil, nil
   for _, r in ipairs(m.rcpts) do
     ours = ours or r.my.ours
-    recipient, digested = recipient or r.my.recipient, digested or r.my.digest
+    recipient, digested = recipient or r.my.about, digested or r.my.digest
   end
   if not ours and (m.sender.text ~= "" or m.session.role == "internal") then return end -- notices of ours are no returns
   local p = report.parse()

@@ -9,6 +9,7 @@
 ---@field description? string One line for people.
 ---@field needs? stagepost.header.needs What it does beyond answering.
 ---@field config? table<string, stagepost.header.config> The settings that the operator may write under [plugin.NAME].
+---@field facts? table<string, stagepost.header.facts> The facts that it sets, each by its name without the plugin's. With it, no other fact of its own can be set, and none to another value. Without it, any.
 ---@field hook? stagepost.header.hooks How its hooks are asked, by stage. A hook exists because the code defines it; this only changes its defaults.
 
 ---@class (exact) stagepost.header.needs
@@ -32,6 +33,12 @@
 ---@field default? any The value when the operator writes none, written as the operator would.
 ---@field required? boolean The operator must write it; then it has no default.
 ---@field doc? string What it is for, for the manual.
+
+---@class (exact) stagepost.header.facts
+---@field type "bool"|"int"|"float"|"string"|"bytes"|"list"|"map" What it holds: bool, int, float, string, bytes, list or map. It may be nil, too.
+---@field values? (string|integer)[] All values that it may have, of a string or an int; without it, any.
+---@field of? "session"|"message"|"rcpt" What it is set on: session, message or rcpt; without it, any of these.
+---@field doc? string What it tells, for who reads it.
 
 ---@class (exact) stagepost.header.hook
 ---@field when? stagepost.header.when The mail for which the hook is asked; without it, all.

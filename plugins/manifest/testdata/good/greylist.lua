@@ -11,6 +11,12 @@ plugin { id = "greylist", version = "1.0.0", api = 0, description = "strangers m
     domains = { type = "map", default = {} },
     none = { type = "list" },
   },
+  facts = {
+    waited = { type = "bool", of = "message", doc = "whether it had to wait" },
+    seen = { type = "string", values = { "new", "old" }, of = "rcpt" },
+    times = { type = "int", values = { 1, 2, -3 } },
+    ["zone.*"] = { type = "list" },
+  },
   hook = {
     rcpt = { when = { role = { "mx" }, listener = { "in" }, user = false }, order = 40, after = {"dnsbl"}, before = {"late"},
       reads = { "dnswl.listed?", "greylist.seen" }, sets = { "greylist.waited", "spam.score" }, on_error = "next", timeout = "2s" },
