@@ -14,6 +14,7 @@ import (
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/hooks"
 	"github.com/stagepost/stagepost/plugins/bundled"
+	"github.com/stagepost/stagepost/plugins/catalog/lock"
 	"github.com/stagepost/stagepost/plugins/generation"
 	"github.com/stagepost/stagepost/plugins/lua"
 	"github.com/stagepost/stagepost/plugins/manifest"
@@ -160,6 +161,9 @@ func (t *target) neighbour(name string) bool {
 		return false
 	}
 	if _, copied := t.config.Runs[name]; copied && t.config.Runs[name].Plugin != name {
+		return true
+	}
+	if l, err := lock.Read(lock.File(t.config.File)); err == nil && slices.Contains(l.IDs(), name) {
 		return true
 	}
 	folder := t.config.Plugins.Folder
