@@ -310,6 +310,31 @@ func TestRefresh(t *testing.T) {
 	})
 }
 
+// TestHandshakeThatHangs: a policy host that takes connections and says nothing holds none of them for longer than a fetch may take.
+func TestHandshakeThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		var open atomic.Int32
+		w.opts.Dial = func(context.Context, string, string) (net.Conn, error) {
+			client, server := net.Pipe()
+			open.Add(1)
+			go func() {
+				io.Copy(io.Discard, server)
+				server.Close()
+				open.Add(-1)
+			}()
+			return client, nil
+		}
+		c := w.open(t)
+		expect(t, c, "none sts-policy-fetch-error")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := open.Load(); n != 0 {
+			t.Errorf("%d connections are left", n)
+		}
+	})
+}
+
 // Many that wait for one domain fetch once; who does not wait any longer goes without.
 func TestTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

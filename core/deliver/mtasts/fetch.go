@@ -54,7 +54,8 @@ func (c *Cache) fetch(ctx context.Context, domain string) (*Policy, error) {
 		// A redirect is an answer like others, and none that is asked for.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return c.connect(ctx, host) },
+			// The client dials, and shakes hands, under a context of its own, which no request that ends puts an end to.
+			DialContext:            func(context.Context, string, string) (net.Conn, error) { return c.connect(ctx, host) },
 			TLSClientConfig:        &tls.Config{RootCAs: c.Roots, ServerName: host, MinVersion: tls.VersionTLS12, Time: c.Now},
 			DisableKeepAlives:      true,
 			DisableCompression:     true,
@@ -96,8 +97,8 @@ func (c *Cache) fetch(ctx context.Context, domain string) (*Policy, error) {
 	return p, nil
 }
 
-// connect opens a connection to a policy host: to no address within a private network, where anybody's DNS could send us, and to
-// the very address that was judged.
+// connect opens a connection to a policy host, for as long as ctx lasts: to no address within a private network, where anybody's DNS
+// could send us, and to the very address that was judged.
 func (c *Cache) connect(ctx context.Context, host string) (net.Conn, error) {
 	found, err := resolve.LookupAddrs(ctx, c.Resolver, host)
 	if err != nil {
@@ -111,7 +112,10 @@ func (c *Cache) connect(ctx context.Context, host string) (net.Conn, error) {
 		}
 		var nc net.Conn
 		if nc, err = c.Dial(ctx, "tcp", netip.AddrPortFrom(ip, httpsPort).String()); err == nil {
-			return nc, nil
+			if end, ok := ctx.Deadline(); ok {
+				err = nc.SetDeadline(end)
+			}
+			return nc, err
 		}
 	}
 	return nil, err
