@@ -2,9 +2,12 @@ package deliver
 
 import (
 	"bytes"
+	"context"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stagepost/stagepost/core/deliver/remotetest"
 	"github.com/stagepost/stagepost/core/message"
@@ -99,6 +102,45 @@ func TestNoChunks(t *testing.T) {
 		}
 		if v := verbsOf(conns[1]); !strings.HasPrefix(v, "MAIL RCPT RCPT DATA . MAIL RCPT RCPT DATA .") || len(server.Conns()) != 2 {
 			t.Errorf("%s: the second connection had %s, there were %d", c.reply, v, len(server.Conns()))
+		}
+	}
+}
+
+// cutting ends a context when so many octets went through it.
+type cutting struct {
+	net.Conn
+	left   int
+	cancel func()
+}
+
+func (c *cutting) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if c.left -= n; c.left <= 0 {
+		c.cancel()
+	}
+	return n, err
+}
+
+// TestInterruptedChunk: where an attempt is broken off while the last of a chunk goes, the server either has not all of it, or is waited for.
+func TestInterruptedChunk(t *testing.T) {
+	large := strings.Repeat("0123456789abcdef0123456789abcdef\r\n", 6_000)
+	for _, content := range []string{"a: b\r\n\r\n" + large, "a: b\r\n\r\n" + large + "\r"} {
+		for _, from := range []message.Content{memory(content), onDisk{strings.NewReader(content), int64(len(content))}} {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				server := remotetest.New(t, remotetest.Script{"EHLO": chunking})
+				network := &remotetest.Net{Remotes: map[string]*remotetest.Remote{"192.0.2.1:25": server}}
+				s := newSender(t, network, Options{Dial: func(ctx context.Context, n, addr string) (net.Conn, error) {
+					c, err := network.Dial(ctx, n, addr)
+					return &cutting{c, len(content), cancel}, err
+				}})
+				got := briefs(s.Send(ctx, newJob(t, from, "u@y.test")))
+				synctest.Wait()
+				if taken := len(server.Messages()); taken == 1 != (got == "delivered") {
+					t.Errorf("%d octets: %s, and the server took %d", len(content), got, taken)
+				}
+				cancel()
+			})
 		}
 	}
 }

@@ -353,14 +353,21 @@ func (d *delivery) body(w io.Writer) error {
 	if off < 0 || off > size {
 		return errContent{fmt.Errorf("it has %d octets, the envelope skips %d", size, off)}
 	}
-	for _, top := range [][]byte{d.job.own(), d.job.Env.Prefix} {
-		if _, err := w.Write(top); err != nil {
-			return err
+	b := content.Bytes()
+	for _, part := range [][]byte{d.job.own(), d.job.Env.Prefix, b[min(off, int64(len(b))):]} {
+		// What is larger than the buffer of w goes past it, so its end goes apart: until w is flushed the server has not all of a chunk.
+		last := len(part)
+		if last > blockSize {
+			last -= len("\r\n")
+		}
+		for _, p := range [][]byte{part[:last], part[last:]} {
+			if _, err := w.Write(p); err != nil {
+				return err
+			}
 		}
 	}
-	if b := content.Bytes(); b != nil {
-		_, err := w.Write(b[off:])
-		return err
+	if b != nil {
+		return nil
 	}
 	block := blocks.Get().(*[blockSize]byte)
 	defer blocks.Put(block)
