@@ -308,7 +308,7 @@ func (d *delivery) decide(i int, reply smtp.Reply, host, stage string) {
 	case reply.Code/100 == 5 && !(reply.Code == 552 && stage == stageRcpt): // "too many recipients", RFC 5321 4.5.3.1.10
 		result = message.Failed
 	}
-	d.set(i, message.Outcome{Result: result, Reply: reply, Host: host, Notifies: result == message.Delivered && d.notifies, Timed: result == message.Delivered && d.timed, Away: result == message.Deferred && d.away})
+	d.set(i, message.Outcome{Result: result, Reply: reply, Host: host, Notifies: result == message.Delivered && d.notifies, Timed: result == message.Delivered && d.timed})
 	if result != message.Delivered {
 		d.stage = stage
 	}
@@ -370,7 +370,12 @@ func (d *delivery) giveUp() {
 		}
 		host = ""
 	}
-	d.decideAll(reply, host, "")
+	for i := range d.outcomes {
+		if d.outcomes[i].Result == 0 {
+			d.decide(i, reply, host, "")
+			d.outcomes[i].Away = d.away && d.outcomes[i].Result == message.Deferred
+		}
+	}
 }
 
 func interrupted() *failure { return failed(451, "4.3.2", "the attempt was interrupted") }

@@ -74,6 +74,9 @@ func TestAway(t *testing.T) {
 		{"both turn away for good", "banner:554 5.7.1 no", "banner:554 5.7.1 no", "failed 554 5.7.1", false},
 		{"one closes, one is not there", "banner:close", "none", "deferred 451 4.4.1", true},
 		{"one is well", "none", "well", "delivered", false},
+		{"one is not there, the other answers for the message", "none", "RCPT:451 4.7.1 greylisted", "deferred 451 4.7.1", false},
+		{"one is not there, the other answers at the end", "banner:close", "dot:452 4.3.1 full", "deferred 452 4.3.1", false},
+		{"one is not there, the other has enough", "none", "MAIL:421 4.3.2 bye", "deferred 421 4.3.2", false},
 		{"one talks, and hangs up", "RCPT:close", "none", "deferred 451 4.4.1", false},
 		{"a reply to the message", "RCPT:451 4.7.1 greylisted", "none", "deferred 451 4.7.1", false},
 	} {
