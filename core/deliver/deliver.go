@@ -332,10 +332,11 @@ func (d *delivery) set(i int, o message.Outcome) {
 // is decided.
 type failure struct {
 	reply  smtp.Reply
-	remote bool // the reply is the remote's own
-	away   bool // it is about the host, or the way there, and not about the message
-	weak   bool // TLS did not come about, and was not demanded
-	gone   bool // the connection ended
+	remote bool          // the reply is the remote's own
+	away   bool          // it is about the host, or the way there, and not about the message
+	weak   bool          // TLS did not come about, and was not demanded
+	gone   bool          // the connection ended
+	after  time.Duration // the remote's wish when to try again; 0: it has none
 }
 
 // words are the text of a failure in a line.
@@ -373,7 +374,9 @@ func (d *delivery) giveUp() {
 	for i := range d.outcomes {
 		if d.outcomes[i].Result == 0 {
 			d.decide(i, reply, host, "")
-			d.outcomes[i].Away = d.away && d.outcomes[i].Result == message.Deferred
+			if o := &d.outcomes[i]; o.Result == message.Deferred {
+				o.Away, o.After = d.away, d.why.after
+			}
 		}
 	}
 }

@@ -6,8 +6,9 @@ import (
 	"github.com/stagepost/stagepost/core/message"
 )
 
-// post hands what is open to a URL that the plan names, which is one attempt with one step in the record. As with servers, any answer is that of
-// the whole plan, and so is none once the message may have come through whole; else the next host is tried.
+// post hands what is open to a URL that the plan names, which is one attempt with one step in the record. As with servers, an answer about the
+// message is that of the whole plan, and so is none once the message may have come through whole. Where nobody answered, or the answer is
+// about the server, the next host is tried.
 func (d *delivery) post(h hop) {
 	start, before := d.now(), d.decided()
 	secret := func() ([]byte, error) {
@@ -32,17 +33,18 @@ func (d *delivery) post(h hop) {
 	}
 	outcomes := c.Carry(d.ctx, &job)
 	var f *failure
+	by := ""
 	for k, i := range open {
 		o, ok := answerOf(c, outcomes, k)
-		if ok && o.Result == message.Deferred && o.Host == "" && !o.Unknown { // nobody answered
-			f = &failure{reply: o.Reply, away: o.Away}
+		d.met = d.met || !ok || o.Host != "" || o.Unknown
+		if ok && o.Result == message.Deferred && !o.Unknown && (o.Host == "" || o.Onward) {
+			f, by = &failure{reply: o.Reply, away: o.Away, remote: o.Host != "", after: o.After}, o.Host
 			continue
 		}
-		d.met = true
 		d.set(i, o)
 	}
 	if f != nil {
-		d.blame(f, "")
+		d.blame(f, by)
 	}
 	d.record(h.url, "posted", start, before, f, "")
 }

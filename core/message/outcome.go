@@ -51,6 +51,9 @@ type Outcome struct {
 	Unknown bool
 	// Away: nobody could be talked to, so this says nothing of the message, and another one would fare no better. It is deferred.
 	Away bool
+	// Onward: who answered did not take the message because of trouble of their own. It is deferred; where a plan has several next hops,
+	// the next one is tried.
+	Onward bool
 }
 
 // Last is what is kept of a recipient's latest outcome.

@@ -104,11 +104,12 @@ func TestPosted(t *testing.T) {
 	sv.stop()
 }
 
-// TestPostedByRoute: a URL is a next hop of the plugin route, and several are one of a plan: where nobody answers at the first the message goes to
-// the next, once, and signed.
+// TestPostedByRoute: a URL is a next hop of the plugin route, and several are one of a plan: where nobody answers at the first, and the second has
+// trouble of its own, the message goes to the third, once, and signed.
 func TestPostedByRoute(t *testing.T) {
 	ca := newAuthority(t)
-	routed, planned := newHook(t, ca, "/In"), newHook(t, ca, "/plan")
+	routed, busy, planned := newHook(t, ca, "/In"), newHook(t, ca, "/busy"), newHook(t, ca, "/plan")
+	busy.later = true
 	config := strings.Replace(relayConfig(routed.url), "[plugins]", "[secrets]\nfolder = \"secrets\"\n\n[plugins]", 1) + fmt.Sprintf("\n[plugin.route.auth]\n%q = { secret = \"inbound\" }\n", routed.url)
 	s := newSite(t, config)
 	ca.trusted(s)
@@ -125,14 +126,15 @@ func TestPostedByRoute(t *testing.T) {
 	mark := sv.console.mark()
 	nobody := "https://" + freePort(t) + "/plan"
 	s.write("plugins/two.lua", fmt.Sprintf(`plugin { id = "two", needs = { route = { "*", "private" }, secrets = { "inbound" } } }
-function on.route(r) return route { hosts = { %q, %q }, auth = { secret = "inbound" } } end
-`, nobody, planned.url))
+function on.route(r) return route { hosts = { %q, %q, %q }, auth = { secret = "inbound" } } end
+`, nobody, busy.url, planned.url))
 	sv.console.expect(t, mark, "is live")
 	id = c.deliver(t, "u@example.net", "<planned@client.example>")
 	sv.empty()
+	busy.took(t, 1, "<planned@client.example>")
 	planned.took(t, 1, "<planned@client.example>")
 	routed.took(t, 1, "<routed@client.example>")
-	if trace := s.want(0, "trace", id); !strings.Contains(trace, nobody+" posted, 451 4.4.2 ") || !strings.Contains(trace, planned.url+" posted, 250 2.0.0 HTTP 200") {
+	if trace := s.want(0, "trace", id); !strings.Contains(trace, nobody+" posted, 451 4.4.2 ") || !strings.Contains(trace, busy.url+" posted, 451 4.3.0 HTTP 503: not yet") || !strings.Contains(trace, planned.url+" posted, 250 2.0.0 HTTP 200") {
 		t.Errorf("the record:\n%s", trace)
 	}
 	sv.stop()

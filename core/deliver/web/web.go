@@ -5,8 +5,9 @@
 // id names the message, its sender and the recipients of this very request, and is the same at each attempt: it is the idempotency key, so a
 // receiver that has seen it answers 2xx and forgets the request. That makes a repeat harmless whose first answer was lost.
 //
-// Answers: 2xx is delivered, 4xx is final but for 408, 425 and 429, and all else is put off, until the time of Retry-After where there is one. A
-// redirect is not followed, since nobody signed for the other place. The certificate is verified, and the address that the name has is judged
+// Answers: 2xx is delivered, 4xx is final but for 408, 425 and 429, and all else is put off, until the time of Retry-After where there is one. Of
+// that, an answer that tells of the server and not of the message leaves room for another server (Onward), unless it may come from one that stands
+// before the server, which nobody has heard of since it had the message whole. A redirect is not followed, since nobody signed for the other place. The certificate is verified, and the address that the name has is judged
 // where the connection is opened: the DNS does not lead into the own network, unless the configuration allows that.
 package web
 
@@ -190,7 +191,8 @@ func (c *Carrier) post(ctx context.Context, job *deliver.Job, rcpts []int) messa
 	}
 	defer resp.Body.Close()
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, maxSaid))
-	return c.outcome(resp, string(said))
+	read, _ := body.end()
+	return c.outcome(resp, string(said), read == content.Size())
 }
 
 // unanswered is what becomes of a request without an answer.
@@ -225,8 +227,8 @@ func (c *Carrier) unanswered(ctx, timed context.Context, body *reader, err error
 	return o
 }
 
-// outcome is what an answer says.
-func (c *Carrier) outcome(resp *http.Response, said string) message.Outcome {
+// outcome is what an answer says. whole: the message was sent to its end before.
+func (c *Carrier) outcome(resp *http.Response, said string, whole bool) message.Outcome {
 	o := message.Outcome{Result: message.Deferred, Host: c.o.URL.Host}
 	code, enhanced := 451, "4.3.0"
 	switch s := resp.StatusCode; {
@@ -241,6 +243,10 @@ func (c *Carrier) outcome(resp *http.Response, said string) message.Outcome {
 		o.Result, code, enhanced = message.Failed, 550, "5.1.1"
 	case s/100 == 4:
 		o.Result, code, enhanced = message.Failed, 554, "5.3.0"
+	case whole && (s == http.StatusBadGateway || s == http.StatusGatewayTimeout): // who stands behind may have taken it
+		o.Unknown = true
+	default:
+		o.Onward = true
 	}
 	if o.Result == message.Deferred {
 		o.After = c.after(resp.Header.Get("Retry-After"))

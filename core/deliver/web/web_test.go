@@ -209,13 +209,17 @@ func TestAnswers(t *testing.T) {
 		{408, "", "deferred 451 4.3.0 HTTP 408", 0}, {425, "", "deferred 451 4.3.0 HTTP 425", 0}, {429, "120", "deferred 451 4.3.0 HTTP 429", 2 * time.Minute},
 		{500, "", "deferred 451 4.3.0 HTTP 500", 0}, {503, "Sun, 01 Mar 2026 13:00:00 GMT", "deferred 451 4.3.0 HTTP 503", time.Hour}, {503, "99999999999999999999", "deferred 451 4.3.0 HTTP 503", 0},
 		{503, "4000000000", "deferred 451 4.3.0 HTTP 503", maxAfter}, {503, "Sun, 01 Mar 2020 13:00:00 GMT", "deferred 451 4.3.0 HTTP 503", 0}, {503, "-5", "deferred 451 4.3.0 HTTP 503", 0},
-		{599, "", "deferred 451 4.3.0 HTTP 599", 0},
+		{502, "", "deferred 451 4.3.0 HTTP 502", 0}, {504, "60", "deferred 451 4.3.0 HTTP 504", time.Minute}, {599, "", "deferred 451 4.3.0 HTTP 599", 0},
 	} {
 		status, after = tt.status, tt.after
 		before := r.count()
 		o := c.Carry(t.Context(), job(t, content(text), "joe@example.org"))[0]
-		if got := said(o); !strings.HasPrefix(got, tt.want) || o.After != tt.wait || o.Reply.Check() != nil || o.Unknown || o.Away || o.Host == "" {
+		if got := said(o); !strings.HasPrefix(got, tt.want) || o.After != tt.wait || o.Reply.Check() != nil || o.Away || o.Host == "" {
 			t.Errorf("%d %q: %s, after %v: %+v", tt.status, tt.after, got, o.After, o)
+		}
+		unknown := tt.status == 502 || tt.status == 504 // the message came through whole, to whom nobody knows
+		if onward := tt.status/100 == 3 || tt.status/100 == 5 && !unknown; o.Unknown != unknown || o.Onward != onward {
+			t.Errorf("%d: unknown %v, onward %v", tt.status, o.Unknown, o.Onward)
 		}
 		if r.count() != before+1 {
 			t.Errorf("%d: %d requests", tt.status, r.count()-before)
