@@ -53,9 +53,7 @@ func (q *Queue) try(j *job) []message.Outcome {
 	default:
 		outcomes = q.send(q.stopping, gen, m.view(q), content, j)
 	}
-	if j.warmed && !slices.ContainsFunc(outcomes, func(o message.Outcome) bool { return o.Host != "" || o.Unknown }) {
-		q.ramps.giveBack(j.plan.Source, j.site)
-	}
+	q.unwarm(j, outcomes)
 	q.counts.attempted(time.Since(began), outcomes)
 	q.finish(gen, j, outcomes)
 	return outcomes
@@ -90,7 +88,7 @@ func (q *Queue) send(ctx context.Context, gen *hooks.Generation, view *hooks.Mes
 func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.Envelope, content message.Content, plan *message.Plan, obs hooks.Observer) []message.Outcome {
 	out := make([]message.Outcome, len(env.Rcpts))
 	var jobs []*job
-	set := q.Settings()
+	set, sites := q.Settings(), map[store.Lane]string{}
 	for i, r := range env.Rcpts {
 		p := *plan
 		if _, o := Decide(hooks.Result{Plan: &p}, r); o != nil {
@@ -98,17 +96,13 @@ func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.E
 			continue
 		}
 		spare := set.draw(&p, env.ID, r.Address.Domain)
-		for w := set.warmup(p.Source); w != nil && !q.ramps.take(w, p.Source, p.Hop()); w = set.warmup(p.Source) {
-			if len(spare) == 0 {
-				out[i] = shut(warmedUp(p.Source))
-				break
-			}
-			p.Source, spare = spare[0], spare[1:]
+		lane := laneOf(env, &p)
+		site, known := sites[lane]
+		if !known {
+			site = q.SiteOf(ctx, lane)
+			sites[lane] = site
 		}
-		if out[i].Result != 0 {
-			continue
-		}
-		if q.suspensions.of(env, i, laneOf(env, &p), p.Site) != nil {
+		if q.suspensions.of(env, i, lane, site) != nil {
 			out[i] = suspendedReply()
 			continue
 		}
@@ -117,13 +111,12 @@ func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.E
 			k++
 		}
 		if k == len(jobs) {
-			jobs = append(jobs, &job{plan: &p})
+			jobs = append(jobs, &job{plan: &p, site: site, spare: spare})
 		}
 		jobs[k].rcpts = append(jobs[k].rcpts, i)
 	}
 	for _, j := range jobs {
-		j.tls = set.limits(q.SiteOf(ctx, laneOf(env, j.plan))).TLS
-		for k, o := range q.send(ctx, gen, &hooks.MessageView{Envelope: env}, content, j) {
+		for k, o := range q.sendAtOnce(ctx, gen, env, content, j, &set) {
 			out[j.rcpts[k]] = o
 		}
 		for _, s := range j.steps.steps {
@@ -132,6 +125,34 @@ func (q *Queue) Relay(ctx context.Context, gen *hooks.Generation, env *message.E
 	}
 	q.tellAtOnce(ctx, env, content, plan, out)
 	return out
+}
+
+// sendAtOnce attempts a job of Relay within the limits of its site that say what an attempt is like and whether there may be one. How many run
+// at once is for the sessions that bring mail.
+func (q *Queue) sendAtOnce(ctx context.Context, gen *hooks.Generation, env *message.Envelope, content message.Content, j *job, set *Settings) []message.Outcome {
+	l, _ := q.measures.table.Load().limits(set.limits(j.site), siteKey{j.site, j.plan.Source}, "")
+	if c := q.outside(l.Window, time.Now()); c != nil {
+		return all(len(j.rcpts), c.why)
+	}
+	w := set.warmup(j.plan.Source)
+	for ; w != nil && !q.ramps.take(w, j.plan.Source, j.site); w = set.warmup(j.plan.Source) {
+		if len(j.spare) == 0 {
+			return all(len(j.rcpts), shut(warmedUp(j.plan.Source)))
+		}
+		j.plan.Source, j.spare = j.spare[0], j.spare[1:]
+	}
+	j.warmed = w != nil
+	j.connectionMessages, j.prefer, j.tls = l.ConnectionMessages, l.Prefer, l.TLS
+	outcomes := q.send(ctx, gen, &hooks.MessageView{Envelope: env}, content, j)
+	q.unwarm(j, outcomes)
+	return outcomes
+}
+
+// unwarm gives a message back to the ramp of its source that nobody answered for.
+func (q *Queue) unwarm(j *job, outcomes []message.Outcome) {
+	if j.warmed && !slices.ContainsFunc(outcomes, func(o message.Outcome) bool { return o.Host != "" || o.Unknown }) {
+		q.ramps.giveBack(j.plan.Source, j.site)
+	}
 }
 
 // again tells whether a recipient of the job may have been tried before: only what was just accepted was not.

@@ -32,6 +32,7 @@ type remote struct {
 	block  chan struct{} // when set, Send waits for it
 	most   int
 	now    int
+	saw    func(*deliver.Job) // nil: nobody looks
 }
 
 func (r *remote) Send(ctx context.Context, j *deliver.Job) []message.Outcome {
@@ -53,6 +54,9 @@ func (r *remote) Send(ctx context.Context, j *deliver.Job) []message.Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.now--
+	if r.saw != nil {
+		r.saw(j)
+	}
 	var out []message.Outcome
 	var whose []string
 	for _, i := range j.Rcpts {
