@@ -77,3 +77,35 @@ func TestClockOfTheServer(t *testing.T) {
 		t.Errorf("%d messages came, of %d", got, n)
 	}
 }
+
+// TestAttemptsHaveTheServersClock: an attempt is made, and noted, by the clock by which its message is due.
+func TestAttemptsHaveTheServersClock(t *testing.T) {
+	taking := remotetest.New(t)
+	s := newSite(t, "hostname = \"mx.example.org\"\ndata = \"data\"\n[[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:0\"\nrole = \"mx\"\n"+
+		"[plugins]\nenable = [\"relay\", \"route\"]\n[plugin.relay]\nnetworks = [\"127.0.0.0/8\"]\n[plugin.route]\ndefault = \""+taking.Listen()+"\"\n")
+	ahead := func() time.Time { return time.Now().Add(30 * 24 * time.Hour) }
+	d, err := startDaemon(t.Context(), s.config, daemonOptions{log: slog.New(slog.DiscardHandler), console: io.Discard, now: ahead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, id, _ := strings.Cut(sendTo(t, d.bound.address("mx"), "", "u@y.example", "hello\n").Error(), "queued as ")
+	within(t, "the message goes", func() bool { return len(taking.Messages()) == 1 && d.store.Health().Depth == 0 })
+	steps, err := d.records.Find(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, step := range steps {
+		if step.Stage == "deliver" || step.Stage == "outcome" {
+			if seen++; step.Time.Before(time.Now().Add(29 * 24 * time.Hour)) {
+				t.Errorf("%s stands at %v", step.Stage, step.Time)
+			}
+		}
+	}
+	if seen != 2 {
+		t.Errorf("%d steps of an attempt: %v", seen, steps)
+	}
+	if err := d.Shutdown(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -160,7 +160,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	hostname := func() string { return d.plugins.Config().Hostname }
 	attempts, idle := connections(d.gate.Reading().FileLimit)
 	d.ways.poster = web.NewPoster(d.webOptions())
-	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Hostname: hostname, Own: d.bound.own, Dial: d.dial, Source: d.source, Transport: d.transport, Post: d.post, Secret: secrets.Secret, MaxIdle: idle, TLS: d.tlsOptions()})
+	d.sender = deliver.New(deliver.Options{Resolver: d.dns, Now: d.now, Hostname: hostname, Own: d.bound.own, Dial: d.dial, Source: d.source, Transport: d.transport, Post: d.post, Secret: secrets.Secret, MaxIdle: idle, TLS: d.tlsOptions()})
 	if d.queue, err = queue.New(queue.Options{Store: d.store, Sender: d.sender, Current: current, Resolver: d.dns, Records: d.records, Log: d.log, Suspects: d.suspects, Now: d.now, Clock: filepath.Join(cfg.Data, clockFile), Attempts: attempts, Settings: func() queue.Settings {
 		c := d.plugins.Config()
 		return queue.Settings{Hostname: c.Hostname, Retry: c.Queue.Retry, Expire: c.Queue.Expire, Warn: c.Queue.Warn, Shape: d.shaping.shape(c), HasSource: d.hasSource, HasTransport: d.hasTransport, Classes: d.classes.table(c)}
