@@ -292,6 +292,7 @@ func TestPrivateHops(t *testing.T) {
 		{[]string{"mx"}, nil, message.Plan{MX: "a.example"}, 0},
 		{[]string{"mx", "*", "b.example:25"}, nil, message.Plan{MX: "a.example", Hosts: hosts}, 0b1000},
 		{[]string{"mx", "private"}, nil, message.Plan{MX: "a.example"}, 1},
+		{[]string{"mx", "*", "private"}, nil, message.Plan{MX: "a.example", Public: true, Hosts: hosts}, 0b1110},
 		{[]string{"mx"}, []string{"mx", "private"}, message.Plan{MX: "a.example", Private: 1}, 0},
 	} {
 		h := hook("p", Route, answer(&Verdict{Kind: RouteTo, Plan: &c.plan}))

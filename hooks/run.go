@@ -397,5 +397,8 @@ func MayRoute(n *capability.Needs, p *message.Plan) error {
 			p.Private |= 1 << i
 		}
 	}
+	if p.Public {
+		p.Private &^= 1 // MX is the first
+	}
 	return nil
 }

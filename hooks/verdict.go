@@ -45,7 +45,7 @@ var kindTable = [kindCount]KindInfo{
 	{Close, "close", `close "text" | close{text, code, enhanced, reason, delay}`, "reply, then end the connection; 421 4.7.0 unless said otherwise"},
 	{Discard, "discard", `discard "why"`, "say 250 and forget it; later hooks are still asked"},
 	{Hold, "hold", `hold "why"`, "accept into the queue and keep it there until released by hand; later hooks are still asked"},
-	{RouteTo, "route", `route{via, hosts, mx, tls, auth, source, helo, sender, site}`, "where it goes; plans merge by field, first setter wins"},
+	{RouteTo, "route", `route{via, hosts, mx, public, tls, auth, source, helo, sender, site}`, "where it goes; plans merge by field, first setter wins"},
 	{Each, "each", `each(function(r) return verdict end)`, "one verdict for each recipient; data: reject, defer, discard or hold, nil: no opinion; deliver: accept, reject or defer, nil: deferred"},
 }
 

@@ -32,6 +32,7 @@ type Plan struct {
 	Transport bool
 	Hosts     []string // next hops in order, "host:port", "[v6]:port", or all of them URLs; tried one after the other
 	MX        string   // look up the MX of this domain instead of the recipient's; Hosts are tried after those
+	Public    bool     // MX leads to no private address, whatever who made the plan is granted
 	// Private has a bit for each of Hosts, after one for MX if there is one: it may have a private address. Those who made the plan are
 	// granted it; it is never stored.
 	Private uint16
@@ -224,6 +225,9 @@ func CanonicalHost(s, via string) (string, error) {
 func (p *Plan) Check() error {
 	if p.Via == ViaLMTP && p.MX != "" && len(p.Hosts) > 0 {
 		return fmt.Errorf(`via "lmtp" has either hosts or mx, not both`)
+	}
+	if p.Public && p.MX == "" {
+		return fmt.Errorf("public is said of mx, and there is none")
 	}
 	if p.MX != "" && len(p.Hosts) == maxHosts {
 		return fmt.Errorf("a route by mx has at most %d hosts to fall back to", maxHosts-1)

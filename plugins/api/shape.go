@@ -58,6 +58,7 @@ var keys = []Arg{
 	{Name: "via", Type: Text},
 	{Name: "hosts", Type: Texts},
 	{Name: "mx", Type: Text},
+	{Name: "public", Type: Bool, Doc: "true: mx leads to no private address, as without a route, whatever the plugin is granted"},
 	{Name: "tls", Type: Text},
 	{Name: "auth", Type: TextMap, Of: []Arg{{Name: "user"}, {Name: "secret"}, {Name: "mechanism"}, {Name: "tls"}},
 		Doc: "what to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be"},

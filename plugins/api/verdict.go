@@ -73,7 +73,7 @@ func (f *Form) named(table any) (*hooks.Verdict, error) {
 		}
 	}
 	if f.Kind == hooks.RouteTo {
-		v.Plan = &message.Plan{Via: get[string](m, "via"), Hosts: get[[]string](m, "hosts"), MX: get[string](m, "mx"), Auth: message.NewAuth(get[map[string]string](m, "auth")),
+		v.Plan = &message.Plan{Via: get[string](m, "via"), Hosts: get[[]string](m, "hosts"), MX: get[string](m, "mx"), Public: get[bool](m, "public"), Auth: message.NewAuth(get[map[string]string](m, "auth")),
 			Source: get[string](m, "source"), Helo: get[string](m, "helo"), Sender: given[smtp.Address](m, "sender"), Site: get[string](m, "site"), TLS: message.TLSLevel(get[string](m, "tls"))}
 	}
 	return v, nil

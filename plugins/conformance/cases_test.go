@@ -120,6 +120,8 @@ func cases() []testCase {
 		answer("route with a log-in", hooks.Route, "route", m{"kind": "route", "mx": "example.org", "auth": m{"user": "alice", "secret": "smtp", "mechanism": "plain"}}),
 		answer("route with half a log-in", hooks.Route, failed+" auth needs user and secret", m{"kind": "route", "mx": "example.org", "auth": m{"user": "alice"}}),
 		answer("route by MX", hooks.Route, "route", m{"kind": "route", "mx": "example.org"}),
+		answer("route by a public MX", hooks.Route, "route", m{"kind": "route", "mx": "example.org", "public": true}),
+		answer("route that is public without an MX", hooks.Route, failed+" public is said of mx", m{"kind": "route", "hosts": l{"relay.example:25"}, "public": true}),
 		answer("each refuses one at deliver", hooks.Deliver, "each <v@example.net> reject 550 5.7.1 full", m{"kind": "each", "verdicts": l{m{"kind": "reject", "text": "full"}}}),
 		answer("each holds one at data", hooks.Data, "each <v@example.net> hold", m{"kind": "each", "verdicts": l{m{"kind": "next"}, m{"kind": "hold", "reason": "look"}}}),
 		answer("each that closes", hooks.Data, failed+" each: verdict 2 is close, which is no verdict on one recipient", m{"kind": "each", "verdicts": l{m{"kind": "next"}, m{"kind": "close", "text": "bye"}}}),

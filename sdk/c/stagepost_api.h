@@ -588,6 +588,7 @@ typedef struct {
   sp_text via; // smtp, lmtp, a transport or a plugin
   sp_value hosts; // next hops in order, host:port; beside mx, where to fall back to
   sp_text mx; // domain whose MX is looked up
+  bool public; // true: mx leads to no private address, as without a route, whatever the plugin is granted
   sp_text tls; // auto, none, opportunistic, required, verified or implicit
   sp_value auth; // what to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be
   sp_text source; // the [source.NAME] or [pool.NAME] it is sent from
@@ -597,7 +598,7 @@ typedef struct {
 } sp_route_fields;
 
 static inline sp_verdict sp_route_fields_(sp_route_fields f) {
-  return sp_answer(SP_VERDICT_ROUTE, (const sp_pair[]){{SP("via"), sp_of_text(f.via)}, {SP("hosts"), f.hosts}, {SP("mx"), sp_of_text(f.mx)}, {SP("tls"), sp_of_text(f.tls)}, {SP("auth"), f.auth}, {SP("source"), sp_of_text(f.source)}, {SP("helo"), sp_of_text(f.helo)}, {SP("sender"), sp_of_text(f.sender)}, {SP("site"), sp_of_text(f.site)}}, 9);
+  return sp_answer(SP_VERDICT_ROUTE, (const sp_pair[]){{SP("via"), sp_of_text(f.via)}, {SP("hosts"), f.hosts}, {SP("mx"), sp_of_text(f.mx)}, {SP("public"), sp_of_bool(f.public)}, {SP("tls"), sp_of_text(f.tls)}, {SP("auth"), f.auth}, {SP("source"), sp_of_text(f.source)}, {SP("helo"), sp_of_text(f.helo)}, {SP("sender"), sp_of_text(f.sender)}, {SP("site"), sp_of_text(f.site)}}, 10);
 }
 #define sp_route_with(...) sp_route_fields_((sp_route_fields){__VA_ARGS__})
 

@@ -448,6 +448,7 @@ type Route struct {
 	Via    string            // smtp, lmtp, a transport or a plugin
 	Hosts  []string          // next hops in order, host:port; beside mx, where to fall back to
 	MX     string            // domain whose MX is looked up
+	Public bool              // true: mx leads to no private address, as without a route, whatever the plugin is granted
 	TLS    string            // auto, none, opportunistic, required, verified or implicit
 	Auth   map[string]string // what to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be
 	Source string            // the [source.NAME] or [pool.NAME] it is sent from
@@ -465,6 +466,9 @@ func (v Route) append(b []byte) ([]byte, error) {
 		n++
 	}
 	if v.MX != "" {
+		n++
+	}
+	if v.Public {
 		n++
 	}
 	if v.TLS != "" {
@@ -498,6 +502,10 @@ func (v Route) append(b []byte) ([]byte, error) {
 	if v.MX != "" {
 		b = cbor.AppendText(b, "mx")
 		b = cbor.AppendText(b, v.MX)
+	}
+	if v.Public {
+		b = cbor.AppendText(b, "public")
+		b = cbor.AppendBool(b, v.Public)
 	}
 	if v.TLS != "" {
 		b = cbor.AppendText(b, "tls")

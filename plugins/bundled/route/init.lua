@@ -130,11 +130,11 @@ for name, hop in pairs(hops) do signed("domains." .. name, hop, name) end
 function on.route(r)
   local name = r.address.domain
   local hop = listed and nearest(at, name) or default
-  if fallback and not hop and r.class == "relay" then hop = { mx = name } end
+  if fallback and not hop and r.class == "relay" then hop = { mx = name, public = true } end -- the operator did not name that domain
   if not hop then return end
-  if fallback and hop.mx then hop = { mx = hop.mx, hosts = fallback } end
+  if fallback and hop.mx then hop = { mx = hop.mx, hosts = fallback, public = hop.public } end
   if not secured then return route(hop) end
   local a = nearest(login, name)
   if not a and hop.hosts then a = auth[ported(hop)] end
-  return route{ via = hop.via, hosts = hop.hosts, mx = hop.mx, auth = a }
+  return route{ via = hop.via, hosts = hop.hosts, mx = hop.mx, public = hop.public, auth = a }
 end

@@ -225,6 +225,7 @@ function hold(answer) end
 ---@field via? string smtp, lmtp, a transport or a plugin
 ---@field hosts? string|string[] next hops in order, host:port; beside mx, where to fall back to
 ---@field mx? string domain whose MX is looked up
+---@field public? boolean true: mx leads to no private address, as without a route, whatever the plugin is granted
 ---@field tls? string auto, none, opportunistic, required, verified or implicit
 ---@field auth? {user?: string, secret?: string, mechanism?: string, tls?: string} what to log in with at hosts or mx: user, secret (its name), mechanism and tls if need be
 ---@field source? string the [source.NAME] or [pool.NAME] it is sent from
@@ -234,7 +235,7 @@ function hold(answer) end
 
 ---where it goes; plans merge by field, first setter wins.
 ---
----`route{via, hosts, mx, tls, auth, source, helo, sender, site}`
+---`route{via, hosts, mx, public, tls, auth, source, helo, sender, site}`
 ---@param answer stagepost.args.route
 ---@return stagepost.verdict
 function route(answer) end

@@ -825,8 +825,8 @@ impl Verdict {
         Verdict::of(verdict::HOLD).reason(reason)
     }
 
-    /// Where it goes; plans merge by field, first setter wins. Setters: `via`, `hosts`, `mx`, `tls`, `auth`, `source`, `helo`,
-    /// `sender`, `site`.
+    /// Where it goes; plans merge by field, first setter wins. Setters: `via`, `hosts`, `mx`, `public`, `tls`, `auth`, `source`,
+    /// `helo`, `sender`, `site`.
     pub fn route() -> Verdict {
         Verdict::of(verdict::ROUTE)
     }
@@ -894,6 +894,11 @@ impl Verdict {
     /// Domain whose MX is looked up.
     pub fn mx(self, mx: impl AsRef<[u8]>) -> Verdict {
         self.set("mx", Value::of_text(mx.as_ref()))
+    }
+
+    /// True: mx leads to no private address, as without a route, whatever the plugin is granted.
+    pub fn public(self, public: bool) -> Verdict {
+        self.set("public", Value::Bool(public))
     }
 
     /// Auto, none, opportunistic, required, verified or implicit.

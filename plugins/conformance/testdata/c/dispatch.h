@@ -139,7 +139,7 @@ static sp_verdict verdict(sp_value v) {
   if (sp_equal(kind, SP("close"))) return sp_close_with(.text = sp_as_text(sp_get(v, SP("text"))), .code = sp_as_int(sp_get(v, SP("code")), 0), .enhanced = sp_as_text(sp_get(v, SP("enhanced"))), .reason = sp_as_text(sp_get(v, SP("reason"))), .delay = sp_as_float(sp_get(v, SP("delay")), 0));
   if (sp_equal(kind, SP("discard"))) return sp_discard(sp_as_text(sp_get(v, SP("reason"))));
   if (sp_equal(kind, SP("hold"))) return sp_hold(sp_as_text(sp_get(v, SP("reason"))));
-  if (sp_equal(kind, SP("route"))) return sp_route_with(.via = sp_as_text(sp_get(v, SP("via"))), .hosts = sp_get(v, SP("hosts")), .mx = sp_as_text(sp_get(v, SP("mx"))), .tls = sp_as_text(sp_get(v, SP("tls"))), .auth = sp_get(v, SP("auth")), .source = sp_as_text(sp_get(v, SP("source"))), .helo = sp_as_text(sp_get(v, SP("helo"))), .sender = sp_as_text(sp_get(v, SP("sender"))), .site = sp_as_text(sp_get(v, SP("site"))));
+  if (sp_equal(kind, SP("route"))) return sp_route_with(.via = sp_as_text(sp_get(v, SP("via"))), .hosts = sp_get(v, SP("hosts")), .mx = sp_as_text(sp_get(v, SP("mx"))), .public = sp_as_bool(sp_get(v, SP("public"))), .tls = sp_as_text(sp_get(v, SP("tls"))), .auth = sp_get(v, SP("auth")), .source = sp_as_text(sp_get(v, SP("source"))), .helo = sp_as_text(sp_get(v, SP("helo"))), .sender = sp_as_text(sp_get(v, SP("sender"))), .site = sp_as_text(sp_get(v, SP("site"))));
   return SP_NEXT;
 }
 

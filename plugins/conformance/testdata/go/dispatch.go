@@ -222,7 +222,7 @@ func verdict(m map[string]any) stagepost.Verdict {
 	case "hold":
 		return stagepost.Hold{Reason: text(m["reason"])}
 	case "route":
-		return stagepost.Route{Via: text(m["via"]), Hosts: texts(m["hosts"]), MX: text(m["mx"]), TLS: text(m["tls"]), Auth: textMap(m["auth"]), Source: text(m["source"]), Helo: text(m["helo"]), Sender: text(m["sender"]), Site: text(m["site"])}
+		return stagepost.Route{Via: text(m["via"]), Hosts: texts(m["hosts"]), MX: text(m["mx"]), Public: boolean(m["public"]), TLS: text(m["tls"]), Auth: textMap(m["auth"]), Source: text(m["source"]), Helo: text(m["helo"]), Sender: text(m["sender"]), Site: text(m["site"])}
 	case "each":
 		var each stagepost.Each
 		for _, e := range list(m["verdicts"]) {

@@ -230,6 +230,7 @@ pub fn verdict(v: &Value) -> Verdict {
             "via" => out.via(bytes(std::slice::from_ref(value), 0)),
             "hosts" => out.hosts(at(std::slice::from_ref(value), 0)),
             "mx" => out.mx(bytes(std::slice::from_ref(value), 0)),
+            "public" => out.public(truth(std::slice::from_ref(value), 0)),
             "tls" => out.tls(bytes(std::slice::from_ref(value), 0)),
             "auth" => out.auth(at(std::slice::from_ref(value), 0)),
             "source" => out.source(bytes(std::slice::from_ref(value), 0)),

@@ -18,6 +18,10 @@ pub fn float(a: &[Value], i: usize) -> f64 {
     at(a, i).float().unwrap_or(0.0)
 }
 
+pub fn truth(a: &[Value], i: usize) -> bool {
+    matches!(at(a, i), Value::Bool(true))
+}
+
 pub fn named(a: &[Value], i: usize) -> Vec<(&str, Value)> {
     a[i].entries().iter().map(|(name, v)| (name.as_str(), v.clone())).collect()
 }
