@@ -20,7 +20,7 @@ import (
 
 // Bounds of one attempt.
 const (
-	maxHosts     = 10 // names that are looked up
+	maxHosts     = 10 // exchangers that are looked up; a plan has no more hosts than it has places for
 	maxAddrs     = 20
 	maxHostAddrs = 5 // of one host, so that a dead one with many addresses does not hide the next
 )
@@ -106,7 +106,7 @@ func (d *delivery) fallBack(plan *message.Plan, yield func(hop) bool) {
 // mail, so it is never final.
 func (d *delivery) named(hosts []string, yield func(hop) bool) {
 	left := maxAddrs
-	for i, hostport := range hosts[:min(len(hosts), maxHosts)] {
+	for i, hostport := range hosts {
 		if d.fallback() {
 			i++ // the first is that of the MX
 		}

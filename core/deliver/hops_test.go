@@ -183,6 +183,7 @@ func TestHops(t *testing.T) {
 		{"", "nosuch.test:25 here.test:26 [2001:db8::7]:27", down, "[2001:db8::7]:27"},
 		{"", "two.test:x one.test:25", down, "192.0.2.1:25"},
 		{"", "two.test", "deferred 451 4.3.5", ""},
+		{"", strings.Join(repeat(16, "192.0.5.%d:25"), " "), down, "16"},
 		{"", "both.test:587", down, "192.0.2.1:587 [2001:db8::1]:587 192.0.2.2:587 192.0.2.3:587"},
 		{"", "", "deferred 451 4.3.5", ""},
 	} {

@@ -35,10 +35,12 @@ func (q *Queue) try(j *job) []message.Outcome {
 	m := j.flight.msg
 	content, err := m.body(q.stopping, q.Store)
 	if !q.begin(j) {
+		q.unwarm(j, nil)
 		return nil
 	}
 	set := q.Settings()
 	if terms := set.terms(m.env, ""); terms.lapsed(q.now()) {
+		q.unwarm(j, nil)
 		q.finish(gen, j, all(len(j.rcpts), lapse))
 		return nil
 	}

@@ -191,3 +191,30 @@ func TestWarmupSurvivesACrash(t *testing.T) {
 		b.stop()
 	})
 }
+
+// TestWarmupCountsAttempts: what is given up before it is attempted does not count.
+func TestWarmupCountsAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.hooks = []*hooks.Hook{from("new")}
+		today := time.Unix(dayOf(time.Now())*86400, 0).UTC()
+		b.set.Concurrency = 1
+		b.set.Shape = &Shape{Warmups: map[string]*Warmup{"new": {Start: today, Daily: []int{100}}}}
+		b.start()
+		b.send(nil, "first@one.example") // the site is known to be well
+		time.Sleep(time.Second)
+		block := make(chan struct{})
+		b.remote.blocked(block)
+		b.send(nil, "slow@one.example")
+		time.Sleep(time.Second)
+		b.send(func(env *message.Envelope) { env.Expires = time.Now().Add(time.Minute) }, "late@one.example")
+		time.Sleep(5 * time.Minute)
+		b.remote.blocked(nil)
+		close(block)
+		time.Sleep(time.Minute)
+		if got, used := len(b.remote.got()), b.q.ramps.all[keyOf("new", "")].used; got != 2 || used != 2 {
+			t.Errorf("%d were sent, %d counted: %q", got, used, b.remote.got())
+		}
+		b.stop()
+	})
+}
