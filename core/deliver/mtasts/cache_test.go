@@ -79,11 +79,19 @@ func newWorld(t *testing.T, cert func(ca *certstest.CA) tls.Certificate) *world 
 		(*w.policy.Load())(rw, r)
 	})}
 	own := cert(ca)
-	// The server is there once it is asked. When its connections end, both sides of TLS say so at once, which takes 5 s in memory.
+	var mu sync.Mutex
+	var ends []net.Conn // of connections, on the server's side
+	// The server is there once it is asked. Its connections end before it does: it holds a lock while it says good-bye on them, and in memory that
+	// waits for the other side, while time stands still for who waits for a lock.
 	start := sync.OnceFunc(func() {
 		var serving sync.WaitGroup
 		serving.Go(func() { server.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{own}})) })
 		t.Cleanup(func() {
+			mu.Lock()
+			for _, c := range ends {
+				c.Close()
+			}
+			mu.Unlock()
 			server.Close()
 			serving.Wait()
 			time.Sleep(10 * time.Second)
@@ -96,6 +104,9 @@ func newWorld(t *testing.T, cert func(ca *certstest.CA) tls.Certificate) *world 
 			}
 			start()
 			client, server := net.Pipe()
+			mu.Lock()
+			ends = append(ends, server)
+			mu.Unlock()
 			select {
 			case l.conns <- server:
 				return client, nil
