@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) pluginCommand() *cobra.Command {
-	return parent("plugin", "Write and look at plugins", a.pluginNewCommand(), a.pluginListCommand(), a.pluginOrderCommand(), a.pluginTestCommand(), a.pluginLintCommand())
+	return parent("plugin", "Write and look at plugins", a.pluginNewCommand(), a.pluginListCommand(), a.pluginOrderCommand(), a.pluginTestCommand(), a.pluginLintCommand(), a.pluginDiffCommand())
 }
 
 // described asks the running server, or loads the files if there is none; running tells which.
