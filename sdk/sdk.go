@@ -38,7 +38,9 @@ type Language struct {
 }
 
 // Languages are those that an SDK is carried for.
-func Languages() []Language { return []Language{{"c", "plugin.c", needsC}, {"rust", "src/lib.rs", needsRust}, {"go", "go.mod", needsGo}} }
+func Languages() []Language {
+	return []Language{{"c", "plugin.c", needsC}, {"rust", "src/lib.rs", needsRust}, {"go", "go.mod", needsGo}}
+}
 
 // Of finds the language of a plugin's folder that has the script Build in it, and so is compiled by it.
 func Of(folder string) (Language, bool) {

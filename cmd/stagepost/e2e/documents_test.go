@@ -15,7 +15,8 @@ const root = "../../.." // of the repository
 // reader does what a page tells: it runs its blocks of commands, in order, as they stand there.
 //
 // What differs from a reader's machine: the program is in the PATH and not built again; the configuration listens on any
-// free port, and next hops of this machine are addresses where nobody listens; ID is the last one that was printed.
+// free port, and next hops of this machine are addresses where nobody listens; ID is the last one that was printed; what asks for a
+// passphrase finds one in the environment.
 type reader struct {
 	*site
 	top    string // where the first command runs
@@ -58,6 +59,7 @@ func TestDocuments(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := t.TempDir()
+			t.Setenv("STAGEPOST_PASSPHRASE", "open sesame")
 			r := &reader{site: &site{t: t, dir: dir}, top: dir}
 			for _, b := range blocks(string(text)) {
 				switch b.kind {

@@ -23,7 +23,7 @@ const (
 )
 
 // patience is how long anything may take that happens by itself. It is generous: a test fails by it, never passes by it.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // site is a folder with a configuration, in which commands run.
 type site struct {
