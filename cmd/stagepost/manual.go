@@ -40,6 +40,7 @@ func pages() []page {
 		{"isolation", "what plugins cannot do to the rest of the server, what was tried, what is not held", file("isolation")},
 		{"testing", "how the tests of plugins are written and run", func() string { return file("testing")() + "\n" + testingReference() }},
 		{"catalog", "plugins of others: what they are packed in, whom to trust, publishing, copies", file("catalog")},
+		{"trust", "whose plugins are taken: indexes and their signatures, what is checked, trust.toml", func() string { return file("trust")() + config.TrustManual() }},
 		{"saving", "when a saved file takes effect, what counts, and what a mistake does", file("saving")},
 		{"config", "every key of stagepost.toml", config.Manual},
 		{"smtp", "what clients are offered, and what the queue makes of it", file("smtp")},

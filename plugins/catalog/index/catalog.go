@@ -118,9 +118,6 @@ func (c *Catalog) Refresh(ctx context.Context) error {
 			}
 			problems = append(problems, p)
 		}
-		if ctx.Err() != nil {
-			break
-		}
 	}
 	return problems.orNil()
 }

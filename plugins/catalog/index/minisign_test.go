@@ -187,3 +187,28 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("it is a %T", err)
 	}
 }
+
+// FuzzSecret: what is read as a secret key signs what its public key verifies, and is written as it is read.
+func FuzzSecret(f *testing.F) {
+	text, err := key(f, 1).Text("")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		k, err := ParseSecret(text, "")
+		if err != nil {
+			return
+		}
+		again, err := k.Text("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, err := ParseSecret(again, ""); err != nil || other.Key() != k.Key() {
+			t.Fatalf("%v: %q", err, text)
+		}
+		if err := trust.CheckSignature(string(k.Sign(text, "comment"))); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

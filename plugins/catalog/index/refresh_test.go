@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +35,7 @@ func TestBadRefreshes(t *testing.T) {
 			}
 		}
 	}
+	var said []string
 	for name, tc := range map[string]struct {
 		spoil func(s *site)
 		want  string
@@ -73,6 +77,7 @@ func TestBadRefreshes(t *testing.T) {
 			if err != nil && !strings.HasPrefix(err.Error(), "index main: ") {
 				t.Errorf("it does not name the index: %v", err)
 			}
+			said = append(said, fmt.Sprint(err))
 			if after, err := os.ReadFile(filepath.Join(c.folder, "index-main")); err != nil || string(after) != string(before) || len(before) == 0 {
 				t.Errorf("what was kept is another: %v", err)
 			}
@@ -85,6 +90,32 @@ func TestBadRefreshes(t *testing.T) {
 			}
 		})
 	}
+	t.Run("the manual", func(t *testing.T) {
+		listed := messages(t)
+		for _, m := range listed {
+			if !slices.ContainsFunc(said, m.MatchString) {
+				t.Errorf("%s is in the manual, and no message", m)
+			}
+		}
+		if len(listed) < 11 {
+			t.Errorf("the manual has %d messages", len(listed))
+		}
+	})
+}
+
+// messages are those that the manual lists.
+func messages(t *testing.T) (all []*regexp.Regexp) {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "cmd", "stagepost", "manual", "trust.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "| what | the message says |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for _, m := range regexp.MustCompile("(?m)\\| `([^`]*)` \\|$").FindAllStringSubmatch(table, -1) {
+		all = append(all, regexp.MustCompile(strings.ReplaceAll(regexp.QuoteMeta(m[1]), "ID", "[0-9A-F]+")))
+	}
+	return all
 }
 
 // TestBadKept: what lies in the folder counts only if it is signed with a key that is trusted now.
@@ -321,7 +352,35 @@ func TestGivenUp(t *testing.T) {
 	cancel(errors.New("it was given up"))
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was asked") }))
 	defer server.Close()
-	c.trust.Indexes[0].Place = server.URL + "/index.json"
+	c.trust.Indexes[0].Place, c.trust.Indexes[1].Place = server.URL+"/a.json", server.URL+"/b.json"
 	err := c.Refresh(ctx)
-	says(t, err, "index main: "+server.URL+"/index.json.minisig: it was given up")
+	if want := "index main: " + server.URL + "/a.json.minisig: it was given up\nindex next: " + server.URL + "/b.json.minisig: it was given up"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// FuzzKept: what is taken from a file that was kept is all of it.
+func FuzzKept(f *testing.F) {
+	data, signature, err := sample(f).Signed(key(f, 1))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(pack(signature, data))
+	f.Add(pack(nil, data))
+	now := day
+	signed := open(f, "", one("index.json"), &now)
+	free := open(f, "", strings.Replace(one("index.json"), "keys = [\"KEY1\"]", "unsigned = true", 1), &now)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if x, err := signed.read(&signed.trust.Indexes[0], text); err == nil && !bytes.Equal(x.Encode(), data) {
+			t.Fatalf("something else counts: %q", text)
+		}
+		x, err := free.read(&free.trust.Indexes[0], text)
+		if err != nil {
+			return
+		}
+		signature, data, err := unpack(text)
+		if err != nil || !bytes.Equal(pack(signature, data), text) || !bytes.Equal(x.Encode(), data) {
+			t.Fatalf("%v: %q", err, text)
+		}
+	})
 }
