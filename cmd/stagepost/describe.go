@@ -14,7 +14,7 @@ func pluginsOf(status []generation.PluginStatus) []admin.Plugin {
 	plugins := make([]admin.Plugin, len(status))
 	for i, p := range status {
 		plugins[i] = admin.Plugin{
-			Name: p.Name, Version: p.Version, State: "live", Calls: p.Calls, Errors: p.Errors, Source: p.Source,
+			Name: p.Name, Version: p.Version, State: "live", Calls: p.Calls, Errors: p.Errors, Source: p.Source, From: p.From, Digest: p.Digest, Signer: p.Signer,
 			Description: p.Description, Stages: append([]string{}, p.Stages...), Needs: p.Asked, Granted: p.Granted, Withheld: p.Withheld,
 		}
 		plugins[i].Facts = make([]admin.Fact, len(p.Facts))

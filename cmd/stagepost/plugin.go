@@ -12,10 +12,12 @@ import (
 	"github.com/stagepost/stagepost/core/admin"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/hooks"
+	"github.com/stagepost/stagepost/plugins/catalog/lock"
 )
 
 func (a *app) pluginCommand() *cobra.Command {
-	return parent("plugin", "Write and look at plugins", a.pluginNewCommand(), a.pluginListCommand(), a.pluginOrderCommand(), a.pluginTestCommand(), a.pluginLintCommand(), a.pluginDiffCommand())
+	return parent("plugin", "Write and look at plugins", a.pluginNewCommand(), a.pluginListCommand(), a.pluginVerifyCommand(), a.pluginOrderCommand(), a.pluginTestCommand(), a.pluginLintCommand(),
+		a.pluginDiffCommand())
 }
 
 // described asks the running server, or loads the files if there is none; running tells which.
@@ -41,7 +43,10 @@ func (a *app) pluginListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the plugins that are live, or would be",
-		Args:  cobra.NoArgs,
+		Long: "list shows the plugins of the generation in force, or what would be loaded if no server runs: where each is from (a file or folder of\n" +
+			"the watched folder, installed, or bundled with the program), who signed it, by the number of the key, and what it may do. Those that are\n" +
+			"installed and that the configuration does not name are in a last line.",
+		Args: cobra.NoArgs,
 	}
 	asJSON := jsonFlag(cmd, "JSON Lines: one object a plugin")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -63,9 +68,31 @@ func (a *app) pluginListCommand() *cobra.Command {
 			out.printf(notRunning)
 		}
 		showPlugins(out, plugins)
-		return nil
+		return a.showIdle(out, plugins)
 	}
 	return cmd
+}
+
+// showIdle names what is installed and not loaded.
+func (a *app) showIdle(out output, plugins []admin.Plugin) error {
+	file, err := a.file()
+	if err != nil {
+		return err
+	}
+	l, err := lock.Read(lock.File(file))
+	if err != nil {
+		return &failure{exitConfig, err}
+	}
+	var idle []string
+	for _, p := range l.Plugins {
+		if !slices.ContainsFunc(plugins, func(q admin.Plugin) bool { return q.Source == "installed/"+p.ID }) {
+			idle = append(idle, p.String())
+		}
+	}
+	if idle != nil {
+		out.printf("\ninstalled, and not loaded: %s\n", strings.Join(idle, ", "))
+	}
+	return nil
 }
 
 func (a *app) pluginOrderCommand() *cobra.Command {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stagepost/stagepost/core/admin"
+	"github.com/stagepost/stagepost/plugins/catalog/trust"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -164,14 +165,14 @@ func showPlugins(out output, plugins []admin.Plugin) {
 		out.printf("no plugin is loaded, so every recipient is refused; enable some in [plugins]\n")
 		return
 	}
-	t := newTable(out, "PLUGIN", "VERSION", "STATE", "CALLS", "ERRORS", "STAGES", "SOURCE", "MAY", "FACTS")
+	t := newTable(out, "PLUGIN", "VERSION", "STATE", "CALLS", "ERRORS", "STAGES", "SOURCE", "SIGNER", "MAY", "FACTS")
 	for _, p := range plugins {
 		errors := text(strconv.FormatUint(p.Errors, 10))
 		if p.Errors > 0 {
 			errors.paint = red
 		}
 		t.add(text(p.Name), text(p.Version), cell{p.State, verdictPaint(p.State)}, text(strconv.FormatUint(p.Calls, 10)), errors,
-			text(strings.Join(p.Stages, " ")), text(p.Source), mayWords(&p), text(factWords(&p)))
+			text(strings.Join(p.Stages, " ")), text(p.Source), text(signerName(p.Signer)), mayWords(&p), text(factWords(&p)))
 	}
 	t.flush()
 }
@@ -183,6 +184,14 @@ func factWords(p *admin.Plugin) string {
 		names[i] = strings.TrimPrefix(f.Name, p.Name+".")
 	}
 	return strings.Join(names, " ")
+}
+
+// signerName is a key by its number, as minisign shows it, or what stands in the place of a key.
+func signerName(signer string) string {
+	if k, err := trust.ParseKey(signer); err == nil {
+		return k.ID()
+	}
+	return signer
 }
 
 // mayWords says what a plugin may do, and what it asked for and may not.

@@ -166,7 +166,10 @@ type Plugin struct {
 	State       string            `json:"state"` // live; or "open at rcpt": the breaker of that hook keeps it from being asked
 	Calls       uint64            `json:"calls"`
 	Errors      uint64            `json:"errors"`
-	Source      string            `json:"source"` // bundled, or the path
+	Source      string            `json:"source"`           // "bundled/relay", "installed/vip", or the path
+	From        string            `json:"from"`             // folder, installed or bundled
+	Digest      string            `json:"digest,omitempty"` // of an installed one's package
+	Signer      string            `json:"signer,omitempty"` // of an installed one: the key, or unsigned
 	Description string            `json:"description,omitempty"`
 	Stages      []string          `json:"stages"`
 	Needs       []string          `json:"needs"`   // what it asks for, in the words of the manifest

@@ -12,6 +12,7 @@ import (
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/plugins/catalog"
 	"github.com/stagepost/stagepost/plugins/catalog/lock"
+	"github.com/stagepost/stagepost/plugins/catalog/trust"
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/wasm"
 )
@@ -21,9 +22,10 @@ const changeTries = 3
 
 // installed reads installed plugins. Of what the generation in force has of the same bytes, nothing is checked again.
 type installed struct {
-	lock *lock.Lock
-	data string
-	old  *state
+	lock  *lock.Lock
+	trust *trust.Trust // nil: there is no trust.toml, so nothing is revoked
+	data  string
+	old   *state
 }
 
 func readInstalled(cfg *config.Config, old *state) (*installed, error) {
@@ -31,11 +33,20 @@ func readInstalled(cfg *config.Config, old *state) (*installed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &installed{l, cfg.Data, old}, nil
+	t, err := trust.Read(trust.File(cfg.File))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return &installed{l, t, cfg.Data, old}, nil
 }
 
 // read reads one. Nothing is fetched: what is not there, or not what it should be, is an error.
 func (in *installed) read(p lock.Plugin) (*Source, error) {
+	if in.trust != nil {
+		if why := in.trust.Revoked(p.Signer, p.Digest); why != "" {
+			return nil, fmt.Errorf("%s is installed and is not loaded: %s; run: stagepost plugin update %s, or: stagepost plugin remove %s", p, why, p.ID, p.ID)
+		}
+	}
 	files, err := p.Read(in.data)
 	if err != nil {
 		return nil, err

@@ -215,6 +215,9 @@ func TestInstalledIsSpoilt(t *testing.T) {
 		{"the record has another digest", func(s *site) { s.edit("plugins.lock", one.Digest.Encoded(), strings.Repeat("0", 64)) }, "vip 1.0.0 is in plugins.lock, and its code is not in "},
 		{"the record has another version", func(s *site) { s.edit("plugins.lock", "1.0.0", "1.0.1") }, "plugins.lock:4 says that it is vip, version 1.0.1"},
 		{"less was accepted", func(s *site) { s.edit("plugins.lock", "needs.dns = true\n", "") }, "plugins.lock:4: the plugin asks for what was not accepted (dns); to see and accept it, run: stagepost plugin install vip@1.0.0"},
+		{"revoked", func(s *site) { s.write("trust.toml", fmt.Sprintf("[revoked]\npackages = [%q]\n", one.Digest)) },
+			"trust.toml:2); run: stagepost plugin update vip, or: stagepost plugin remove vip"},
+		{"trust.toml is wrong", func(s *site) { s.write("trust.toml", "[revoked]\nkeyz = []\n") }, "trust.toml:2: revoked.keyz: unknown key; did you mean keys?"},
 		{"the record is a folder", func(s *site) {
 			s.remove("plugins.lock")
 			s.write("plugins.lock/x", "")
@@ -245,6 +248,7 @@ func TestInstalledIsSpoilt(t *testing.T) {
 				t.Errorf("a start came to %v", err)
 			}
 			s.remove("plugins.lock")
+			s.remove("trust.toml")
 			s.remove("data/plugins")
 			s.install(one)
 			s.write("plugins.lock", string(record))

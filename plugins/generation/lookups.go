@@ -11,6 +11,7 @@ import (
 
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/plugins/catalog/lock"
+	"github.com/stagepost/stagepost/plugins/catalog/trust"
 	"github.com/stagepost/stagepost/plugins/lookup"
 	"github.com/stagepost/stagepost/plugins/manifest"
 	"github.com/stagepost/stagepost/plugins/service"
@@ -119,7 +120,7 @@ func (b *builder) lookupHint(name string, man *manifest.Manifest, err error) err
 
 // files are the files besides plugins that a configuration is made of.
 func files(main string, cfg *config.Config) []string {
-	all := []string{main, lock.File(main)}
+	all := []string{main, lock.File(main), trust.File(main)}
 	for _, l := range cfg.Lookups {
 		all = append(all, l.File)
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -18,6 +19,12 @@ import (
 
 	"github.com/stagepost/stagepost/core/config"
 )
+
+// Name is what the file is called, which lies beside stagepost.toml.
+const Name = "trust.toml"
+
+// File is where that of a configuration lies.
+func File(configuration string) string { return filepath.Join(filepath.Dir(configuration), Name) }
 
 // Trust is one reading of trust.toml. It is read-only and safe for concurrent use.
 type Trust struct {
