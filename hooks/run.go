@@ -393,12 +393,9 @@ func MayRoute(n *capability.Needs, p *message.Plan) error {
 	}
 	p.Private = 0
 	for i, hop := range hops {
-		if n.AllowPrivate(func(n *capability.Needs) []string { return n.Route }, hop) {
+		if (i > 0 || !p.Public) && n.AllowPrivate(func(n *capability.Needs) []string { return n.Route }, hop) {
 			p.Private |= 1 << i
 		}
-	}
-	if p.Public {
-		p.Private &^= 1 // MX is the first
 	}
 	return nil
 }
