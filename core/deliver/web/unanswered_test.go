@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stagepost/stagepost/core/deliver"
 	"github.com/stagepost/stagepost/core/message"
@@ -62,7 +63,7 @@ func TestUnanswered(t *testing.T) {
 	}{
 		{"cut off", func(func(), <-chan struct{}) { panic(http.ErrAbortHandler) }, true, "deferred 451 4.4.2 example.com: EOF"},
 		{"silent", func(_ func(), hang <-chan struct{}) { <-hang }, true, "deferred 451 4.4.2 example.com: no answer within 1m0s"},
-		{"stopped", func(cancel func(), hang <-chan struct{}) { cancel(); <-hang }, true, "deferred 451 4.4.2 example.com: the attempt was interrupted before there was an answer"},
+		{"stopped", func(cancel func(), hang <-chan struct{}) { cancel(); <-hang }, true, "deferred 451 4.4.2 example.com: no answer within 1m0s"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -77,6 +78,34 @@ func TestUnanswered(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestAnsweredAfterTheEnd: an attempt that is broken off waits for the answer to a message that was sent whole.
+func TestAnsweredAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		r := receiveAt(t, listen(), func(http.ResponseWriter, *http.Request) {
+			cancel()
+			time.Sleep(30 * time.Second)
+		})
+		if o := r.carrier(t, nil).Carry(ctx, job(t, content(text), "joe@example.org"))[0]; said(o) != "delivered 250 2.0.0 HTTP 200" {
+			t.Errorf("%s: %+v", said(o), o)
+		}
+	})
+}
+
+// TestHalt: a message of which something is left to be sent goes no further, and one that was sent stays so.
+func TestHalt(t *testing.T) {
+	part, whole, buf := &reader{content: content(text)}, &reader{content: content(text)}, make([]byte, len(text))
+	if n, err := part.Read(buf[:4]); n != 4 || err != nil || !part.halt() {
+		t.Errorf("%d, %v", n, err)
+	}
+	if n, err := part.Read(buf); n != 0 || err == nil {
+		t.Errorf("%d were read on", n)
+	}
+	if n, err := whole.Read(buf); n != len(text) || err != nil || whole.halt() {
+		t.Errorf("%d, %v", n, err)
 	}
 }
 

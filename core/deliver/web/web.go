@@ -160,8 +160,14 @@ func (c *Carrier) post(ctx context.Context, job *deliver.Job, rcpts []int) messa
 	}
 	content := job.Sent()
 	body := &reader{content: content}
-	timed, cancel := context.WithTimeout(ctx, c.o.TimeLimit)
+	timed, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.o.TimeLimit)
 	defer cancel()
+	// Once the message may be there as a whole, only the answer tells whether it was taken, and ctx has no say.
+	defer context.AfterFunc(ctx, func() {
+		if body.halt() {
+			cancel()
+		}
+	})()
 	defer body.end() // the content is its owner's again, while the client may still want to send of it
 	req, err := http.NewRequestWithContext(timed, http.MethodPost, c.o.URL.String(), body)
 	if err != nil {
@@ -209,8 +215,6 @@ func (c *Carrier) unanswered(ctx, timed context.Context, body *reader, err error
 	switch {
 	case ctx.Err() != nil && !whole:
 		return deliver.Interrupted()
-	case ctx.Err() != nil:
-		err = errors.New("the attempt was interrupted before there was an answer")
 	case timed.Err() != nil:
 		err = fmt.Errorf("no answer within %v", c.o.TimeLimit)
 	}
@@ -336,6 +340,14 @@ func (r *reader) Read(p []byte) (int, error) {
 	}
 	r.failed = err
 	return n, err
+}
+
+// halt lets nobody read on, unless all was read; then it returns false.
+func (r *reader) halt() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = r.ended || r.off < r.content.Size()
+	return r.ended
 }
 
 // end lets nobody read on, and tells how much was read.
