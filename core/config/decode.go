@@ -39,6 +39,19 @@ type decoder struct {
 	errs  []Error
 }
 
+// decodeFile decodes a file other than stagepost.toml by its description. What does not fit is in the decoder.
+func decodeFile(name string, data []byte, fields []field) *decoder {
+	d := &decoder{file: name, lines: newIndex(), top: fields}
+	if len(data) > MaxFile {
+		d.report(1, "the file is larger than %s, the most that is read", FormatSize(MaxFile))
+		return d
+	}
+	if root := d.parse(data); root != nil {
+		d.table(nil, fields, root)
+	}
+	return d
+}
+
 // table decodes the fields of one table. Values that the file lacks get their defaults.
 func (d *decoder) table(at []string, fields []field, values map[string]any) {
 	for i := range fields {

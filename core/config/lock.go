@@ -67,21 +67,12 @@ func (p *LockedPlugin) fields() []field {
 
 // ParseLock reads a plugins.lock from data. Messages call it name. The error, if any, is of type Errors.
 func ParseLock(name string, data []byte) (*LockFile, error) {
-	d := &decoder{file: name, lines: newIndex()}
-	if len(data) > MaxFile {
-		d.report(1, "the file is larger than %s, the most that is read", FormatSize(MaxFile))
-		return nil, d.errors()
-	}
-	root := d.parse(data)
-	if root == nil {
-		return nil, d.errors()
-	}
-	l := &LockFile{File: name, lines: d.lines}
-	d.top = l.fields()
-	d.table(nil, d.top, root)
+	l := &LockFile{File: name}
+	d := decodeFile(name, data, l.fields())
 	if len(d.errs) > 0 {
 		return nil, d.errors()
 	}
+	l.lines = d.lines
 	return l, nil
 }
 

@@ -137,18 +137,9 @@ func idPattern(v any) (string, error) {
 // ParseTrust reads a trust.toml from data. Messages call it name, and relative paths in it count from name's folder. The error, if any, is
 // of type Errors.
 func ParseTrust(name string, data []byte) (*TrustFile, error) {
-	d := &decoder{file: name, lines: newIndex()}
-	if len(data) > MaxFile {
-		d.report(1, "the file is larger than %s, the most that is read", FormatSize(MaxFile))
-		return nil, d.errors()
-	}
-	root := d.parse(data)
-	if root == nil {
-		return nil, d.errors()
-	}
-	t := &TrustFile{File: name, lines: d.lines}
-	d.top = t.fields()
-	d.table(nil, d.top, root)
+	t := &TrustFile{File: name}
+	d := decodeFile(name, data, t.fields())
+	t.lines = d.lines
 	names := newSeen(d, "two indexes are named %q; the first is on line %d")
 	for i := range t.Indexes {
 		x := &t.Indexes[i]
