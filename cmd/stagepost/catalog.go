@@ -101,26 +101,7 @@ func publicKeys(texts []string) (keys []trust.Key, err error) {
 func quoted(list []string) string {
 	out := make([]string, len(list))
 	for i, s := range list {
-		out[i] = tomlString(s)
+		out[i] = config.Quote(s)
 	}
 	return "[" + strings.Join(out, ", ") + "]"
-}
-
-// tomlString is a string in TOML, where what is not plain is escaped.
-func tomlString(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&b, `\u%04X`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/plugins/catalog/index"
 	"github.com/stagepost/stagepost/plugins/catalog/trust"
 )
@@ -83,7 +84,7 @@ func (a *app) catalogKeygenCommand() *cobra.Command {
 
 // trustLines are the lines of trust.toml that name an index.
 func trustLines(name, place string, namespaces, keys []string) string {
-	return fmt.Sprintf("[[index]]\nname = %s\nplace = %s\nnamespaces = %s\nkeys = %s\n", tomlString(name), tomlString(place), quoted(namespaces), quoted(keys))
+	return fmt.Sprintf("[[index]]\nname = %s\nplace = %s\nnamespaces = %s\nkeys = %s\n", config.Quote(name), config.Quote(place), quoted(namespaces), quoted(keys))
 }
 
 // writeOnce writes a new file, whole or not at all, and never over one that is there.

@@ -185,7 +185,7 @@ func (l *Lock) Encode() []byte {
 			{"version", p.Version}, {"digest", string(p.Digest)}, {"index", p.Index}, {"place", p.Place}, {"signer", p.Signer}, {"capabilities", p.Capabilities},
 		} {
 			if k.value != "" {
-				fmt.Fprintf(&b, "%s = %s\n", k.key, quote(k.value))
+				fmt.Fprintf(&b, "%s = %s\n", k.key, config.Quote(k.value))
 			}
 		}
 		for _, key := range slices.Sorted(maps.Keys(p.Needs)) {
@@ -200,10 +200,10 @@ func value(v any) string {
 	var list []string
 	switch v := v.(type) {
 	case string:
-		return quote(v)
+		return config.Quote(v)
 	case []string:
 		for _, s := range v {
-			list = append(list, quote(s))
+			list = append(list, config.Quote(s))
 		}
 	case []any:
 		for _, s := range v {
@@ -213,25 +213,6 @@ func value(v any) string {
 		return fmt.Sprint(v)
 	}
 	return "[" + strings.Join(list, ", ") + "]"
-}
-
-// quote writes a string as TOML has it.
-func quote(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteRune('\\')
-			b.WriteRune(r)
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&b, `\u%04X`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
 }
 
 // shorten bounds what a message quotes of the record.
