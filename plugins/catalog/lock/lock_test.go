@@ -350,6 +350,9 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(text)
+	for _, seed := range []string{"[plugin.a]\nversion = '1.0.0'\ndigest = '" + someDigest + "'\nplace = \"\\u00e9\\\"\"\nsigner = 'unsigned'\ncapabilities = 'x'\nneeds = { kv = 'own', edit = ['body'] }\n", "[plugin]\na.b = 1", "[[plugin.a]]\n", "plugin = []"} {
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		l, err := Parse("l", text)
 		if err != nil {
