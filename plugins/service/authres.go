@@ -30,7 +30,7 @@ func authresService() Service {
 			},
 			{
 				Name: "authres.forged", Args: []Arg{{Name: "names", Kind: List, Optional: true}}, Result: "any[]",
-				Doc:  "Which of the message's fields Authentication-Results must not stay, counted from 1 at the top as remove_header does: those that say that one of `names` checked it, without them this server's hostname, in whatever letters, quotes or comments, and those that cannot be parsed. From the stage data on; needs read = \"headers\".",
+				Doc:  "Which of the message's fields Authentication-Results must not stay, counted from 1 at the top as remove_header does: those that say that one of `names` checked it, without them this server's hostname, in whatever letters, quotes or comments, and those that cannot be parsed. 0 is among them where such a one stands behind a line that is no field: it counts as body here and cannot be taken out, but others may take it for a part of the header. From the stage data on; needs read = \"headers\".",
 				Call: func(c *Context, args []any) (any, error) { return c.forged(args[0]) },
 			},
 		}}
@@ -108,7 +108,10 @@ func resultOf(v any) (r authres.Result, err error) {
 func (c *Context) forged(given any) (any, error) {
 	var names []string
 	if list, ok := given.([]any); ok {
-		for _, e := range list[:min(len(list), maxIDs)] {
+		if len(list) > maxIDs {
+			return nil, fmt.Errorf("names has %d names; the most is %d", len(list), maxIDs)
+		}
+		for _, e := range list {
 			name, ok := e.(string)
 			if !ok {
 				return nil, errors.New("names is not a list of names")
@@ -122,11 +125,24 @@ func (c *Context) forged(given any) (any, error) {
 		}
 		names = []string{name}
 	}
-	header, _, err := c.header()
+	header, content, err := c.header()
+	if err != nil {
+		return nil, err
+	}
+	hidden, err := header.Hidden(content, authres.Field)
 	if err != nil {
 		return nil, err
 	}
 	out := []any{}
+	for _, text := range hidden {
+		if err := c.spend(authresSteps*len(names)+len(text)/8, len(text)); err != nil {
+			return nil, err
+		}
+		if authres.Forged(text, names...) {
+			out = append(out, int64(0))
+			break
+		}
+	}
 	for i, f := range header.Fields(authres.Field) {
 		if err := c.spend(authresSteps*len(names)+len(f.Raw)/8, len(f.Raw)); err != nil {
 			return nil, err

@@ -3,6 +3,7 @@ package service
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,6 +120,7 @@ func TestAuthres(t *testing.T) {
 		{name: "forged", call: []any{"authres.forged"}, want: []any{int64(1), int64(3)}},
 		{name: "forged, of others", call: []any{"authres.forged", []any{"mx.elsewhere.example"}}, want: []any{int64(2)}},
 		{name: "of nobody", call: []any{"authres.forged", []any{}}, want: []any{}},
+		{name: "too many names", call: []any{"authres.forged", slices.Repeat([]any{"mx.example"}, 101)}, err: "names has 101 names; the most is 100"},
 		{name: "no names", call: []any{"authres.forged", []any{int64(1)}}, err: "names is not a list of names"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -136,7 +138,16 @@ func TestAuthres(t *testing.T) {
 			})
 		})
 	}
-	o := newOutside(t, Options{}, &capability.Needs{})
+	o := newOutside(t, Options{Hostname: func() string { return ours }}, &capability.Needs{Read: capability.ReadHeaders})
+	o.content = mailText(strings.TrimSuffix(header, "\r\n") + "no field\r\nAuthentication-Results: mx1.example.org; none\r\nAuthentication-Results: mx.elsewhere.example; none\r\n\r\n")
+	o.in(func(c *Context) {
+		for name, want := range map[string][]any{ours: {int64(0), int64(1), int64(3)}, "mx.elsewhere.example": {int64(0), int64(2)}, "mx3.example.org": {}} {
+			if got, err := do(t, c, "authres.forged", []any{name}); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("behind a line that is no field, of %s: %v, %v, want %v", name, got, err, want)
+			}
+		}
+	})
+	o = newOutside(t, Options{}, &capability.Needs{})
 	o.content = mailText(header)
 	o.in(func(c *Context) {
 		if _, err := do(t, c, "authres.compose", []any{}); err == nil || !strings.Contains(err.Error(), "give a name") {

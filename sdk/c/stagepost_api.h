@@ -866,7 +866,9 @@ static inline sp_error sp_authres_compose(sp_value results, sp_text name, sp_tex
 }
 // authres.forged([names]) -> any[]: Which of the message's fields Authentication-Results must not stay, counted from 1 at the top
 // as remove_header does: those that say that one of `names` checked it, without them this server's hostname, in whatever letters,
-// quotes or comments, and those that cannot be parsed. From the stage data on; needs read = "headers".
+// quotes or comments, and those that cannot be parsed. 0 is among them where such a one stands behind a line that is no field: it
+// counts as body here and cannot be taken out, but others may take it for a part of the header. From the stage data on; needs
+// read = "headers".
 static inline sp_error sp_authres_forged(sp_value names, sp_value *result) {
   return sp_call(SP("authres.forged"), (const sp_value[]){names}, 1, result);
 }

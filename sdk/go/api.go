@@ -1755,7 +1755,9 @@ func (authresService) Compose(results any, name ...string) (v1 string, err error
 
 // Forged: Which of the message's fields Authentication-Results must not stay, counted from 1 at the top as
 // remove_header does: those that say that one of `names` checked it, without them this server's hostname, in whatever
-// letters, quotes or comments, and those that cannot be parsed. From the stage data on; needs read = "headers".
+// letters, quotes or comments, and those that cannot be parsed. 0 is among them where such a one stands behind a line
+// that is no field: it counts as body here and cannot be taken out, but others may take it for a part of the header.
+// From the stage data on; needs read = "headers".
 func (authresService) Forged(names ...any) (v1 []any, err error) {
 	r, err := call("authres.forged", first(names))
 	if err != nil {

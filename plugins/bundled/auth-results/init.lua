@@ -6,13 +6,14 @@ local names
 for _, name in ipairs(config.also) do
   if type(name) ~= "string" or name == "" then error("[plugin.auth-results] also: " .. tostring(name) .. " is not a name", 0) end
 end
+if #config.also > 99 then error("[plugin.auth-results] also: there are " .. #config.also .. " names; the most is 99", 0) end
 if config.name then
   if not re.match("^[!-~]{1,253}$", config.name) then error("[plugin.auth-results] name: " .. config.name .. " is not a name", 0) end
   names = { config.name }
   for _, name in ipairs(config.also) do table.insert(names, name) end
 end
 
--- Places of forged fields, from the last.
+-- Places of forged fields, from the last; 0 is one that cannot be taken out.
 local function forged()
   local places = {}
   for _, list in ipairs { authres.forged(names), not names and #config.also > 0 and authres.forged(config.also) or {} } do
@@ -52,6 +53,10 @@ end
 
 function on.data(m)
   local gone = forged()
+  if gone[#gone] == 0 then
+    metric.count("forged")
+    return reject { enhanced = "5.6.0", reason = "auth-results", text = "a line of the header is no field, and behind it stand results in the name of this server" }
+  end
   if #gone > 100 then
     m:remove_header(field)
   else

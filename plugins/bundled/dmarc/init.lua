@@ -17,15 +17,22 @@ local function answer(what, enhanced, text)
   end
 end
 
--- Whether somebody whose word counts here saw the message authenticated, before it was changed on its way. What he saw is told by
--- arc.assessment, as in Authentication-Results.
-local function vouched(m)
+-- What was quoted is somebody else's text, but for a word.
+local function word(text) return re.match("^[A-Za-z0-9._-]+$", text) and text or " " end
+
+-- Whether somebody whose word counts here saw the message authenticated for this author domain, before it was changed on its way. What
+-- he saw is told by arc.assessment, as in Authentication-Results.
+local function vouched(m, from)
   local f = m.facts
   if not config.trust_arc or f["arc.result"] ~= "pass" or f["arc.trusted"] ~= true then return false end
   local said = f["arc.assessment"]
   if said == nil then return true end
-  for _, other in ipairs { "\\.", '"[^"]*"', "%b()" } do said = string.gsub(said, other, " ") end -- what was quoted is somebody else's text
-  return re.match([[(?i)(^|;)\s*dmarc\s*=\s*pass($|[\s;])]], said) ~= nil
+  said = string.gsub(string.gsub(string.gsub(said, "\\.", " "), '"([^"]*)"', word), "%b()", " ")
+  local pass = re.match([[(?i)(?:^|;)\s*dmarc\s*=\s*pass(?:\s([^;]*))?(?:;|$)]], said)
+  if not pass then return false end
+  local of = re.match([[(?i)(?:^|\s)header\.from\s*=\s*([^\s;]+)]], pass[1] or "")
+  local author = of and addr.parse("x@" .. of[1])
+  return of == nil or author ~= nil and author.domain == from
 end
 
 function on.data(m)
@@ -39,7 +46,7 @@ function on.data(m)
   if r.threat then
     return answer(config.threat, "7.1", "From must have the addresses of one domain: " .. r.reason)
   elseif r.result == "fail" then
-    if vouched(m) then
+    if vouched(m, r.from) then
       my.exempt = "arc"
       return
     end

@@ -1,7 +1,6 @@
 package dmarc
 
 import (
-	"errors"
 	"io"
 	"mime"
 	"slices"
@@ -35,10 +34,7 @@ type FromError struct{ Fault Fault }
 
 func (e *FromError) Error() string { return string(e.Fault) }
 
-const (
-	maxMailboxes = 100
-	maxStray     = 64 << 10 // bytes behind a malformed header in which a From is looked for
-)
+const maxMailboxes = 100
 
 // Author finds the author domain: lower case, A-labels. The content, which may be nil, is the one that the header was read from.
 //
@@ -59,31 +55,11 @@ func Author(h *message.Header, content message.Content) (domain string, err *Fro
 	return ParseFrom(value)
 }
 
-// stray tells whether a line like a From field follows within what other readers may take for the header.
+// stray tells whether a From field follows within what other readers may take for the header.
 func stray(h *message.Header, content message.Content) bool {
-	start, err := h.BodyStart(content)
-	if err != nil {
-		return true // unread is not unseen
-	}
-	buf := make([]byte, min(content.Size()-start, maxStray))
-	n, err := content.ReadAt(buf, start)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return true
-	}
-	for line := range strings.Lines(string(buf[:n])) {
-		line = strings.TrimFunc(line, isBlank)
-		if line == "" {
-			return false
-		}
-		name, _, ok := strings.Cut(line, ":")
-		if ok && strings.EqualFold(strings.TrimRightFunc(name, isBlank), "From") {
-			return true
-		}
-	}
-	return false
+	values, err := h.Hidden(content, "From")
+	return len(values) > 0 || err != nil // unread is not unseen
 }
-
-func isBlank(r rune) bool { return r <= ' ' || r == 0x7f }
 
 // ParseFrom finds the one domain in the unfolded value of a From field.
 func ParseFrom(value string) (domain string, err *FromError) {

@@ -718,7 +718,7 @@ authres = {}
 ---@return string
 function authres.compose(results, name) end
 
----Which of the message's fields Authentication-Results must not stay, counted from 1 at the top as remove_header does: those that say that one of `names` checked it, without them this server's hostname, in whatever letters, quotes or comments, and those that cannot be parsed. From the stage data on; needs read = "headers".
+---Which of the message's fields Authentication-Results must not stay, counted from 1 at the top as remove_header does: those that say that one of `names` checked it, without them this server's hostname, in whatever letters, quotes or comments, and those that cannot be parsed. 0 is among them where such a one stands behind a line that is no field: it counts as body here and cannot be taken out, but others may take it for a part of the header. From the stage data on; needs read = "headers".
 ---@param names? any[]
 ---@return any[]
 function authres.forged(names) end
