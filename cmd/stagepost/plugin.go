@@ -16,8 +16,8 @@ import (
 )
 
 func (a *app) pluginCommand() *cobra.Command {
-	return parent("plugin", "Write and look at plugins", a.pluginNewCommand(), a.pluginListCommand(), a.pluginRemoveCommand(), a.pluginVerifyCommand(),
-		a.pluginOrderCommand(), a.pluginTestCommand(), a.pluginLintCommand(), a.pluginDiffCommand())
+	return parent("plugin", "Write, look at, and install plugins", a.pluginNewCommand(), a.pluginListCommand(), a.pluginOrderCommand(), a.pluginTestCommand(), a.pluginLintCommand(),
+		a.pluginSearchCommand(), a.pluginInfoCommand(), a.pluginInstallCommand(), a.pluginUpdateCommand(), a.pluginDiffCommand(), a.pluginRemoveCommand(), a.pluginVerifyCommand())
 }
 
 // described asks the running server, or loads the files if there is none; running tells which.

@@ -116,10 +116,18 @@ type patient struct {
 
 var errStalled = errors.New("the server neither took nor sent anything")
 
+// Unavailable is the error when a server does not answer, or not well. Another time it may.
+type Unavailable struct{ Err error }
+
+func (u *Unavailable) Error() string { return u.Err.Error() }
+
+// Unwrap gives the cause.
+func (u *Unavailable) Unwrap() error { return u.Err }
+
 func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	w := &watch{time: p.time, cancel: cancel, tell: p.moved}
-	w.timer = time.AfterFunc(p.time, func() { cancel(fmt.Errorf("%w for %s", errStalled, p.time)) })
+	w.timer = time.AfterFunc(p.time, func() { cancel(&Unavailable{fmt.Errorf("%w for %s", errStalled, p.time)}) })
 	r = r.WithContext(ctx)
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = &moving{r.Body, w, ctx, false}

@@ -98,7 +98,7 @@ func (l webLayout) open(name string) (io.ReadCloser, int64, error) {
 	case resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusGone:
 		err = &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	case resp.StatusCode != http.StatusOK:
-		err = fmt.Errorf("the web server answers %s for %s", resp.Status, name)
+		err = &Unavailable{fmt.Errorf("the web server answers %s for %s", resp.Status, name)}
 	default:
 		return resp.Body, resp.ContentLength, nil
 	}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// dialogue runs a command on a terminal where each answer is typed when its question is there; "^C" interrupts the command, and "^D" ends the
+// input. It gives what was printed, and what was asked.
+func dialogue(t *testing.T, s *site, answers []string, args ...string) result {
+	t.Helper()
+	people, command := terminal(t)
+	go io.Copy(io.Discard, people)
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	prompts, errs := io.Pipe()
+	var said bytes.Buffer
+	done := make(chan struct{})
+	go func() { // each question is one write
+		defer close(done)
+		buf := make([]byte, 1000)
+		for {
+			n, err := prompts.Read(buf)
+			if err != nil {
+				return
+			}
+			if said.Write(buf[:n]); !strings.HasSuffix(string(buf[:n]), "[y/N] ") || len(answers) == 0 {
+				continue
+			}
+			switch answer := answers[0]; answer {
+			case "^C":
+				interrupt()
+			case "^D":
+				fmt.Fprint(people, "\x04")
+			default:
+				fmt.Fprintf(people, "%s\n", answer)
+			}
+			answers = answers[1:]
+		}
+	}()
+	var out bytes.Buffer
+	a := s.app
+	code := run(ctx, &a, append(args, "--config", s.config), command, &out, errs)
+	errs.Close()
+	<-done
+	command.Close()
+	return result{code, out.String(), said.String()}
+}
+
+// TestInstallAsks: on a terminal somebody is asked, and what is not a yes is a no.
+func TestInstallAsks(t *testing.T) {
+	m := newMarket(t, withPlugins)
+	m.publish("acme-greylist", "1.0.0", modest, deferer)
+	m.publish("acme-dns", "1.0.0", curious, deferer)
+	before := m.kept()
+	const question = "Install acme-greylist 1.0.0, which may do this? [y/N] "
+	for _, tt := range []struct {
+		answers string
+		args    string
+		code    int
+		asked   string
+		out     []string
+	}{
+		{"n", "acme-greylist", exitPermission, question + "acme-greylist 1.0.0 may not, so nothing is installed\n", nil},
+		{"", "acme-greylist", exitPermission, question + "acme-greylist 1.0.0 may not, so nothing is installed\n", nil},
+		{"of course", "acme-greylist", exitPermission, question + "acme-greylist 1.0.0 may not, so nothing is installed\n", nil},
+		{"^D", "acme-greylist", exitPermission, question + "\nacme-greylist 1.0.0 may not, so nothing is installed\n", nil},
+		{"^C", "acme-greylist", exitTemporary, question + "\nended; nothing is installed\n", nil},
+		{"y|n", "acme-greylist acme-dns", exitPermission, question + "Install acme-dns 1.0.0, which may do this? [y/N] acme-dns 1.0.0 may not, so nothing is installed\n",
+			[]string{"acme-greylist 1.0.0\n", "acme-dns 1.0.0\n"}},
+		{"n", "acme-greylist acme-dns --accept " + m.hash["acme-dns@1.0.0"], exitPermission, question + "acme-greylist 1.0.0 may not, so nothing is installed\n", []string{"!acme-dns 1.0.0\npackage"}},
+		{"", "acme-greylist --json", exitPermission, "nobody is here to be asked, so nothing is installed; what is shown above is accepted with: --accept " + m.hash["acme-greylist@1.0.0"] + "\n", nil},
+		{" Yes ", "acme-greylist", 0, question, []string{"acme-greylist 1.0.0 is installed\n"}},
+		{"y", "acme-dns --no-enable", 0, "Install acme-dns 1.0.0, which may do this? [y/N] ", []string{"acme-dns 1.0.0 is installed\nno server is running"}},
+	} {
+		r := dialogue(t, m.site, strings.Split(tt.answers, "|"), append([]string{"plugin", "install"}, strings.Fields(tt.args)...)...)
+		m.want(r, tt.code, tt.out...)
+		if r.err != tt.asked {
+			t.Errorf("%s, answered %q: it says %q, want %q", tt.args, tt.answers, r.err, tt.asked)
+		}
+		if tt.code != 0 && m.kept() != before {
+			t.Fatalf("%s, answered %q: something was installed: %s", tt.args, tt.answers, m.kept())
+		}
+	}
+
+	// what asks for more is asked about, with what is more; what does not is not
+	m.publish("acme-greylist", "1.1.0", curious, deferer)
+	before = m.kept()
+	r := dialogue(t, m.site, []string{"n"}, "plugin", "install", "acme-greylist")
+	m.want(r, exitPermission, "acme-greylist 1.0.0 is installed. Beyond what that may do, 1.1.0\n  - contacts the DNS, about any name\n", "Install acme-greylist 1.1.0, which may do this?")
+	if m.kept() != before {
+		t.Error(m.kept())
+	}
+	m.publish("acme-greylist", "1.0.1", modest, deferer+" -- as before")
+	m.want(dialogue(t, m.site, nil, "plugin", "install", "acme-greylist@1.0.1"), 0, "acme-greylist 1.0.1 is installed, in the place of 1.0.0\n", "![y/N]")
+}
+
+// TestInstallOwner: what root installs belongs to whom the data folder belongs, and no link leads out of it.
+func TestInstallOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files away")
+	}
+	m := newMarket(t, withPlugins)
+	m.publish("acme-greylist", "1.0.0", modest, deferer)
+	data := m.dir + "/data"
+	secret := m.dir + "/secret"
+	m.write("secret", "of root")
+	if err := os.Chown(data, 12345, 12346); err != nil {
+		t.Skip("this root may not give files away: ", err)
+	}
+	if err := os.Mkdir(data+"/catalog", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{os.Symlink(secret, data+"/catalog/soft"), os.Link(secret, data+"/catalog/hard")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.want(m.run("plugin", "install", "acme-greylist", "--accept", m.hash["acme-greylist@1.0.0"]), 0)
+	seen := 0
+	for name, want := range m.owners("data", "plugins.lock", "stagepost.toml", "secret") {
+		seen++
+		is := "12345:12346"
+		if !strings.HasPrefix(name, "data") || strings.HasSuffix(name, "hard") || strings.HasSuffix(name, "soft") {
+			is = "0:0"
+		}
+		if want != is {
+			t.Errorf("%s belongs to %s, want %s", name, want, is)
+		}
+	}
+	if seen < 9 {
+		t.Errorf("only %d files", seen)
+	}
+}
+
+// owners has who owns what lies there.
+func (m *market) owners(names ...string) map[string]string {
+	m.t.Helper()
+	all := map[string]string{}
+	for _, name := range names {
+		err := fs.WalkDir(os.DirFS(m.dir), name, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := os.Lstat(filepath.Join(m.dir, path))
+			if err == nil {
+				is := info.Sys().(*syscall.Stat_t)
+				all[path] = fmt.Sprintf("%d:%d", is.Uid, is.Gid)
+			}
+			return err
+		})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	return all
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/plugins/catalog"
+	"github.com/stagepost/stagepost/plugins/catalog/index"
+	"github.com/stagepost/stagepost/plugins/catalog/lock"
+	"github.com/stagepost/stagepost/plugins/catalog/trust"
+)
+
+// stock is what the commands that find and install plugins work with: what there is, and what is installed.
+type stock struct {
+	app     *app
+	cmd     *cobra.Command
+	config  *config.Config
+	locked  *lock.Lock
+	trust   *trust.Trust   // nil: there is no trust.toml
+	noTrust error          // why
+	index   *index.Catalog // nil without trust
+	options catalog.Options
+	show    *transfer
+}
+
+// stock opens it. Nothing is fetched yet; limit is for each call of a place.
+func (a *app) stock(cmd *cobra.Command, limit time.Duration, bar bool) (*stock, error) {
+	c, err := a.configuration()
+	if err != nil {
+		return nil, err
+	}
+	s := &stock{app: a, cmd: cmd, config: c, show: newTransfer(cmd, bar, 0)}
+	s.options = catalog.Options{Limit: limit, Moved: s.show.moved}
+	if s.locked, err = lock.Read(lock.File(c.File)); err != nil {
+		return nil, &failure{codeOf(err, exitConfig), err}
+	}
+	s.trust, err = trust.Read(filepath.Join(filepath.Dir(c.File), "trust.toml"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.noTrust = &failure{exitConfig, err}
+	case err != nil:
+		return nil, &failure{codeOf(err, exitConfig), err}
+	default:
+		s.index = index.Open(s.trust, filepath.Join(c.Data, "catalog"), s.options, a.now)
+	}
+	return s, nil
+}
+
+// warn says on the way what whoever runs the command should know.
+func (s *stock) warn(format string, args ...any) {
+	s.show.clear()
+	s.cmd.PrintErrf(format+"\n", args...)
+}
+
+// refresh brings the indexes up to date. What cannot be fetched is used as it is kept, while it may be; what was refused, or is not there, is
+// an error if one of the plugins belongs to it, and else a warning. Without ids all indexes count.
+func (s *stock) refresh(ctx context.Context, ids []string) error {
+	if s.index == nil {
+		return s.noTrust
+	}
+	if err := os.MkdirAll(s.config.Data, 0o700); err != nil { // as the server makes it
+		return &failure{codeOf(err, exitCantCreate), err}
+	}
+	s.show.next("indexes")
+	err := s.index.Refresh(ctx)
+	s.giveToOwner()
+	if ctx.Err() != nil {
+		return &failure{exitTemporary, context.Cause(ctx)}
+	}
+	var problems index.Problems
+	if !errors.As(err, &problems) {
+		return err
+	}
+	var bad index.Problems
+	for _, p := range problems {
+		owns := func(id string) bool {
+			owner, ok := s.trust.Owner(id)
+			return ok && owner.Name == p.Index
+		}
+		if p.Missed && p.Usable || ids != nil && !slices.ContainsFunc(ids, owns) {
+			s.warn("warning: %s", printable(p.Error()))
+			continue
+		}
+		bad = append(bad, p)
+	}
+	if bad != nil {
+		return &failure{gotCode(ctx, bad), bad}
+	}
+	return nil
+}
+
+// gotCode is the exit code for what could not be got: the way there may be open another time, and what came wrong stays wrong.
+func gotCode(ctx context.Context, err error) int {
+	var wire net.Error
+	var asked *url.Error
+	var answer *errcode.ErrorResponse
+	var silent *catalog.Unavailable
+	switch {
+	case ctx.Err() != nil:
+		return exitTemporary
+	case errors.Is(err, fs.ErrPermission):
+		return exitPermission
+	case errors.Is(err, fs.ErrNotExist):
+		return exitNoInput
+	case errors.As(err, &wire), errors.As(err, &asked), errors.As(err, &answer), errors.As(err, &silent), errors.Is(err, io.ErrUnexpectedEOF):
+		return exitUnavailable
+	}
+	return exitData
+}
+
+// request is a plugin as it is named to the commands: ID, ID@VERSION, or PLACE#ID@VERSION.
+type request struct{ place, id, version string }
+
+func (w request) String() string {
+	if w.version == "" {
+		return w.id
+	}
+	return w.id + "@" + w.version
+}
+
+func parseRequest(arg string) (request, error) {
+	w := request{id: arg}
+	if i := strings.LastIndexByte(arg, '#'); i >= 0 {
+		if w.place, w.id = arg[:i], arg[i+1:]; w.place == "" {
+			return w, fail(exitUsage, "%q names no place before the #", arg)
+		}
+	} else if strings.ContainsAny(arg, `/\`) || strings.HasSuffix(arg, ".tar") {
+		return w, fail(exitUsage, "%q looks like a place; write behind it which plugin: %s#ID, or %s#ID@VERSION", arg, arg, arg)
+	}
+	id, version, pinned := strings.Cut(w.id, "@")
+	w.id, w.version = id, version
+	probe := catalog.Summary{ID: id, Version: version, Engine: "lua"}
+	if !pinned {
+		probe.Version = "0.0.0"
+	}
+	if err := probe.Check(); err != nil {
+		return w, fail(exitUsage, "%q names no plugin: %w", arg, err)
+	}
+	if w.place != "" && !strings.Contains(w.place, "://") {
+		path, err := filepath.Abs(w.place)
+		if err != nil {
+			return w, fail(exitUsage, "%w", err)
+		}
+		w.place = path
+	}
+	return w, nil
+}
+
+// parseRequests reads all arguments; each plugin may be named once.
+func parseRequests(args []string) (all []request, err error) {
+	for _, arg := range args {
+		w, err := parseRequest(arg)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(all, func(o request) bool { return o.id == w.id }) {
+			return nil, fail(exitUsage, "%s is named twice; one version of it can be installed", w.id)
+		}
+		all = append(all, w)
+	}
+	return all, nil
+}
+
+// signedBy says who signed, for a sheet; "" is nobody.
+func signedBy(key trust.Key, indexName string) string {
+	if key.String() == "" {
+		return ""
+	}
+	return "key " + key.String() + " (" + key.ID() + "), which trust.toml names for the index " + indexName
+}
+
+// giveToOwner gives what a command made to whom the data folder belongs, and beside the configuration to whom that belongs, if the command runs
+// as root: the server runs as another user, and so may the next command.
+func (s *stock) giveToOwner() {
+	giveBelow(s.config.Data, s.config.Data, "catalog", "plugins")
+	giveBelow(filepath.Dir(s.config.File), s.config.File, lock.Name, ".plugins-change.lock", ".plugins-change.holder")
+}
+
+// giveBelow gives what lies below a folder, and may have been put there by somebody else, so no link is followed out of the folder.
+func giveBelow(dir, like string, names ...string) {
+	info, err := os.Stat(like)
+	if err != nil || os.Geteuid() != 0 {
+		return
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return
+	}
+	defer root.Close()
+	for _, name := range names {
+		_ = fs.WalkDir(root.FS(), name, func(path string, _ fs.DirEntry, err error) error {
+			if err == nil {
+				giveOwner(root, path, info)
+			}
+			return nil
+		})
+	}
+}
