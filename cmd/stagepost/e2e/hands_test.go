@@ -8,7 +8,6 @@ import (
 // TestHands changes deferred messages by hand: one is held, and released after a crash; one is retried; one is deleted. What a
 // command said is done outlives the crash.
 func TestHands(t *testing.T) {
-	const exitNoInput = 66
 	sink := newSink(t)
 	sink.refuses("RCPT", "451 4.3.0 not now")
 	s := newSite(t, strings.Replace(relayConfig(sink.address), `retry = ["1s"]`, `retry = ["1h"]`, 1))

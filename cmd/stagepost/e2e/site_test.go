@@ -16,6 +16,7 @@ import (
 // Exit codes that users are told, as sysexits.h has them.
 const (
 	exitData        = 65
+	exitNoInput     = 66
 	exitUnavailable = 69
 	exitCantCreate  = 73
 	exitTemporary   = 75
