@@ -86,7 +86,7 @@ func TestCatalogKill(t *testing.T) {
 			t.Fatalf("%s: the next install: exit code %d\n%s%s", name, again.code, again.out, again.err)
 		}
 		word = now
-		r.expect(word)
+		eventually(t, name+": hello says "+word, func() (bool, any) { got := r.says(); return got == word, got }) // where all was written before, the server itself finds it
 		if l := r.whole(); len(l.Plugins) != 1 || l.Plugins[0].Version != a.version {
 			t.Fatalf("%s: the lock: %+v", name, l.Plugins)
 		}
