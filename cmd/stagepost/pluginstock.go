@@ -94,6 +94,7 @@ func (s *stock) refresh(ctx context.Context, ids []string) error {
 			s.warn("warning: %s", printable(p.Error()))
 			continue
 		}
+		p.Usable = false // for this command it is not
 		bad = append(bad, p)
 	}
 	if bad != nil {

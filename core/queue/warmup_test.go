@@ -212,6 +212,7 @@ func TestWarmupCountsAttempts(t *testing.T) {
 		b.remote.blocked(nil)
 		close(block)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if got, used := len(b.remote.got()), b.q.ramps.all[keyOf("new", "")].used; got != 2 || used != 2 {
 			t.Errorf("%d were sent, %d counted: %q", got, used, b.remote.got())
 		}
