@@ -95,7 +95,7 @@ func TestArguments(t *testing.T) {
 		{hooks.Reject, hooks.Mail, map[string]string{"code": "554", "enhanced": `"5.7.0"`}},
 		{hooks.Defer, hooks.Mail, map[string]string{"code": "450", "enhanced": `"4.7.0"`}},
 		{hooks.Close, hooks.Mail, map[string]string{"code": "421", "enhanced": `"4.7.0"`}},
-		{hooks.RouteTo, hooks.Route, map[string]string{"via": `"smtp"`, "mx": "nil", "tls": `"auto"`, "auth": `{user = "u", secret = "s"}`, "helo": `"a.example"`}},
+		{hooks.RouteTo, hooks.Route, map[string]string{"via": `"smtp"`, "mx": "nil", "public": "nil", "tls": `"auto"`, "auth": `{user = "u", secret = "s"}`, "helo": `"a.example"`}},
 	} {
 		info := hooks.Verdicts()[tt.kind]
 		f, err := api.FormOf(info)
