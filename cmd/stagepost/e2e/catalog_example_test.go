@@ -14,6 +14,8 @@ import (
 
 	"github.com/stagepost/stagepost/plugins/bundled"
 	"github.com/stagepost/stagepost/plugins/catalog"
+	"github.com/stagepost/stagepost/plugins/catalog/index"
+	"github.com/stagepost/stagepost/scripts/dockerregistry"
 )
 
 // TestCatalogExample makes the catalog of examples/catalog with its script, hosts it with a web server that knows files only, by HTTPS, and copies it
@@ -105,4 +107,43 @@ func files(t *testing.T, dir string) map[string]string {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// TestMirrorIntoRegistry copies a catalog into Debian's docker-registry. What is there is not sent again.
+func TestMirrorIntoRegistry(t *testing.T) {
+	r := startRegistry(t, dockerregistry.Options{})
+	front := frontOf(t, r.Address)
+	s := newSite(t, "")
+	key, err := index.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := key.Text("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("catalog.key", string(text))
+	s.write("trust.toml", "[[index]]\nname = \"main\"\nplace = \"site/index.json\"\nnamespaces = [\"*\"]\nkeys = [\""+key.Key().String()+"\"]\n")
+	s.want(0, "catalog", "publish", "discard", "relay", "--index", "site/index.json", "--to", "site/packages", "--key", "catalog.key")
+	mirror := func(want string) {
+		t.Helper()
+		if out := s.want(0, "catalog", "mirror", front.URL+"/copies", "--trust", "trust.toml", "--index", "copy/index.json"); !strings.Contains(out, want) {
+			t.Errorf("want %s in:\n%s", want, out)
+		}
+	}
+	mirror("copied 2 versions")
+	mirror("copied 0 versions (0 B); 2 were there already")
+	place := placeAt(t, front.URL+"/copies")
+	for _, name := range []string{"discard", "relay"} {
+		p, err := catalog.PackFS(name, bundled.Open(name))
+		if err == nil {
+			_, err = place.Get(t.Context(), name, p.Summary.Version, p.Digest)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if made := files(t, s.path("copy")); made["index.json"] != files(t, s.path("site"))["index.json"] || len(made) != 2 {
+		t.Error("the index of the copy is another one")
+	}
 }
