@@ -130,7 +130,7 @@ func (a *app) packageListed(ctx context.Context, id, version string, o catalog.O
 	if err != nil {
 		return nil, err
 	}
-	list := index.Open(t, filepath.Join(c.Data, "catalog"), o, a.now)
+	list := index.Open(t, filepath.Join(c.Data, catalogFolder), o, a.now)
 	f, err := list.Find(id, version)
 	if err != nil {
 		missed := list.Refresh(ctx)

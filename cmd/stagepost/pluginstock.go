@@ -54,7 +54,7 @@ func (a *app) stock(cmd *cobra.Command, limit time.Duration, bar bool) (*stock, 
 	case err != nil:
 		return nil, &failure{codeOf(err, exitConfig), err}
 	default:
-		s.index = index.Open(s.trust, filepath.Join(c.Data, "catalog"), s.options, a.now)
+		s.index = index.Open(s.trust, filepath.Join(c.Data, catalogFolder), s.options, a.now)
 	}
 	return s, nil
 }
