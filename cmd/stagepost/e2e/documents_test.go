@@ -15,8 +15,7 @@ const root = "../../.." // of the repository
 // reader does what a page tells: it runs its blocks of commands, in order, as they stand there.
 //
 // What differs from a reader's machine: the program is in the PATH and not built again; the configuration listens on any
-// free port, and next hops of this machine are addresses where nobody listens; ID is the last one that was printed; what asks for a
-// passphrase finds one in the environment.
+// free port, and next hops of this machine are addresses where nobody listens; ID is the last one that was printed.
 type reader struct {
 	*site
 	top    string // where the first command runs
@@ -40,8 +39,11 @@ func TestDocuments(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range examples {
-		if filepath.Base(filepath.Dir(name)) == "submission" {
-			continue // it asks for a password on a terminal; its own test, among those of the commands, follows it
+		switch filepath.Base(filepath.Dir(name)) {
+		case "submission": // it asks for a password on a terminal; its own test, among those of the commands, follows it
+			continue
+		case "catalog": // TestCatalogExample follows it, since what it makes takes its time
+			continue
 		}
 		page, err := filepath.Rel(root, name)
 		if err != nil {
@@ -50,35 +52,36 @@ func TestDocuments(t *testing.T) {
 		pages = append(pages, page)
 	}
 	for _, page := range pages {
-		t.Run(page, func(t *testing.T) {
-			text, err := os.ReadFile(filepath.Join(root, page))
-			if os.IsNotExist(err) {
-				t.Skipf("left out: there is no %s", page)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			dir := t.TempDir()
-			t.Setenv("STAGEPOST_PASSPHRASE", "open sesame")
-			r := &reader{site: &site{t: t, dir: dir}, top: dir}
-			for _, b := range blocks(string(text)) {
-				switch b.kind {
-				case "sh", "":
-					for line := range strings.Lines(b.text) {
-						r.do(strings.TrimSpace(regexp.MustCompile(`(^|\s)# .*`).ReplaceAllString(strings.TrimSpace(line), "")))
-					}
-				case "toml":
-					r.configure(b.text)
-				}
-			}
-			if r.ran < 4 {
-				t.Errorf("%d commands were run; does the page still have blocks of them?", r.ran)
-			}
-			if r.server != nil {
-				r.server.stop()
-			}
-		})
+		t.Run(page, func(t *testing.T) { follow(t, page) })
 	}
+}
+
+// follow does what a page tells.
+func follow(t *testing.T, page string) *reader {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	r := &reader{site: &site{t: t, dir: dir}, top: dir}
+	for _, b := range blocks(string(text)) {
+		switch b.kind {
+		case "sh", "":
+			for line := range strings.Lines(b.text) {
+				r.do(strings.TrimSpace(regexp.MustCompile(`(^|\s)# .*`).ReplaceAllString(strings.TrimSpace(line), "")))
+			}
+		case "toml":
+			r.configure(b.text)
+		}
+	}
+	if r.ran < 4 {
+		t.Errorf("%d commands were run; does the page still have blocks of them?", r.ran)
+	}
+	if r.server != nil {
+		r.server.stop()
+	}
+	return r
 }
 
 type block struct{ kind, text string }
