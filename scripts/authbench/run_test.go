@@ -1,23 +1,16 @@
 package main
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/stagepost/stagepost/scripts/longrun"
 )
 
 // TestRun: a small measurement takes each message through each set of plugins.
 func TestRun(t *testing.T) {
-	if os.Getenv("STAGEPOST_E2E") == "" {
-		t.Skip("the end-to-end tests run with STAGEPOST_E2E=1")
-	}
 	s := defaults()
-	s.dir, s.program, s.rounds, s.messages, s.senders = t.TempDir(), filepath.Join(t.TempDir(), "stagepost"), 1, 20, 4
-	if text, err := exec.Command("go", "build", "-o", s.program, "../../cmd/stagepost").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
+	s.dir, s.program, s.rounds, s.messages, s.senders = t.TempDir(), longrun.Program(t), 1, 20, 4
 	var out strings.Builder
 	if err := run(t.Context(), s, &out); err != nil {
 		t.Fatal(err)

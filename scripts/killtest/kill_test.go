@@ -2,27 +2,18 @@ package main
 
 import (
 	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stagepost/stagepost/scripts/longrun"
 )
 
 // TestKill is the short form of scripts/soak.
 func TestKill(t *testing.T) {
-	if os.Getenv("STAGEPOST_E2E") == "" {
-		t.Skip("the end-to-end tests run with STAGEPOST_E2E=1")
-	}
 	s := defaults()
 	s.dir, s.kills, s.seed = t.TempDir(), 20, uint64(time.Now().UnixNano())
-	s.program = filepath.Join(t.TempDir(), "stagepost")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", s.program, "../../cmd/stagepost")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("the program cannot be built: %v\n%s", err, text)
-	}
+	s.program = longrun.Program(t)
 	var out strings.Builder
 	report, err := run(context.Background(), s, &out)
 	if err != nil {

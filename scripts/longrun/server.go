@@ -102,9 +102,14 @@ func (s *Server) Stop() {
 	select {
 	case <-s.ended:
 	case <-time.After(Patience):
-		s.cmd.Process.Kill()
-		<-s.ended
+		s.Kill()
 	}
+}
+
+// Kill ends it at once, without waiting for what others have still to answer.
+func (s *Server) Kill() {
+	s.cmd.Process.Kill()
+	<-s.ended
 }
 
 // Memory is what the process has of its own in memory, in MB: its proportional share, as the kernel counts it.

@@ -2,28 +2,18 @@ package main
 
 import (
 	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stagepost/stagepost/core/store/disk"
+	"github.com/stagepost/stagepost/scripts/longrun"
 )
 
 // TestMillion is the short form of scripts/soak million. Times and memory are printed and not a matter of right or wrong here.
 func TestMillion(t *testing.T) {
-	if os.Getenv("STAGEPOST_E2E") == "" {
-		t.Skip("the end-to-end tests run with STAGEPOST_E2E=1")
-	}
 	s := settings{messages: 5000, dead: 50, live: 5, share: 1000, during: 5 * time.Second, ready: time.Hour, newest: time.Hour, memory: 1 << 20,
-		dir: t.TempDir(), program: filepath.Join(t.TempDir(), "stagepost")}
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", s.program, "../../cmd/stagepost")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("the program cannot be built: %v\n%s", err, text)
-	}
+		dir: t.TempDir(), program: longrun.Program(t)}
 	var out strings.Builder
 	violations, err := run(context.Background(), s, &out)
 	t.Log(out.String())

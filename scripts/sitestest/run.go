@@ -109,7 +109,7 @@ func once(ctx context.Context, s settings, slow int, dir string, out io.Writer) 
 	stop := func() {
 		if !stopped {
 			stopped = true
-			srv.Stop()
+			srv.Kill() // else it waits for the answers of slow sites
 		}
 	}
 	defer stop()
