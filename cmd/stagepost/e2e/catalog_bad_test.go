@@ -50,7 +50,7 @@ func withCode(more ...artifactFile) func(a *artifact) {
 	}
 }
 
-// inOrder is withCode for what sorts before the code.
+// before is withCode for what sorts before the code.
 func before(more ...artifactFile) func(a *artifact) {
 	return func(a *artifact) { a.code(append(more, artifactFile{text: helloVersion(a.version, "bad")})...) }
 }

@@ -106,11 +106,10 @@ func TestCatalogKill(t *testing.T) {
 	}
 	for at := range requests.Load() {
 		try(fmt.Sprintf("at request %d", at+1), false, func(cmd *exec.Cmd) {
-			left := at
-			var once sync.Once
+			var asked atomic.Int64
 			front.Instead(func(_ http.ResponseWriter, _ *http.Request) bool {
-				if left--; left < 0 {
-					once.Do(func() { cmd.Process.Kill() })
+				if asked.Add(1) == at+1 {
+					cmd.Process.Kill()
 				}
 				return false
 			})

@@ -28,7 +28,7 @@ func key(t testing.TB, n uint64) *Secret {
 	return &Secret{private}
 }
 
-// pack makes the package of a plugin that does nothing.
+// plugin makes the package of a plugin that does nothing.
 func plugin(t testing.TB, id, version string) *catalog.Package {
 	t.Helper()
 	p, err := catalog.Pack(id, map[string][]byte{

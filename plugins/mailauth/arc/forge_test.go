@@ -203,13 +203,21 @@ func (m *mail) seal(t testing.TB, as string, o hop) string {
 			scope = append(scope, i)
 		}
 	}
+	type part struct { // of a set
+		i    int
+		name string
+	}
+	first := map[part]string{} // looked up, since a chain of 50 sets is long
+	for _, f := range m.fields {
+		head, _, _ := strings.Cut(f, ":")
+		if p := (part{instance(f), strings.ToLower(head)}); first[p] == "" {
+			first[p] = f
+		}
+	}
 	for _, i := range scope {
-		for _, name := range []string{"ARC-Authentication-Results", "ARC-Message-Signature", "ARC-Seal"} {
-			for _, f := range m.fields {
-				if head, _, _ := strings.Cut(f, ":"); strings.EqualFold(head, name) && instance(f) == i {
-					text.WriteString(canonField(f, "relaxed"))
-					break
-				}
+		for _, name := range []string{"arc-authentication-results", "arc-message-signature", "arc-seal"} {
+			if f := first[part{i, name}]; f != "" {
+				text.WriteString(canonField(f, "relaxed"))
 			}
 		}
 	}
