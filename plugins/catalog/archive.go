@@ -48,6 +48,7 @@ func writeArchive(files map[string][]byte) ([]byte, error) {
 // readArchive reads the files of an archive that anybody may have written. What writeArchive does not write is an error.
 func readArchive(data []byte) (map[string][]byte, error) {
 	files, names := map[string][]byte{}, nameSet{}
+	left := int64(len(data)) // files with holes are larger than what is written of them
 	r := tar.NewReader(bytes.NewReader(data))
 	for {
 		h, err := r.Next()
@@ -68,6 +69,9 @@ func readArchive(data []byte) (map[string][]byte, error) {
 		}
 		if h.Size > most(h.Name) {
 			return nil, fmt.Errorf("%s has %d bytes; the most is %d", shown(h.Name), h.Size, most(h.Name))
+		}
+		if left -= h.Size; left < 0 {
+			return nil, fmt.Errorf("the files up to %s are larger than the archive, which has %d bytes: there are holes in them", shown(h.Name), len(data))
 		}
 		text, err := io.ReadAll(io.LimitReader(r, h.Size))
 		if err != nil || int64(len(text)) != h.Size {

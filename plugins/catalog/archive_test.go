@@ -62,12 +62,7 @@ func TestBadArchives(t *testing.T) {
 	}
 	large := archiveOf(t, file1("a.lua", "1"))
 	copy(large[124:], "77777777777\x00") // 8 GiB, and the sum is made right again
-	sum := int64(0)
-	copy(large[148:156], "        ")
-	for _, c := range large[:512] {
-		sum += int64(c)
-	}
-	copy(large[148:], fmt.Sprintf("%06o\x00 ", sum))
+	resummed(large)
 	many := make([]entry, maxFiles+1)
 	for i := range many {
 		many[i] = file1(fmt.Sprintf("f%06d.lua", i), "")
@@ -156,4 +151,40 @@ func FuzzArchive(f *testing.F) {
 			}
 		}
 	})
+}
+
+// resummed makes the checksum of a changed header right again.
+func resummed(header []byte) {
+	sum := int64(0)
+	copy(header[148:156], "        ")
+	for _, c := range header[:512] {
+		sum += int64(c)
+	}
+	copy(header[148:], fmt.Sprintf("%06o\x00 ", sum))
+}
+
+// holes is an entry of an archive whose file is as large as it says and mostly holes (GNU's sparse files, version 1.0): what is written of it has
+// one byte.
+func holes(t testing.TB, name string, size int64) []byte {
+	t.Helper()
+	var records string
+	for _, r := range []string{"major=1", "minor=0", "name=" + name, fmt.Sprintf("realsize=%d", size)} {
+		r = " GNU.sparse." + r + "\n"
+		records += fmt.Sprint(len(r)+2) + r
+	}
+	stored := fmt.Sprintf("1\n%d\n1\n", size-1) // one piece, of one byte, at the end
+	stored += strings.Repeat("\x00", 512-len(stored)) + "x"
+	both := archiveOf(t, file1("records", records), file1("x", stored))
+	both[156] = tar.TypeXHeader
+	resummed(both)
+	return both[:len(both)-1024]
+}
+
+// An archive of a few kilobytes does not become a gigabyte in memory.
+func TestHolesInAnArchive(t *testing.T) {
+	data := append(holes(t, "a.lua", 2000), holes(t, "b.lua", maxFile)...)
+	_, err := readArchive(append(data, make([]byte, 1024)...))
+	wants(t, err, `the files up to "b.lua" are larger than the archive, which has`)
+	_, err = readArchive(append(holes(t, "a.lua", 2000), make([]byte, 1024)...)) // as large as it may be
+	wants(t, err, "is not written the way packages are")
 }
