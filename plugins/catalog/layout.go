@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -70,7 +71,7 @@ func readIndex(l layout) (*ocispec.Index, error) {
 	if head.Version != ocispec.ImageLayoutVersion {
 		return nil, fmt.Errorf("it is an OCI image layout of version %s, and not %s", shown(head.Version), ocispec.ImageLayoutVersion)
 	}
-	x := &ocispec.Index{}
+	x := &bounded{}
 	if text, err = slurp(l, ocispec.ImageIndexFile, maxIndex); err == nil {
 		err = decode(text, x)
 	}
@@ -79,9 +80,8 @@ func readIndex(l layout) (*ocispec.Index, error) {
 		return nil, fmt.Errorf("index.json cannot be read: %w", err)
 	case x.SchemaVersion != 2:
 		return nil, errors.New("index.json is no OCI index")
-	case len(x.Manifests) > maxManifests:
-		return nil, fmt.Errorf("index.json names %d manifests; the most is %d", len(x.Manifests), maxManifests)
 	}
+	x.Index.Manifests = x.Manifests
 	seen := map[string]bool{}
 	for _, d := range x.Manifests {
 		name := refName(d)
@@ -90,7 +90,40 @@ func readIndex(l layout) (*ocispec.Index, error) {
 		}
 		seen[name] = true
 	}
-	return x, nil
+	return &x.Index, nil
+}
+
+// bounded is an index of which no more is decoded than may be in it: a descriptor takes forty times the memory of the two bytes that it can be.
+type bounded struct {
+	ocispec.Index
+	Manifests descriptors `json:"manifests"`
+}
+
+type descriptors []ocispec.Descriptor
+
+func (all *descriptors) UnmarshalJSON(text []byte) error {
+	*all = nil
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	switch first, err := d.Token(); {
+	case err != nil:
+		return err
+	case first == nil: // null
+		return nil
+	case first != json.Delim('['):
+		return errors.New("manifests is no list")
+	}
+	for d.More() {
+		if len(*all) == maxManifests {
+			return fmt.Errorf("it names more than %d manifests", maxManifests)
+		}
+		var one ocispec.Descriptor
+		if err := d.Decode(&one); err != nil {
+			return err
+		}
+		*all = append(*all, one)
+	}
+	return nil
 }
 
 func refName(d ocispec.Descriptor) string { return d.Annotations[ocispec.AnnotationRefName] }

@@ -303,7 +303,9 @@ func TestBadLayouts(t *testing.T) {
 		"a large index":    {map[string]string{"oci-layout": head, "index.json": strings.Repeat(" ", maxIndex+1)}, "index.json has 8388609 bytes; the most is 8388608"},
 		"a large head":     {map[string]string{"oci-layout": strings.Repeat(" ", 5000)}, "oci-layout has 5000 bytes"},
 		"one name twice":   {map[string]string{"oci-layout": head, "index.json": `{"schemaVersion":2,"manifests":[` + entryOf("sample:1.0.0") + `,` + entryOf("sample:1.0.0") + `]}`}, `index.json names "sample:1.0.0" twice`},
-		"many manifests":   {map[string]string{"oci-layout": head, "index.json": `{"schemaVersion":2,"manifests":[` + strings.Repeat("{},", maxManifests) + `{}]}`}, "index.json names 10001 manifests"},
+		"many manifests":   {map[string]string{"oci-layout": head, "index.json": `{"schemaVersion":2,"manifests":[` + strings.Repeat("{},", maxManifests) + `{}]}`}, "index.json cannot be read: it names more than 10000 manifests"},
+		"no list":          {map[string]string{"oci-layout": head, "index.json": `{"schemaVersion":2,"manifests":{}}`}, "index.json cannot be read: manifests is no list"},
+		"unknown keys":     {map[string]string{"oci-layout": head, "index.json": `{"schemaVersion":2,"manifests":[{"more":1}]}`}, "index.json cannot be read: json: unknown field"},
 		"no blob":          {map[string]string{"oci-layout": head, "index.json": `{"schemaVersion":2,"manifests":[` + entryOf("sample:1.0.0") + `]}`}, "there is no blobs/sha256/aaaa"},
 		"a blob of a size": {map[string]string{"oci-layout": head, "index.json": `{"schemaVersion":2,"manifests":[` + entryOf("sample:1.0.0") + `]}`, "blobs/sha256/" + strings.Repeat("a", 64): "12345678"}, "has 8 bytes, and not 7"},
 	} {
