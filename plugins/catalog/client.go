@@ -28,15 +28,19 @@ const (
 // rig is what tests change.
 type rig struct {
 	tls  *tls.Config
+	dial func(ctx context.Context, network, hostport string) (net.Conn, error)
 	wait time.Duration // before the first retry
 }
 
-// newClient makes the client that speaks to registries and web servers. Proxies are those of HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
-func newClient(o Options) *http.Client {
+// newClient makes the client that speaks to the registry or web server at host. Proxies are those of HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+func newClient(host string, o Options) *http.Client {
+	if o.rig.dial == nil {
+		o.rig.dial = dial
+	}
 	proxy := httpproxy.FromEnvironment().ProxyFunc()
 	base := &http.Transport{
 		Proxy:                  func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
-		DialContext:            dial,
+		DialContext:            o.rig.dial,
 		TLSHandshakeTimeout:    tlsTime,
 		TLSClientConfig:        o.rig.tls,
 		ForceAttemptHTTP2:      true,
@@ -60,7 +64,7 @@ func newClient(o Options) *http.Client {
 		MaxRetry:  retries,
 	}
 	return &http.Client{
-		Transport: &retry.Transport{Base: patient{guarded{base}, patience, o.Moved}, Policy: func() retry.Policy { return policy }},
+		Transport: &retry.Transport{Base: patient{guarded{base, loopback(host)}, patience, o.Moved}, Policy: func() retry.Policy { return policy }},
 		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
 			if len(via) > maxRedirects {
 				return fmt.Errorf("more than %d redirects", maxRedirects)
@@ -96,12 +100,19 @@ func loopback(host string) bool {
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
-// guarded refuses requests in clear to other machines, wherever a registry sends the client: by a redirect, for a token, with an upload.
-type guarded struct{ next http.RoundTripper }
+// guarded refuses requests in clear to other machines, and requests to this one for a server that is another, wherever it sends the client: by a
+// redirect, for a token, with an upload. What listens on this machine trusts who asks.
+type guarded struct {
+	next http.RoundTripper
+	here bool // the server is on this machine
+}
 
 func (g guarded) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme != "https" && !loopback(r.URL.Hostname()) {
-		return nil, fmt.Errorf("it leads to %s, in clear; only this machine is spoken to without TLS", shown(r.URL.Scheme+"://"+r.URL.Host))
+	switch here, to := loopback(r.URL.Hostname()), shown(r.URL.Scheme+"://"+r.URL.Host); {
+	case here && !g.here:
+		return nil, fmt.Errorf("it leads to %s, on this machine; a server that is elsewhere is not followed there", to)
+	case !here && r.URL.Scheme != "https":
+		return nil, fmt.Errorf("it leads to %s, in clear; only this machine is spoken to without TLS", to)
 	}
 	return g.next.RoundTrip(r)
 }

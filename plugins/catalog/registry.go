@@ -57,7 +57,7 @@ func newRegistry(scheme, base string, o Options) (*plugins, error) {
 		}
 		keys = credentials.Credential(store)
 	}
-	client := &auth.Client{Client: newClient(o), Credential: keys, Cache: auth.NewCache(), Header: http.Header{"User-Agent": {"stagepost"}}}
+	client := &auth.Client{Client: newClient(host, o), Credential: keys, Cache: auth.NewCache(), Header: http.Header{"User-Agent": {"stagepost"}}}
 	if loopback(host) {
 		client.BlockedRealmPrefixes = []netip.Prefix{} // its tokens may come from this machine, too
 	}

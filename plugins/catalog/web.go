@@ -39,7 +39,7 @@ func newWeb(where string, o Options) (*web, error) {
 	case u.Scheme == "http" && !loopback(u.Hostname()):
 		return nil, errors.New("http:// is for web servers on this machine only; https:// keeps what is read from being changed on its way")
 	}
-	return &web{layout: webLayout{base: u.String(), client: newClient(o)}}, nil
+	return &web{layout: webLayout{base: u.String(), client: newClient(u.Hostname(), o)}}, nil
 }
 
 // with is the layout for one call.

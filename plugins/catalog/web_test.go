@@ -1,8 +1,10 @@
 package catalog
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -242,6 +244,28 @@ func TestWebFolderTLS(t *testing.T) {
 	}
 	_, err := at(t, s.URL+"/", Options{}).Get(t.Context(), "sample", "1.0.0", p.Digest)
 	wants(t, err, "certificate")
+}
+
+// A server elsewhere leads nobody to what listens on this machine.
+func TestLedToThisMachine(t *testing.T) {
+	inner := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { t.Errorf("asked for %s", r.URL) }))
+	defer inner.Close()
+	outer := httptest.NewTLSServer(http.RedirectHandler(inner.URL+"/x", http.StatusTemporaryRedirect))
+	defer outer.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(outer.Certificate())
+	o := Options{rig: rig{tls: &tls.Config{RootCAs: roots}, dial: func(ctx context.Context, network, hostport string) (net.Conn, error) {
+		if hostport == "example.com:443" {
+			hostport = outer.Listener.Addr().String()
+		}
+		return dial(ctx, network, hostport)
+	}}}
+	for _, where := range []string{"https://example.com/shared/", "https://example.com/shared"} {
+		_, err := at(t, where, o).Get(t.Context(), "sample", "1.0.0", "")
+		wants(t, err, `it leads to "`+inner.URL+`", on this machine`)
+	}
+	_, err := Fetch(t.Context(), "https://example.com/index.json", 100, o)
+	wants(t, err, `it leads to "`+inner.URL+`", on this machine`)
 }
 
 // What moves is told, whatever kind of place it is.
