@@ -154,6 +154,11 @@ func (c *Change) Commit(ctx context.Context) error {
 		return fmt.Errorf("%s cannot be changed: %w", c.file, c.notWrites)
 	}
 	c.written = true
+	if len(c.packages) > 0 { // the folder of all code may be new, where one can be made
+		if err := c.folder.Sync(filepath.Dir(c.folder.Dir)); err != nil && !readOnly(err) {
+			return err
+		}
+	}
 	for _, id := range slices.Sorted(maps.Keys(c.packages)) {
 		p, _ := c.lock.Plugin(id)
 		if _, err := p.Files(c.data); err == nil {

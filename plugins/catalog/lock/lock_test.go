@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/plugins/catalog"
+	"github.com/stagepost/stagepost/plugins/catalog/desk"
 )
 
 const (
@@ -152,6 +154,41 @@ func TestInstallUpdateRemove(t *testing.T) {
 }
 
 // What was committed can be taken back until the change is closed: the record is the bytes that it was, and the code is there.
+// What the record names is durable before the record is, also where the folder of all code is new.
+func TestDurableBeforeTheRecord(t *testing.T) {
+	s := newSite(t)
+	pkg := pack(t, "sample", "1.0.0", "one")
+	var steps []string
+	dir, err := filepath.EvalSymlinks(filepath.Dir(s.file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := begin(t.Context(), s.file, s.data, desk.Options{Step: func(op, path string) error {
+		if rel, err := filepath.Rel(dir, path); err == nil && (op == "rename" || op == "syncdir") {
+			steps = append(steps, op+" "+filepath.ToSlash(rel))
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Put(pkg, Plugin{Place: "x", Signer: Unsigned, Capabilities: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	at := -1
+	for _, step := range []string{"syncdir data", "rename data/plugins/sample@" + pkg.Digest.Encoded(), "syncdir data/plugins", "rename plugins.lock", "syncdir ."} {
+		next := slices.Index(steps[at+1:], step)
+		if next < 0 {
+			t.Fatalf("%s is not done, or not in its place: %q", step, steps)
+		}
+		at += 1 + next
+	}
+}
+
 func TestUndo(t *testing.T) {
 	s := newSite(t)
 	one, two := pack(t, "sample", "1.0.0", "one"), pack(t, "sample", "1.1.0", "two")
