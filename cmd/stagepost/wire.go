@@ -49,10 +49,9 @@ const (
 // lastWords is how long standard error may take for the line with which the process ends.
 const lastWords = 2 * time.Second
 
-// Names in the data folder: compiled plugins, installed plugins, what is kept of indexes, and when a server was last seen.
+// Names in the data folder: compiled plugins, what is kept of indexes, and when a server was last seen.
 const (
 	wasmCache     = "wasm-cache"
-	pluginFolder  = "plugins" // lock.Folder
 	catalogFolder = "catalog"
 	clockFile     = "clock"
 )
@@ -127,7 +126,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, FS: d.fs, Capacity: d.capacity, Now: d.now, Since: queue.Seen(filepath.Join(cfg.Data, clockFile)), Wipe: cfg.Queue.Wipe, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", wasmCache, pluginFolder, catalogFolder, admin.SocketName, admin.ScratchName, stsFolder, tlsrptFolder, suspectsFile, suspectsFile + ".new", crashFile, lastCrash, clockFile, clockFile + ".new"}}); err != nil {
+	if d.store, err = disk.Open(disk.Options{Dir: cfg.Data, FS: d.fs, Capacity: d.capacity, Now: d.now, Since: queue.Seen(filepath.Join(cfg.Data, clockFile)), Wipe: cfg.Queue.Wipe, Log: d.log, OnFatal: d.fatal, Known: []string{"records", "kv", wasmCache, config.InstalledFolder, catalogFolder, admin.SocketName, admin.ScratchName, stsFolder, tlsrptFolder, suspectsFile, suspectsFile + ".new", crashFile, lastCrash, clockFile, clockFile + ".new"}}); err != nil {
 		return err
 	}
 	d.suspects = openSuspects(cfg.Data, d.reports, d.log)

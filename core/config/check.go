@@ -92,6 +92,8 @@ func (c *Config) check(d *decoder) {
 	}
 	if c.Plugins.Folder != "" && within(c.Data, c.Plugins.Folder) {
 		d.fail([]string{"plugins", "folder"}, "the data folder lies in it, and every change there would be looked at; give plugins a folder of their own")
+	} else if c.Plugins.Folder != "" && within(c.Plugins.Folder, filepath.Join(c.Data, InstalledFolder)) {
+		d.fail([]string{"plugins", "folder"}, "the code of installed plugins lies there, in the folder %s of the data folder; give plugins of your own another folder", InstalledFolder)
 	}
 	if len(c.Queue.Retry) == 0 {
 		d.fail([]string{"queue", "retry"}, `the list is empty; write at least one wait, such as retry = ["5m"]`)

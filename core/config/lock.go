@@ -2,6 +2,9 @@ package config
 
 import "fmt"
 
+// InstalledFolder is the folder below the data folder in which the code of installed plugins lies.
+const InstalledFolder = "plugins"
+
 // LockFile is one reading of plugins.lock, which says what was installed. What digests, keys and needs are is for who uses it to judge.
 type LockFile struct {
 	File    string                  // the name given to ParseLock

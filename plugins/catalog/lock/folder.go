@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/plugins/catalog"
 )
 
@@ -31,7 +32,7 @@ func (f *fault) Error() string { return f.line }
 func (f *fault) Unwrap() error { return f.kind }
 
 // Folder is where the code of installed plugins lies.
-func Folder(data string) string { return filepath.Join(data, "plugins") }
+func Folder(data string) string { return filepath.Join(data, config.InstalledFolder) }
 
 // folder is the name of the plugin's folder there.
 func (p Plugin) folder() string { return p.ID + "@" + p.Digest.Encoded() }
