@@ -36,7 +36,9 @@ func TestHidden(t *testing.T) {
 		{"no field\r\n \t\r\nFrom: b\r\n", nil},
 		{"no field\r\nFrom b\r\nFromm: c\r\n", nil},
 		{"no field\r\nFrom:", []string{""}},
-		{"no field\r\n" + strings.Repeat("x\r\n", maxHidden/3) + "From: b\r\n", nil},
+		{"no field\r\n" + strings.Repeat("x\r\n", maxHidden/4) + "From: b\r\n", []string{" b"}},
+		{"no field\r\n" + strings.Repeat("x\r\n", maxHidden/3) + "From: b\r\n", []string{""}}, // unread is not unseen
+		{"no field\r\n" + strings.Repeat("x\r\n", maxHidden/4) + "\r\n" + strings.Repeat("x\r\n", maxHidden), nil},
 		{"", nil},
 	} {
 		h, err := ParseHeader([]byte(c.content), DefaultHeaderLimits)

@@ -39,15 +39,15 @@ local function results(m)
   add("iprev", fact "iprev.result", nil, { "policy.iprev", m.session.ip })
   add("spf", fact "spf.helo", nil, { "smtp.helo", m.session.helo })
   add("spf", fact "spf.mail", nil, { "smtp.mailfrom", fact "spf.domain" }) -- the domain alone, which all programs understand
-  local signatures = fact "dkim-verify.results"
-  for _, s in ipairs(signatures or {}) do
-    add("dkim", s.result, s.result ~= "pass" and s.reason or nil, { "header.d", s.domain }, { "header.i", s.identity }, { "header.s", s.selector }, { "header.a", s.algorithm }, { "header.b", s.b })
-  end
-  if signatures and #signatures == 0 then add("dkim", "none") end
   local dmarc = fact "dmarc.result"
   add("dmarc", dmarc, dmarc ~= "pass" and fact "dmarc.reason" or nil, { "header.from", fact "dmarc.from" }, { "policy.dmarc", fact "dmarc.policy" })
   local sealer, oldest = fact "arc.sealer", fact "arc.oldest_pass"
   add("arc", fact "arc.result", sealer and "sealed by " .. sealer, { "smtp.remote-ip", m.session.ip }, { "header.oldest-pass", oldest and string.format("%d", oldest) })
+  local signatures = fact "dkim-verify.results" -- the last: a field has an end, and strangers say how many they are and how long
+  for _, s in ipairs(signatures or {}) do
+    add("dkim", s.result, s.result ~= "pass" and s.reason or nil, { "header.d", s.domain }, { "header.i", s.identity }, { "header.s", s.selector }, { "header.a", s.algorithm }, { "header.b", s.b })
+  end
+  if signatures and #signatures == 0 then add("dkim", "none") end
   return list
 end
 
