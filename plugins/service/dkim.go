@@ -47,7 +47,7 @@ func dkimService() Service {
 			{
 				Name: "dkim.sign", Args: []Arg{{Name: "signing", Kind: Map, Of: []string{secretObject}}}, Result: "string[]", Needs: "secrets", Form: "dkim.sign{domain, keys[, sign, oversign, canonicalization, expire]}",
 				Doc: "The texts of DKIM-Signature fields for the message as edited so far, one for each of `keys`, to be given to add_header; at the stage queue, where nobody edits any more. `keys` is a list of at most 10 tables of `selector` and `key`, a secret: PEM (PKCS #8 or PKCS #1), or the 32 bytes of an Ed25519 key in base64. " +
-					"`sign` is a list of the names of fields that are signed, `oversign` of those of which none may be added later either; From is always one of these. `canonicalization` is \"relaxed/relaxed\" without it; `expire` is for how many seconds the signature holds, for ever without it. A key that cannot be used is an error.",
+					"`sign` is a list of the names of fields that are signed, `oversign` of those of which none may be added later either; From is always one of these. `canonicalization` is \"relaxed/relaxed\" without it; `expire` is for how many seconds the signature holds, for ever without it. A key that cannot be used is an error. There are none where a line in the header of the message is no field, since nobody could verify them.",
 				Call: func(c *Context, args []any) (any, error) { return c.signDKIM(args[0].(map[string]any)) },
 			},
 		}}
@@ -205,6 +205,9 @@ func (c *Context) signDKIM(m map[string]any) (any, error) {
 	h, err := c.call.Message.Header()
 	if err != nil {
 		return nil, err
+	}
+	if h.Malformed() {
+		return []any{}, nil
 	}
 	body, err := bodyOf(h, content)
 	if err != nil {

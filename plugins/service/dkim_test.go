@@ -97,6 +97,12 @@ func TestDKIM(t *testing.T) {
 	if _, err := message.SizeOf(r["results"]); err != nil {
 		t.Errorf("it can be no fact: %v", err)
 	}
+	o.content = mailText("From: ann@example.org\r\nno field\r\nFrom: eve@example.org\r\n\r\n")
+	o.in(func(c *Context) {
+		if got, err := do(t, c, "dkim.sign", signing("s1")); err != nil || len(got.([]any)) != 0 {
+			t.Errorf("a header with a line that is no field: %v, %v", got, err)
+		}
+	})
 	for _, add := range []string{"From: eve@example.com\r\n", "Reply-To: eve@example.com\r\n"} {
 		if r := verify(add + both); r["result"] != "fail" {
 			t.Errorf("with %q: %v", add, r)

@@ -809,7 +809,8 @@ static inline sp_error sp_dkim_verify(sp_value options, sp_value *result) {
 // `keys` is a list of at most 10 tables of `selector` and `key`, a secret: PEM (PKCS #8 or PKCS #1), or the 32 bytes of an
 // Ed25519 key in base64. `sign` is a list of the names of fields that are signed, `oversign` of those of which none may be added
 // later either; From is always one of these. `canonicalization` is "relaxed/relaxed" without it; `expire` is for how many seconds
-// the signature holds, for ever without it. A key that cannot be used is an error. Needs secrets.
+// the signature holds, for ever without it. A key that cannot be used is an error. There are none where a line in the header of
+// the message is no field, since nobody could verify them. Needs secrets.
 static inline sp_error sp_dkim_sign(sp_value signing, sp_value *result) {
   return sp_call(SP("dkim.sign"), (const sp_value[]){signing}, 1, result);
 }

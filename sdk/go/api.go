@@ -1658,8 +1658,9 @@ func (dkimService) Verify(options ...map[string]any) (v1 map[string]any, err err
 // `key`, a secret: PEM (PKCS #8 or PKCS #1), or the 32 bytes of an Ed25519 key in base64. `sign` is a list of the
 // names of fields that are signed, `oversign` of those of which none may be added later either; From is always one of
 // these. `canonicalization` is "relaxed/relaxed" without it; `expire` is for how many seconds the signature holds, for
-// ever without it. A key that cannot be used is an error. In Lua it is called as dkim.sign{domain, keys[, sign,
-// oversign, canonicalization, expire]}. Needs secrets = {"dkim/*"}.
+// ever without it. A key that cannot be used is an error. There are none where a line in the header of the message is
+// no field, since nobody could verify them. In Lua it is called as dkim.sign{domain, keys[, sign, oversign,
+// canonicalization, expire]}. Needs secrets = {"dkim/*"}.
 func (dkimService) Sign(signing map[string]any) (v1 []string, err error) {
 	r, err := call("dkim.sign", signing)
 	if err != nil {

@@ -24,6 +24,9 @@ if type(config.domains) == "table" then
     selectors("domains", text)
   end
 end
+for _, name in ipairs(config.selectors) do
+  if type(name) ~= "string" then bad("selectors", name, "is no text") end
+end
 local others = #config.selectors > 0 and selectors("selectors", table.concat(config.selectors, " ")) or {}
 
 local inline = type(config.networks) == "table"
@@ -42,6 +45,7 @@ for _, role in ipairs(config.roles) do
   roles[role] = true
 end
 for _, key in ipairs { "sign", "oversign" } do
+  if #config[key] > 100 then bad(key, #config[key], "names are too many; the most is 100") end
   for _, name in ipairs(config[key]) do
     if type(name) ~= "string" or not re.match("^[!-9<-~]+$", name) then bad(key, name, "is not the name of a header field") end
   end
@@ -52,6 +56,8 @@ elseif not re.match("^(none|defer|reject|hold)$", config.unsigned) then
   bad("unsigned", config.unsigned, 'is not one of "none", "defer", "reject", "hold"')
 elseif config.expire and config.expire < 86400 then
   bad("expire", config.expire .. "s", "is less than mail may take; write a day at least")
+elseif config.expire and config.expire > 3650 * 86400 then
+  bad("expire", config.expire .. "s", "is more than ten years; leave it out for signatures that hold for ever")
 end
 
 local function ours(s)
@@ -98,9 +104,8 @@ local function keys(from)
   return domain, found, used
 end
 
-local function unsigned(domain)
+local function unsigned(why)
   metric.count("unsigned")
-  local why = domain and "there is no DKIM key for " .. domain or "the message has no one author to sign for"
   if config.unsigned == "reject" then
     return reject { enhanced = "5.7.1", reason = "dkim", text = why }
   elseif config.unsigned == "defer" then
@@ -113,13 +118,16 @@ end
 function on.queue(m)
   if not ours(m.session) then return end
   local from = author(m)
-  if not from or not re.match([[^[a-z0-9_-]+(\.[a-z0-9_-]+)+$]], from) then return unsigned() end
+  if not from or not re.match([[^[a-z0-9_-]+(\.[a-z0-9_-]+)+$]], from) then
+    return unsigned("the message has no one author to sign for")
+  end
   local domain, found, used = keys(from)
-  if #found == 0 then return unsigned(domain) end
+  if #found == 0 then return unsigned("there is no DKIM key for " .. domain) end
   local values = dkim.sign {
     domain = domain, keys = found, sign = config.sign, oversign = config.oversign,
     canonicalization = config.canonicalization, expire = config.expire,
   }
+  if #values == 0 then return unsigned("a line of the header is no field, so nobody could verify a signature") end
   for _, value in ipairs(values) do m:add_header("DKIM-Signature", value) end
   m.my.domain, m.my.selectors = domain, used
   metric.count("signed")

@@ -681,7 +681,7 @@ dkim = {}
 ---@return table<string, any>
 function dkim.verify(options) end
 
----The texts of DKIM-Signature fields for the message as edited so far, one for each of `keys`, to be given to add_header; at the stage queue, where nobody edits any more. `keys` is a list of at most 10 tables of `selector` and `key`, a secret: PEM (PKCS #8 or PKCS #1), or the 32 bytes of an Ed25519 key in base64. `sign` is a list of the names of fields that are signed, `oversign` of those of which none may be added later either; From is always one of these. `canonicalization` is "relaxed/relaxed" without it; `expire` is for how many seconds the signature holds, for ever without it. A key that cannot be used is an error. Called as `dkim.sign{domain, keys[, sign, oversign, canonicalization, expire]}`. Needs `secrets = {"dkim/*"}`.
+---The texts of DKIM-Signature fields for the message as edited so far, one for each of `keys`, to be given to add_header; at the stage queue, where nobody edits any more. `keys` is a list of at most 10 tables of `selector` and `key`, a secret: PEM (PKCS #8 or PKCS #1), or the 32 bytes of an Ed25519 key in base64. `sign` is a list of the names of fields that are signed, `oversign` of those of which none may be added later either; From is always one of these. `canonicalization` is "relaxed/relaxed" without it; `expire` is for how many seconds the signature holds, for ever without it. A key that cannot be used is an error. There are none where a line in the header of the message is no field, since nobody could verify them. Called as `dkim.sign{domain, keys[, sign, oversign, canonicalization, expire]}`. Needs `secrets = {"dkim/*"}`.
 ---@param signing table<string, any>
 ---@return string[]
 function dkim.sign(signing) end
