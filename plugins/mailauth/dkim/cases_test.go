@@ -211,6 +211,8 @@ func TestCases(t *testing.T) {
 		{name: "i= elsewhere", tags: []string{"i=@example.com"}, want: PermError, why: "not within"},
 		{name: "i= that ends like d=", tags: []string{"i=@notexample.org"}, want: PermError, why: "not within"},
 		{name: "i= above d=", tags: []string{"d=a.example.org", "i=@example.org"}, want: PermError, why: "not within"},
+		{name: "i= as long as a line", tags: []string{"i=" + strings.Repeat("a", 998) + "@example.org"}, want: Pass},
+		{name: "i= longer than a line", tags: []string{"i=" + strings.Repeat("a", 999) + "@example.org"}, want: PermError, why: "999 octets"},
 		{name: "i= without @", tags: []string{"i=example.org"}, want: PermError, why: "no identity"},
 		{name: "i= in quoted-printable", tags: []string{"i=a=3Db@example.org"}, want: Pass},
 		{name: "i= with a hidden NUL", tags: []string{"i=a=00@example.org"}, want: PermError, why: "no identity"},

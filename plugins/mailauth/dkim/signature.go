@@ -43,6 +43,7 @@ type Signature struct {
 // Bounds of what a signature may say.
 const (
 	MaxNames     = 256 // in h=
+	maxIdentity  = 998 // octets of i= before its domain, as much as a line
 	maxSignature = 4096 / 8
 )
 
@@ -264,6 +265,9 @@ func (s *Signature) identity(t Tags) error {
 	at := strings.LastIndexByte(text, '@')
 	if !ok || at < 0 {
 		return faulty("i=%s is no identity: something@%s, in which = is written =3D", quote(v), s.Domain)
+	}
+	if at > maxIdentity {
+		return faulty("i= has %d octets before its domain; %d are looked at", at, maxIdentity)
 	}
 	domain, err := domainOf("i", text[at+1:])
 	if err != nil {
