@@ -28,6 +28,9 @@ local added = sorted("add", config.add)
 for _, name in ipairs(added) do
   local text = config.add[name]
   if type(text) ~= "string" or string.find(text, "%c") then bad("add", name, "its text is not one line in quotes") end
+  for word in string.gmatch(text, "%S+") do -- between them lines are folded
+    if #name + #word > 990 then bad("add", name, "a word of " .. #word .. " bytes is too long for a line") end
+  end
 end
 
 local refused = sorted("refuse", config.refuse)

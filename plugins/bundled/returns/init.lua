@@ -9,10 +9,13 @@ if config.verp and not (verp and re.match("^[A-Za-z0-9_.-]{1,30}$", verp.mailbox
   bad("verp", config.verp .. " is not an address with a local part of up to 30 letters, digits, dots and hyphens")
 elseif days < 1 or days > 1000 then
   bad("keep", "write a time from 1d to 1000d")
-elseif #config.secrets == 0 then
-  bad("secrets", "the list is empty; name one, as returns/key")
+elseif type(config.secrets) ~= "table" or #config.secrets == 0 then
+  bad("secrets", 'write a list of names, as ["returns/key"]')
 elseif config.deliver and not addr.parse(config.deliver) then
   bad("deliver", config.deliver .. " is not an address")
+end
+for _, name in ipairs(config.secrets) do
+  if type(name) ~= "string" or not re.match("^returns/.", name) then bad("secrets", tostring(name) .. " does not begin with returns/") end
 end
 local base = verp and string.lower(verp.mailbox .. "+")
 
@@ -29,6 +32,7 @@ local function listing(key)
   return listed
 end
 local inline = type(config.senders) == "table"
+if type(config.addresses) ~= "table" then bad("addresses", "write a list; it cannot be a lookup") end
 local senders, addresses = listing "senders", listing "addresses"
 local everybody = inline and next(senders) == nil
 
@@ -61,7 +65,7 @@ local function digest(address) return string.sub(hash.sha256(canonical(address))
 local function envelope(rcpt)
   local stamp = digit(math.floor(today() / 32)) .. digit(today())
   local rest = stamp .. "-" .. rcpt.mailbox .. "=" .. rcpt.domain
-  if #base + 8 + #rest > 64 or not re.match([[^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+$]], rest) then
+  if #base + 8 + #rest > 64 or not re.match([[^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*$]], rcpt.mailbox) or string.find(rcpt.domain, "[", 1, true) then
     rest = stamp .. "=" .. digest(rcpt)
   end
   return verp.mailbox .. "+" .. sign(config.secrets[1], rest) .. rest .. "@" .. verp.domain

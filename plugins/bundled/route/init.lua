@@ -47,6 +47,7 @@ for name, text in pairs(inline and config.domains or {}) do
   if not re.match([[^\.?]] .. domain .. "$", key) then
     bad("domains", name, 'is not a domain; write "example.org", or ".example.org" for all below it')
   end
+  if hops[key] then bad("domains", key, "stands there twice, in other letters") end
   hops[key] = plan("domains." .. name, text)
 end
 local listed = not inline or next(hops) ~= nil
@@ -95,6 +96,7 @@ for name, a in pairs(config.auth) do
       bad("auth." .. name, field, "is unknown; there are user, secret, mechanism and tls")
     end
   end
+  if auth[key] then bad("auth", key, "stands there twice, in other words") end
   auth[key] = a
 end
 local secured = next(auth) ~= nil

@@ -108,6 +108,9 @@ local function slow(at, t)
     fail(at, "slow: name a rate, a concurrency or connection_messages")
   end
   if unit and not string.match(unit, "^%d") then unit = "1" .. unit end
+  local times, scale = string.match(unit or "1d", "^(%d+)(.)$")
+  local per = tonumber(times) * units[scale]
+  if per < 1 or per > 366 * DAY then fail(at, "slow.rate: write a time from 1s to 366d behind the slash") end
   return { rate = t.rate and n .. "/" .. unit, concurrency = t.concurrency, connection_messages = t.connection_messages }
 end
 
@@ -135,6 +138,7 @@ local function rule(t)
     if stage ~= "deferred" and stage ~= "bounced" and stage ~= "delivered" then fail(t, "on: write deferred, bounced or delivered") end
     r.on[stage] = true
   end
+  if t.text == "" then fail(t, "text: write what a reply has to say") end
   if r.text then
     local ok, err = pcall(re.match, r.text, "")
     if not ok then fail(t, "text: " .. string.gsub(tostring(err), "^.-re%.match: ", "")) end

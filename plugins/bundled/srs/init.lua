@@ -11,8 +11,11 @@ elseif config.hash_length < 4 or config.hash_length > 20 then
   error("[plugin.srs] hash_length: write a number from 4 to 20", 0)
 elseif not re.match("^[=+-]$", config.separator) then
   error("[plugin.srs] separator: write =, + or -", 0)
-elseif #config.secrets == 0 then
-  error("[plugin.srs] secrets: the list is empty; name one, as srs/key", 0)
+elseif type(config.secrets) ~= "table" or #config.secrets == 0 then
+  error('[plugin.srs] secrets: write a list of names, as ["srs/key"]', 0)
+end
+for _, name in ipairs(config.secrets) do
+  if type(name) ~= "string" or not re.match("^srs/.", name) then error("[plugin.srs] secrets: " .. tostring(name) .. " does not begin with srs/", 0) end
 end
 local mine = domain and domain.domain
 local inline = type(config.domains) == "table"
