@@ -53,19 +53,18 @@ type FactRule struct {
 // FactRules declare all facts of a plugin, in order of name. nil declares nothing, and allows all.
 type FactRules []FactRule
 
-// Find is the rule for a fact, by its name without the plugin's: the one of that name, before one with *.
-func (r FactRules) Find(key string) *FactRule {
+// Find is the rule for a fact, by its name without the plugin's: the one of that name, or else the longest with * that covers it.
+func (r FactRules) Find(key string) (found *FactRule) {
 	for i := range r {
 		if r[i].Name == key {
 			return &r[i]
 		}
-	}
-	for i := range r {
-		if name, below := strings.CutSuffix(r[i].Name, "*"); below && strings.HasPrefix(key, name) {
-			return &r[i]
+		name, below := strings.CutSuffix(r[i].Name, "*")
+		if below && strings.HasPrefix(key, name) && (found == nil || len(found.Name) < len(r[i].Name)) {
+			found = &r[i]
 		}
 	}
-	return nil
+	return found
 }
 
 // Check refuses a value that no fact may have, and for a fact of this plugin one that its rules do not allow there.

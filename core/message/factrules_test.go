@@ -10,7 +10,7 @@ func TestFactRules(t *testing.T) {
 		{Name: "any", Type: FactString}, {Name: "bool", Type: FactBool}, {Name: "bytes", Type: FactBytes}, {Name: "float", Type: FactFloat},
 		{Name: "int", Type: FactInt, Values: []any{int64(1), int64(-2)}}, {Name: "list", Type: FactList, Of: OfSession}, {Name: "map", Type: FactMap},
 		{Name: "result", Type: FactString, Values: []any{"pass", "fail"}, Of: OfMessage}, {Name: "zone.*", Type: FactInt},
-		{Name: "zone.text", Type: FactString},
+		{Name: "zone.flag.*", Type: FactBool}, {Name: "zone.text", Type: FactString},
 	}
 	for _, c := range []struct {
 		name string
@@ -48,7 +48,9 @@ func TestFactRules(t *testing.T) {
 		{"p.zone.a.b", int64(1), OfRcpt, ""},
 		{"p.zone.a", "x", OfRcpt, "the type int"},
 		{"p.zone.text", "x", OfRcpt, ""},
-		{"p.zone", int64(1), OfRcpt, "the plugin does not declare it: under facts it has any, bool, bytes, float, int, list, map, result, zone.*, zone.text"},
+		{"p.zone.flag.a", true, OfRcpt, ""},
+		{"p.zone.flag.a", int64(1), OfRcpt, "the type bool"},
+		{"p.zone", int64(1), OfRcpt, "the plugin does not declare it: under facts it has any, bool, bytes, float, int, list, map, result, zone.*, zone.flag.*, zone.text"},
 		{"p.other", int64(1), OfRcpt, "the plugin does not declare it"},
 		{"pp.other", int64(1), OfRcpt, ""}, // another plugin's, which needs.facts let it set
 		{"other", struct{}{}, OfRcpt, "not struct {}"},

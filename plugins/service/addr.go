@@ -121,7 +121,9 @@ func (c *Context) within(ip string, networks []any) (any, error) {
 		text, _ := n.(string)
 		var p netip.Prefix
 		if strings.Contains(text, "/") {
-			p, err = netip.ParsePrefix(text)
+			if p, err = netip.ParsePrefix(text); err == nil && p.Addr().Is4In6() && p.Bits() >= 96 { // as parseIP has addresses
+				p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+			}
 		} else {
 			var single netip.Addr
 			single, err = parseIP(text)

@@ -21,6 +21,8 @@ func TestAddr(t *testing.T) {
 		{name: "addr.within", args: list("192.0.2.9", list("198.51.100.0/24", "192.0.2.0/24")), want: true},
 		{name: "addr.within", args: list("::ffff:192.0.2.9", list("192.0.2.9")), want: true},
 		{name: "addr.within", args: list("192.0.2.9", list("::/0", "192.0.2.8")), want: false},
+		{name: "addr.within", args: list("192.0.2.9", list("::ffff:192.0.2.0/120")), want: true},
+		{name: "addr.within", args: list("192.0.3.9", list("::ffff:192.0.2.0/120")), want: false},
 		{name: "addr.within", args: list("2001:db8::1", list("2001:db8::/32")), want: true},
 		{name: "addr.within", args: list("192.0.2.9", list("192.0.2.9", "192.0.2.0/33")), err: `"192.0.2.0/33" is not a network`},
 		{name: "addr.within", args: list("192.0.2.9", list(int64(1))), err: "element 1 of networks is a number"},
