@@ -5,13 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"github.com/stagepost/stagepost/core/config"
+	"github.com/stagepost/stagepost/plugins/catalog"
+	"github.com/stagepost/stagepost/plugins/catalog/desk"
 	"github.com/stagepost/stagepost/plugins/catalog/index"
 	"github.com/stagepost/stagepost/plugins/catalog/trust"
 )
@@ -76,6 +81,41 @@ func timeoutFlag(cmd *cobra.Command, most string) func(ctx context.Context) (con
 		ctx, cancel := context.WithTimeoutCause(ctx, d, fmt.Errorf("it took longer than %s; allow more with --timeout", *text))
 		return ctx, cancel, d, nil
 	}
+}
+
+// catalogFailure is an error of places, indexes, packages or the record, with its exit code.
+func catalogFailure(ctx context.Context, err error) error {
+	return &failure{catalogCode(ctx, err), err}
+}
+
+// catalogCode is the one rule for the exit codes of all commands about plugins and catalogs: what another time may go well, what has to be
+// there or allowed first, and what is wrong and stays wrong, whoever tries.
+func catalogCode(ctx context.Context, err error) int {
+	var own *failure
+	var busy *desk.Busy
+	var asked *url.Error
+	var answer *errcode.ErrorResponse
+	var silent *catalog.Unavailable
+	var faults config.Errors
+	var fault config.Error
+	var system syscall.Errno
+	switch {
+	case errors.As(err, &own):
+		return own.code
+	case ctx.Err() != nil, errors.As(err, &busy):
+		return exitTemporary
+	case errors.As(err, &asked), errors.As(err, &answer), errors.As(err, &silent): // before files: lines, too, may be refused or be none
+		return exitUnavailable
+	case errors.As(err, &faults), errors.As(err, &fault):
+		return exitConfig
+	case errors.Is(err, fs.ErrPermission):
+		return exitPermission
+	case errors.Is(err, fs.ErrNotExist):
+		return exitNoInput
+	case errors.As(err, &system):
+		return exitIO
+	}
+	return exitData
 }
 
 // publicKeys reads public keys: each a line of base64, or a file as minisign writes it.

@@ -73,7 +73,7 @@ func (a *app) catalogMirrorCommand() *cobra.Command {
 		}
 		temp, err := os.MkdirTemp("", "stagepost-mirror-")
 		if err != nil {
-			return fail(exitCantCreate, "%w", err)
+			return fail(codeOf(err, exitCantCreate), "%w", err)
 		}
 		defer os.RemoveAll(temp)
 		m.show = newTransfer(cmd, !*asJSON, 0)
@@ -112,15 +112,9 @@ func (a *app) trusted(file string) (*trust.Trust, error) {
 		if err != nil {
 			return nil, fail(exitConfig, "%w\nor name the trust.toml itself with --trust", err)
 		}
-		file = filepath.Join(filepath.Dir(c), "trust.toml")
+		file = trust.File(c)
 	}
-	t, err := trust.Read(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &failure{exitNoInput, err}
-	} else if err != nil {
-		return nil, &failure{codeOf(err, exitConfig), err}
-	}
-	return t, nil
+	return readTrust(file)
 }
 
 // chosenIndex is the index of a name, or the only one.
@@ -176,7 +170,7 @@ func (m *mirroring) refresh(ctx context.Context) error {
 		m.index, m.data, m.signature, err = m.list.Text(m.from.Name)
 	}
 	if err != nil {
-		return fail(transferCode(ctx, err), "%w", err)
+		return catalogFailure(ctx, err)
 	}
 	return m.newer()
 }
@@ -249,7 +243,7 @@ func (m *mirroring) choose(args []string) (wanted []index.Found, err error) {
 	}
 	for _, arg := range args {
 		if !asked[arg] {
-			return nil, fail(exitNoInput, "the index %s has no %s", m.from.Name, arg)
+			return nil, fail(exitData, "the index %s has no %s", m.from.Name, arg)
 		}
 	}
 	return wanted, nil
@@ -289,7 +283,7 @@ func (m *mirroring) copy(ctx context.Context, wanted []index.Found) error {
 			err = m.place.Put(ctx, pkg)
 		}
 		if err != nil {
-			return fail(transferCode(ctx, err), "%w\n%s of %s in the copy; go on with the same command", err, count(m.there+m.copied, "version"), count(len(wanted), "version"))
+			return fail(catalogCode(ctx, err), "%w\n%s of %s in the copy; go on with the same command", err, count(m.there+m.copied, "version"), count(len(wanted), "version"))
 		}
 		m.copied++
 		m.bytes += pkg.Size()

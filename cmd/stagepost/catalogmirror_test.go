@@ -206,23 +206,23 @@ func TestCatalogMirrorRefuses(t *testing.T) {
 		code   int
 		want   string
 	}{
-		"a package was tampered with": {func(h *hosted) { h.write(blob(h, "vip", "1.0.0"), "{}") }, nil, exitUnavailable, "vip 1.0.0: the manifest is not what its digest says"},
-		"a package is gone":           {func(h *hosted) { os.Remove(h.path(blob(h, "vip", "1.0.0"))) }, nil, exitUnavailable, "vip 1.0.0"},
+		"a package was tampered with": {func(h *hosted) { h.write(blob(h, "vip", "1.0.0"), "{}") }, nil, exitData, "vip 1.0.0: the manifest is not what its digest says"},
+		"a package is gone":           {func(h *hosted) { os.Remove(h.path(blob(h, "vip", "1.0.0"))) }, nil, exitData, "vip 1.0.0"},
 		"the index was tampered with": {func(h *hosted) {
 			h.write("site/index.json", strings.Replace(h.files("site")["index.json"], "refuses one", "refuses any", 1))
 		},
-			nil, exitUnavailable, "damaged or tampered with"},
+			nil, exitData, "damaged or tampered with"},
 		"another key": {func(h *hosted) {
 			h.write("trust.toml", trustLines("main", h.url+"/index.json", []string{"*"}, []string{h.newKey("x").Key().String()}))
-		}, nil, exitUnavailable, "not with one that is trusted"},
-		"an index that has expired":   {func(h *hosted) { h.app.now = func() time.Time { return noon.Add(91 * 24 * time.Hour) } }, nil, exitUnavailable, "it expired on"},
-		"no trust.toml":               {func(h *hosted) { os.Remove(h.path("trust.toml")) }, nil, exitNoInput, "which says whose plugins to trust"},
-		"a plugin that is not there":  {func(*hosted) {}, []string{"none"}, exitNoInput, "the index main has no none"},
-		"a version that is not there": {func(*hosted) {}, []string{"vip@9.0.0"}, exitNoInput, "the index main has no vip@9.0.0"},
+		}, nil, exitData, "not with one that is trusted"},
+		"an index that has expired":   {func(h *hosted) { h.app.now = func() time.Time { return noon.Add(91 * 24 * time.Hour) } }, nil, exitData, "it expired on"},
+		"no trust.toml":               {func(h *hosted) { os.Remove(h.path("trust.toml")) }, nil, exitConfig, "which says whose plugins to trust"},
+		"a plugin that is not there":  {func(*hosted) {}, []string{"none"}, exitData, "the index main has no none"},
+		"a version that is not there": {func(*hosted) {}, []string{"vip@9.0.0"}, exitData, "the index main has no vip@9.0.0"},
 		"a version that is revoked": {func(h *hosted) {
 			h.trust(fmt.Sprintf("[revoked]\npackages = [%q]\n", h.index(h.key).Entries[1].Digest))
 		}, []string{"vip@1.0.0"}, exitData, "is revoked"},
-		"a key that is revoked": {func(h *hosted) { h.trust(fmt.Sprintf("[revoked]\nkeys = [%q]\n", h.key.Key())) }, nil, exitUnavailable, "is revoked"},
+		"a key that is revoked": {func(h *hosted) { h.trust(fmt.Sprintf("[revoked]\nkeys = [%q]\n", h.key.Key())) }, nil, exitData, "is revoked"},
 		"somebody else signed a package": {func(h *hosted) { h.trust(fmt.Sprintf("[namespace.vip]\nkeys = [%q]\n", h.newKey("x").Key())) },
 			nil, exitData, "vip 1.0.0"},
 		"which index": {func(h *hosted) {

@@ -357,18 +357,10 @@ func (p *publishing) put(ctx context.Context, cmd *cobra.Command, most time.Dura
 	for _, pkg := range p.packages {
 		b.next(pkg.Summary.ID + " " + pkg.Summary.Version)
 		if err := place.Put(ctx, pkg); err != nil {
-			return fail(transferCode(ctx, err), "%w", err)
+			return catalogFailure(ctx, err)
 		}
 	}
 	return nil
-}
-
-// transferCode is the exit code when packages could not be read or written.
-func transferCode(ctx context.Context, err error) int {
-	if ctx.Err() != nil {
-		return exitTemporary
-	}
-	return codeOf(err, exitUnavailable)
 }
 
 // indexLine is what JSON output says of the index.
@@ -447,10 +439,7 @@ func atIndex(ctx context.Context, file string, do func(d *desk.Desk) error) erro
 	if f := (*failure)(nil); err == nil || errors.As(err, &f) {
 		return err
 	}
-	if ctx.Err() != nil {
-		return fail(exitTemporary, "%w", err)
-	}
-	return fail(codeOf(err, exitIO), "the index cannot be written: %w", err)
+	return catalogFailure(ctx, fmt.Errorf("the index cannot be written: %w", err))
 }
 
 // tell says what was published.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -103,17 +104,19 @@ func TestInstallAsks(t *testing.T) {
 	m.want(dialogue(t, m.site, nil, "plugin", "install", "acme-greylist@1.0.1"), 0, "acme-greylist 1.0.1 is installed, in the place of 1.0.0\n", "![y/N]")
 }
 
-// TestInstallOwner: what root installs belongs to whom the data folder belongs, and no link leads out of it.
+// TestInstallOwner: what root installs belongs to whom the data folder belongs, and the record to whom the configuration belongs, also when
+// root takes something out again; and no link leads out of the folder.
 func TestInstallOwner(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root gives files away")
 	}
 	m := newMarket(t, withPlugins)
 	m.publish("acme-greylist", "1.0.0", modest, deferer)
+	m.publish("acme-dns", "1.0.0", curious, deferer)
 	data := m.dir + "/data"
 	secret := m.dir + "/secret"
 	m.write("secret", "of root")
-	if err := os.Chown(data, 12345, 12346); err != nil {
+	if err := errors.Join(os.Chown(data, 12345, 12346), os.Chown(m.config, 12347, 12348)); err != nil {
 		t.Skip("this root may not give files away: ", err)
 	}
 	if err := os.Mkdir(data+"/catalog", 0o755); err != nil {
@@ -124,21 +127,33 @@ func TestInstallOwner(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m.want(m.run("plugin", "install", "acme-greylist", "--accept", m.hash["acme-greylist@1.0.0"]), 0)
-	seen := 0
-	for name, want := range m.owners("data", "plugins.lock", "stagepost.toml", "secret") {
-		seen++
-		is := "12345:12346"
-		if !strings.HasPrefix(name, "data") || strings.HasSuffix(name, "hard") || strings.HasSuffix(name, "soft") {
-			is = "0:0"
+	look := func() {
+		t.Helper()
+		seen := 0
+		for name, is := range m.owners("data", "plugins.lock", ".plugins-change.lock", "stagepost.toml", "secret") {
+			seen++
+			want := "12347:12348"
+			switch {
+			case strings.HasSuffix(name, "hard"), strings.HasSuffix(name, "soft"), name == "secret":
+				want = "0:0"
+			case strings.HasPrefix(name, "data"):
+				want = "12345:12346"
+			}
+			if is != want {
+				t.Errorf("%s belongs to %s, want %s", name, is, want)
+			}
 		}
-		if want != is {
-			t.Errorf("%s belongs to %s, want %s", name, want, is)
+		if seen < 9 {
+			t.Errorf("only %d files", seen)
 		}
 	}
-	if seen < 9 {
-		t.Errorf("only %d files", seen)
-	}
+	m.want(m.run("plugin", "install", "acme-greylist", "acme-dns", "--accept", m.hash["acme-greylist@1.0.0"], "--accept", m.hash["acme-dns@1.0.0"]), 0)
+	look()
+	m.want(m.run("plugin", "remove", "acme-dns"), 0, "acme-dns 1.0.0 is removed\n")
+	look()
+	m.want(m.run("plugin", "remove", "acme-greylist"), 0)
+	m.write("plugins.lock", m.read("plugins.lock")) // it is there
+	look()
 }
 
 // owners has who owns what lies there.

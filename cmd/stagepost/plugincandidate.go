@@ -49,12 +49,21 @@ func (s *stock) fromIndex(ctx context.Context, w request) (*candidate, error) {
 	return s.fetched(ctx, f)
 }
 
-// fetched gets what was found in an index.
-func (s *stock) fetched(ctx context.Context, f index.Found) (*candidate, error) {
+// got gets the package of what was found in an index.
+func (s *stock) got(ctx context.Context, f index.Found) (*catalog.Package, error) {
 	s.show.next(f.Entry.ID + " " + f.Entry.Version)
 	pkg, err := s.index.Get(ctx, f)
 	if err != nil {
-		return nil, &failure{gotCode(ctx, err), err}
+		return nil, catalogFailure(ctx, err)
+	}
+	return pkg, nil
+}
+
+// fetched gets what was found in an index, to be installed.
+func (s *stock) fetched(ctx context.Context, f index.Found) (*candidate, error) {
+	pkg, err := s.got(ctx, f)
+	if err != nil {
+		return nil, err
 	}
 	c := &candidate{pkg: pkg, signed: signedBy(f.Signer, f.Index), yanked: f.Entry.Yanked}
 	c.entry = lock.Plugin{Index: f.Index, Place: f.Places[len(f.Places)-1], Signer: f.Signer.String()}
@@ -73,22 +82,31 @@ func (s *stock) fetched(ctx context.Context, f index.Found) (*candidate, error) 
 	return c, nil
 }
 
-// fromPlace gets a plugin from a place of which no index tells who signed what lies there.
-func (s *stock) fromPlace(ctx context.Context, w request) (*candidate, error) {
-	s.show.next(w.String())
-	at, err := catalog.At(w.place, s.options)
+// at gets the package of a request from its place: the newest, if it names no version.
+func (w request) at(ctx context.Context, o catalog.Options) (*catalog.Package, error) {
+	at, err := catalog.At(w.place, o)
 	if err != nil {
 		return nil, &failure{exitUsage, err}
 	}
 	version := w.version
 	if version == "" {
 		if version, err = at.Find(ctx, w.id); err != nil {
-			return nil, &failure{gotCode(ctx, err), err}
+			return nil, catalogFailure(ctx, err)
 		}
 	}
 	pkg, err := at.Get(ctx, w.id, version, "")
 	if err != nil {
-		return nil, &failure{gotCode(ctx, err), err}
+		return nil, catalogFailure(ctx, err)
+	}
+	return pkg, nil
+}
+
+// fromPlace gets a plugin from a place of which no index tells who signed what lies there.
+func (s *stock) fromPlace(ctx context.Context, w request) (*candidate, error) {
+	s.show.next(w.String())
+	pkg, err := w.at(ctx, s.options)
+	if err != nil {
+		return nil, err
 	}
 	if s.trust != nil {
 		if why := s.trust.Revoked("", pkg.Digest); why != "" {
@@ -166,7 +184,7 @@ func (s *stock) restored(ctx context.Context, p lock.Plugin) (*catalog.Package, 
 	if last == nil {
 		return nil, fail(exitConfig, "%s: nothing says where it lies: neither %s, nor an index", p, lock.Name)
 	}
-	return nil, fail(gotCode(ctx, last), "%s cannot be got: %s", p, strings.Join(errs, "; "))
+	return nil, fail(catalogCode(ctx, last), "%s cannot be got: %s", p, strings.Join(errs, "; "))
 }
 
 // placesOf are where a plugin of the lock may lie: mirrors first, then where it was, then where the index says now that it is.

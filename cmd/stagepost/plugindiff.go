@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -15,7 +13,6 @@ import (
 	"github.com/stagepost/stagepost/plugins/bundled"
 	"github.com/stagepost/stagepost/plugins/catalog"
 	"github.com/stagepost/stagepost/plugins/catalog/consent"
-	"github.com/stagepost/stagepost/plugins/catalog/index"
 	"github.com/stagepost/stagepost/plugins/catalog/lock"
 )
 
@@ -40,16 +37,14 @@ func (a *app) pluginDiffCommand() *cobra.Command {
 			return err
 		}
 		defer cancel()
-		show := newTransfer(cmd, !*asJSON, 0)
-		defer show.clear()
-		var sides [2]*catalog.Package
+		s := sides{app: a, cmd: cmd, limit: limit, bar: !*asJSON}
+		var both [2]*catalog.Package
 		for i, arg := range args {
-			if sides[i], err = a.packageNamed(ctx, arg, catalog.Options{Limit: limit, Moved: show.moved}); err != nil {
+			if both[i], err = s.get(ctx, arg); err != nil {
 				return err
 			}
 		}
-		show.clear()
-		d, err := consent.Compare(sides[0], sides[1])
+		d, err := consent.Compare(both[0], both[1])
 		if err != nil {
 			return &failure{exitData, err}
 		}
@@ -58,94 +53,85 @@ func (a *app) pluginDiffCommand() *cobra.Command {
 	return cmd
 }
 
-// packageNamed is the package that an argument names.
-func (a *app) packageNamed(ctx context.Context, arg string, o catalog.Options) (*catalog.Package, error) {
-	id, version, pinned := strings.Cut(arg, "@")
-	switch at := strings.LastIndexByte(arg, '#'); {
-	case at >= 0:
-		return packageAt(ctx, arg[:at], arg[at+1:], o)
-	case strings.ContainsAny(arg, `/\`), strings.HasSuffix(arg, ".lua"), arg == ".", arg == "..":
+// sides gets what is compared.
+type sides struct {
+	app   *app
+	cmd   *cobra.Command
+	limit time.Duration
+	bar   bool
+}
+
+// get is the package that an argument names.
+func (s *sides) get(ctx context.Context, arg string) (*catalog.Package, error) {
+	if isPath := strings.ContainsAny(arg, `/\`) && !strings.Contains(arg, "://") || strings.HasSuffix(arg, ".lua") || arg == "." || arg == ".."; isPath && !strings.Contains(arg, "#") {
 		p, err := catalog.PackPath(arg)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil, fail(exitNoInput, "%w", err)
-		case err != nil:
-			return nil, fail(codeOf(err, exitData), "%w", err)
+		if err != nil {
+			return nil, catalogFailure(ctx, err)
 		}
 		return p, nil
-	case pinned:
-		return a.packageListed(ctx, id, version, o)
 	}
-	c, err := a.configuration()
+	w, err := parseRequest(arg)
+	switch {
+	case err != nil:
+		return nil, err
+	case w.place != "":
+		show := newTransfer(s.cmd, s.bar, 1)
+		defer show.clear()
+		show.next(w.String())
+		return w.at(ctx, catalog.Options{Limit: s.limit, Moved: show.moved})
+	case w.version != "":
+		return s.listed(ctx, w)
+	}
+	return s.here(ctx, w.id)
+}
+
+// listed is a version by the index that its id belongs to. What a version is never changes, so indexes are only fetched when those that are
+// kept do not have it.
+func (s *sides) listed(ctx context.Context, w request) (*catalog.Package, error) {
+	from, err := s.app.stock(s.cmd, s.limit, s.bar)
+	if err != nil {
+		return nil, err
+	}
+	defer from.show.clear()
+	if from.index == nil {
+		return nil, from.noTrust
+	}
+	f, err := from.index.Find(w.id, w.version)
+	if err != nil {
+		if err := from.refresh(ctx, []string{w.id}); err != nil {
+			return nil, err
+		}
+		if f, err = from.index.Find(w.id, w.version); err != nil {
+			return nil, &failure{exitData, err}
+		}
+	}
+	return from.got(ctx, f)
+}
+
+// here is what is installed under a name, or came with the program.
+func (s *sides) here(ctx context.Context, id string) (*catalog.Package, error) {
+	c, err := s.app.configuration()
 	if err == nil {
 		locked, err := lock.Read(lock.File(c.File))
 		if err != nil {
-			return nil, fail(codeOf(err, exitConfig), "%w", err)
+			return nil, &failure{codeOf(err, exitConfig), err}
 		}
-		if p, ok := locked.Plugin(arg); ok {
+		if p, ok := locked.Plugin(id); ok {
 			pkg, err := p.Package(c.Data)
 			if err != nil {
-				return nil, fail(codeOf(err, exitData), "%w", err)
+				return nil, catalogFailure(ctx, err)
 			}
 			return pkg, nil
 		}
 	}
-	if slices.Contains(bundled.Names(), arg) {
-		return catalog.PackFS(arg, bundled.Open(arg))
+	if slices.Contains(bundled.Names(), id) {
+		return catalog.PackFS(id, bundled.Open(id))
 	}
 	where := "none is installed, and none came with the program, under that name"
 	if err != nil {
 		where = "none came with the program under that name, and what is installed cannot be told: " + err.Error()
 	}
-	return nil, fail(exitNoInput, "there is no plugin %q: %s; for a version in the catalog write %s@VERSION, for a folder ./%s", arg, where, arg, arg)
-}
-
-// packageAt is a version in a place: the newest unless one is named.
-func packageAt(ctx context.Context, where, name string, o catalog.Options) (*catalog.Package, error) {
-	at, err := catalog.At(where, o)
-	if err != nil {
-		return nil, fail(exitUsage, "%w", err)
-	}
-	id, version, pinned := strings.Cut(name, "@")
-	if !pinned {
-		if version, err = at.Find(ctx, id); err != nil {
-			return nil, fail(transferCode(ctx, err), "%w", err)
-		}
-	}
-	p, err := at.Get(ctx, id, version, "")
-	if err != nil {
-		return nil, fail(transferCode(ctx, err), "%w", err)
-	}
-	return p, nil
-}
-
-// packageListed is a version by the index that its id belongs to. What a version is never changes, so indexes are only fetched when those
-// that are kept do not have it.
-func (a *app) packageListed(ctx context.Context, id, version string, o catalog.Options) (*catalog.Package, error) {
-	t, err := a.trusted("")
-	if err != nil {
-		return nil, err
-	}
-	c, err := a.configuration()
-	if err != nil {
-		return nil, err
-	}
-	list := index.Open(t, filepath.Join(c.Data, catalogFolder), o, a.now)
-	f, err := list.Find(id, version)
-	if err != nil {
-		missed := list.Refresh(ctx)
-		if f, err = list.Find(id, version); err != nil {
-			if missed != nil {
-				return nil, fail(transferCode(ctx, missed), "%w\n%w", missed, err)
-			}
-			return nil, fail(exitData, "%w", err)
-		}
-	}
-	p, err := list.Get(ctx, f)
-	if err != nil {
-		return nil, fail(transferCode(ctx, err), "%w", err)
-	}
-	return p, nil
+	return nil, fail(exitNoInput, "there is no plugin %q: %s; for a version in the catalog write %s@VERSION, for a folder ./%s", id, where, id, id)
 }
 
 // showDiff prints a comparison; that the new plugin asks for more is an exit code.

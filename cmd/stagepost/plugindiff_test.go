@@ -79,8 +79,10 @@ func TestPluginDiffMistakes(t *testing.T) {
 		{"relay vip@9.0.0", exitData, `there is no version "9.0.0" of the plugin vip; there are`},
 		{"relay none@1.0.0", exitData, `there is no plugin "none"`},
 		{"relay " + h.path("broken/x.lua"), exitData, "init.lua:2: there is no stage"},
-		{"relay " + h.path("site/packages") + "#vip@9.0.0", exitUnavailable, "this version of the plugin is not there"},
-		{"relay #vip", exitUsage, "no place is named"},
+		{"relay " + h.path("site/packages") + "#vip@9.0.0", exitData, "this version of the plugin is not there"},
+		{"relay #vip", exitUsage, "names no place before the #"},
+		{"relay Vip", exitUsage, `"Vip" names no plugin`},
+		{"relay " + h.url + "/packages/", exitUsage, "looks like a place; write behind it which plugin"},
 		{"relay relay --timeout soon", exitUsage, `--timeout: "soon" is no time`},
 	} {
 		h.want(h.run(append([]string{"plugin", "diff"}, strings.Fields(c.args)...)...), c.code, c.want)
@@ -88,7 +90,7 @@ func TestPluginDiffMistakes(t *testing.T) {
 	if err := os.Remove(h.path("trust.toml")); err != nil {
 		t.Fatal(err)
 	}
-	h.want(h.run("plugin", "diff", "relay", "vip@1.0.0"), exitNoInput, "trust.toml")
+	h.want(h.run("plugin", "diff", "relay", "vip@1.0.0"), exitConfig, "trust.toml")
 	h.want(h.runInput("", "plugin", "diff", "--config", h.path("none.toml"), "relay", "relay"), 0, "All files are the same")
 	h.want(h.runInput("", "plugin", "diff", "--config", h.path("none.toml"), "relay", "other"), exitNoInput, "what is installed cannot be told")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/stagepost/stagepost/core/admin"
 	"github.com/stagepost/stagepost/plugins/bundled"
 	"github.com/stagepost/stagepost/plugins/catalog/consent"
 	"github.com/stagepost/stagepost/plugins/catalog/lock"
@@ -322,4 +323,68 @@ func (in *installing) restore(ctx context.Context) error {
 		return nil
 	}
 	return in.unpack(all)
+}
+
+// report tells what became of each plugin.
+func (in *installing) report(all []*candidate, l *live, state string) error {
+	if l == nil {
+		l = &live{}
+	}
+	var loaded, idle []string
+	for _, c := range all {
+		r := c.outcome(state)
+		if state == stateInstalled && c.same() {
+			r.State = stateCurrent
+		}
+		r.Enabled = in.enabledNow(c.entry.ID)
+		if slices.ContainsFunc(l.plugins, func(p admin.Plugin) bool { return p.Name == c.entry.ID && p.Version == c.entry.Version }) {
+			r.Generation = l.generation
+		}
+		if *in.json {
+			if err := in.out.json(r); err != nil {
+				return err
+			}
+			continue
+		}
+		switch {
+		case r.State == stateCurrent:
+			in.out.printf("%s is installed already\n", c)
+		case r.State == stateUnpacked:
+			in.out.printf("%s is there again\n", c)
+		case r.From != "":
+			in.out.printf("%s is installed, in the place of %s\n", c, r.From)
+		default:
+			in.out.printf("%s is installed\n", c)
+		}
+		switch {
+		case r.Generation > 0:
+			loaded = append(loaded, c.entry.ID)
+		case !r.Enabled:
+			idle = append(idle, c.entry.ID)
+		}
+	}
+	if *in.json {
+		return nil
+	}
+	if loaded != nil {
+		in.out.printf("live in generation %d: %s\n", l.generation, strings.Join(loaded, ", "))
+	}
+	if l.stopped {
+		in.out.printf("no server is running, so it will be live with: %s\n", in.app.command("serve"))
+	}
+	if l.note != "" {
+		in.out.printf("%s\n", printable(l.note))
+	}
+	if idle != nil && state != stateUnpacked {
+		in.out.printf("not loaded, since enable in the configuration does not name it: %s\n", strings.Join(idle, ", "))
+	}
+	return nil
+}
+
+// enabledNow tells whether the configuration names a plugin by now.
+func (in *installing) enabledNow(id string) bool {
+	if c, err := in.app.configuration(); err == nil {
+		in.config = c
+	}
+	return in.named(id)
 }

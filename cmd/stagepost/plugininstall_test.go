@@ -151,7 +151,7 @@ func TestInstallRefused(t *testing.T) {
 		m.want(m.run("plugin", "install", "acme-late", "--accept", m.hash["acme-late@1.0.0"]), 0)
 		before := m.kept()
 		r := m.run("plugin", "install", "acme-greylist", "acme-friends", "--accept", m.hash["acme-greylist@1.0.0"], "--accept", m.hash["acme-friends@1.0.0"])
-		m.want(r, exitConfig, "friends", "so acme-greylist 1.0.0, acme-friends 1.0.0 is not installed, and all is as it was", "--no-enable")
+		m.want(r, exitConfig, "friends", "so acme-greylist 1.0.0, acme-friends 1.0.0 are not installed, and all is as it was", "--no-enable")
 		if m.kept() != before {
 			t.Errorf("running %t: not put back: %s, want %s", running, m.kept(), before)
 		}

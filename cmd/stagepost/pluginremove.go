@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/stagepost/stagepost/core/admin"
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/plugins/bundled"
 	"github.com/stagepost/stagepost/plugins/catalog/lock"
@@ -49,9 +46,8 @@ type removal struct {
 	config *config.Config
 	out    output
 
-	gone       []lock.Plugin
-	generation uint64 // that is live without them; 0: no server was asked
-	note       string
+	gone []lock.Plugin
+	live *live // without them
 }
 
 // removed is what became of one plugin, for --json.
@@ -62,23 +58,24 @@ type removed struct {
 	Generation uint64 `json:"generation,omitempty"`
 }
 
-// remove takes all of them out, or none: first out of enable, so that nothing ever names what is not there, then out of the record.
+// remove takes all of them out, or none.
 func (r *removal) remove(ctx context.Context, ids []string) error {
-	ctx = context.WithoutCancel(ctx)
-	change, err := lock.Begin(ctx, lock.File(r.config.File), r.config.Data)
+	change, err := r.app.changing(ctx, r.config)
 	if err != nil {
-		return &failure{exitTemporary, err}
+		return err
 	}
-	defer change.Close()
+	defer change.close()
+	change.goes = true
+	ctx = context.WithoutCancel(ctx) // an interrupt comes too late from here on
 	for _, id := range ids {
-		p, ok := change.Lock().Plugin(id)
+		p, ok := change.lock.Lock().Plugin(id)
 		if !ok {
-			return r.elsewhere(change.Lock(), id)
+			return r.elsewhere(change.lock.Lock(), id)
 		}
 		r.gone = append(r.gone, p)
 	}
 	for _, id := range ids {
-		change.Remove(id)
+		change.lock.Remove(id)
 	}
 	edit, err := planEnable(r.config.File, nil, r.notInFolder(ids))
 	if err != nil {
@@ -86,14 +83,15 @@ func (r *removal) remove(ctx context.Context, ids []string) error {
 	}
 	if edit != nil {
 		if err := edit.write(); err != nil {
-			return &failure{exitCantCreate, err}
+			return catalogFailure(ctx, err)
 		}
+		change.edit = edit
 	}
-	if err = change.Commit(ctx); err == nil {
-		err = r.load(ctx)
+	if err = change.commit(ctx); err == nil {
+		r.live, err = change.load(ctx)
 	}
 	if err != nil {
-		return r.putBack(ctx, change, edit, err)
+		return change.putBack(ctx, err, "nothing is removed", "")
 	}
 	return nil
 }
@@ -120,53 +118,17 @@ func (r *removal) notInFolder(ids []string) []string {
 	})
 }
 
-// load has the running server load what the files say now; without one, this process does, and lets go again.
-func (r *removal) load(ctx context.Context) error {
-	reloaded, err := admin.NewClient(r.config.Data, r.config.File).Reload(ctx)
-	var gone *admin.Unreachable
-	var answer *admin.Error
-	switch {
-	case errors.As(err, &gone):
-		_, err = r.app.load(r.config.File)
-		return err
-	case errors.As(err, &answer) && answer.Status == http.StatusUnprocessableEntity:
-		return err
-	case err != nil:
-		r.note = "the running server gave no answer, and goes on without them when it sees the files: " + err.Error()
-		return nil
-	}
-	r.generation = reloaded.Generation
-	return nil
-}
-
-// putBack undoes what was refused.
-func (r *removal) putBack(ctx context.Context, change *lock.Change, edit *enableChange, why error) error {
-	err := change.Undo(ctx)
-	if edit != nil {
-		err = errors.Join(err, edit.undo())
-	}
-	_, _ = admin.NewClient(r.config.Data, r.config.File).Reload(ctx) // so that it does not say any more that something was refused
-	code := exitConfig
-	if own := (*failure)(nil); errors.As(why, &own) {
-		code = own.code
-	}
-	if err != nil {
-		return fail(code, "%w\nso nothing is removed; but not all could be put back as it was: %w", why, err)
-	}
-	return fail(code, "%w\nso nothing is removed, and all is as it was", why)
-}
-
 func (r *removal) report(asJSON bool) error {
 	for _, p := range r.gone {
 		if asJSON {
-			if err := r.out.json(removed{p.ID, p.Version, "removed", r.generation}); err != nil {
+			if err := r.out.json(removed{p.ID, p.Version, "removed", r.live.generation}); err != nil {
 				return err
 			}
 			continue
 		}
 		without := ""
-		if r.generation > 0 {
-			without = fmt.Sprintf("; generation %d is live without it", r.generation)
+		if r.live.generation > 0 {
+			without = fmt.Sprintf("; generation %d is live without it", r.live.generation)
 		}
 		r.out.printf("%s is removed%s\n", p, without)
 	}
@@ -175,8 +137,8 @@ func (r *removal) report(asJSON bool) error {
 			r.out.printf("the %s that comes with the program is not asked either; to have it, write it into `enable`\n", p.ID)
 		}
 	}
-	if r.note != "" && !asJSON {
-		r.out.printf("%s\n", printable(r.note))
+	if r.live.note != "" && !asJSON {
+		r.out.printf("%s\n", printable(r.live.note))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -70,6 +71,44 @@ func TestPluginRemove(t *testing.T) {
 			}
 			if r := s.run("check"); r.code != 0 {
 				t.Errorf("afterwards: %+v", r)
+			}
+		})
+	}
+}
+
+// TestPluginRemoveNot: what keeps a change from being made is told by its exit code, and all stays.
+func TestPluginRemoveNot(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		spoil func(s *site)
+		code  int
+		err   string
+	}{
+		{"a record with a mistake", func(s *site) { s.write("plugins.lock", "[plugin.vip]\nversion = 1\n") }, exitConfig, "plugins.lock:"},
+		{"a folder where the record is written", func(s *site) {
+			if err := os.Remove(filepath.Join(s.dir, "plugins.lock")); err != nil {
+				s.t.Fatal(err)
+			}
+			s.write("plugins.lock/x", "")
+		}, exitData, "is not a regular file but a folder"},
+		{"a file where the code lies", func(s *site) {
+			if err := os.RemoveAll(filepath.Join(s.dir, "data/plugins")); err != nil {
+				s.t.Fatal(err)
+			}
+			s.write("data/plugins", "")
+		}, exitIO, "not a directory"},
+		{"a folder where the configuration is written", func(s *site) { s.write("stagepost.toml.new/x", "") }, exitTemporary, "stagepost.toml.new exists"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSite(t, minimal+"[plugins]\nenable = [\"vip\"]\n")
+			lockIn(t, s.dir, lock.Unsigned, installedPlugin(t, "vip", "1.0.0"))
+			c.spoil(s)
+			before := s.read("stagepost.toml")
+			if r := s.run("plugin", "remove", "vip"); r.code != c.code || !strings.Contains(r.err, c.err) || r.out != "" {
+				t.Errorf("%+v, want %d", r, c.code)
+			}
+			if s.read("stagepost.toml") != before {
+				t.Error(s.read("stagepost.toml"))
 			}
 		})
 	}

@@ -114,7 +114,7 @@ func (a *app) pluginSearchCommand() *cobra.Command {
 			out.printf("no plugin is like that\n")
 		}
 		if wrong != nil {
-			return &failure{gotCode(ctx, wrong), wrong}
+			return catalogFailure(ctx, wrong)
 		}
 		return nil
 	}

@@ -3,10 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/plugins/catalog"
@@ -47,16 +43,24 @@ func (a *app) stock(cmd *cobra.Command, limit time.Duration, bar bool) (*stock, 
 	if s.locked, err = lock.Read(lock.File(c.File)); err != nil {
 		return nil, &failure{codeOf(err, exitConfig), err}
 	}
-	s.trust, err = trust.Read(filepath.Join(filepath.Dir(c.File), "trust.toml"))
-	switch {
+	switch s.trust, err = readTrust(trust.File(c.File)); {
 	case errors.Is(err, fs.ErrNotExist):
-		s.noTrust = &failure{exitConfig, err}
+		s.noTrust = err
 	case err != nil:
-		return nil, &failure{codeOf(err, exitConfig), err}
+		return nil, err
 	default:
 		s.index = index.Open(s.trust, filepath.Join(c.Data, catalogFolder), s.options, a.now)
 	}
 	return s, nil
+}
+
+// readTrust reads a trust.toml. That there is none is fs.ErrNotExist, and says what to write.
+func readTrust(file string) (*trust.Trust, error) {
+	t, err := trust.Read(file)
+	if err != nil {
+		return nil, &failure{codeOf(err, exitConfig), err}
+	}
+	return t, nil
 }
 
 // warn says on the way what whoever runs the command should know.
@@ -72,11 +76,11 @@ func (s *stock) refresh(ctx context.Context, ids []string) error {
 		return s.noTrust
 	}
 	if err := os.MkdirAll(s.config.Data, 0o700); err != nil { // as the server makes it
-		return &failure{codeOf(err, exitCantCreate), err}
+		return catalogFailure(ctx, err)
 	}
 	s.show.next("indexes")
 	err := s.index.Refresh(ctx)
-	s.giveToOwner()
+	giveToOwner(s.config)
 	if ctx.Err() != nil {
 		return &failure{exitTemporary, context.Cause(ctx)}
 	}
@@ -98,28 +102,9 @@ func (s *stock) refresh(ctx context.Context, ids []string) error {
 		bad = append(bad, p)
 	}
 	if bad != nil {
-		return &failure{gotCode(ctx, bad), bad}
+		return catalogFailure(ctx, bad)
 	}
 	return nil
-}
-
-// gotCode is the exit code for what could not be got: the way there may be open another time, and what came wrong stays wrong.
-func gotCode(ctx context.Context, err error) int {
-	var wire net.Error
-	var asked *url.Error
-	var answer *errcode.ErrorResponse
-	var silent *catalog.Unavailable
-	switch {
-	case ctx.Err() != nil:
-		return exitTemporary
-	case errors.Is(err, fs.ErrPermission):
-		return exitPermission
-	case errors.Is(err, fs.ErrNotExist):
-		return exitNoInput
-	case errors.As(err, &wire), errors.As(err, &asked), errors.As(err, &answer), errors.As(err, &silent), errors.Is(err, io.ErrUnexpectedEOF):
-		return exitUnavailable
-	}
-	return exitData
 }
 
 // request is a plugin as it is named to the commands: ID, ID@VERSION, or PLACE#ID@VERSION.
@@ -185,9 +170,9 @@ func signedBy(key trust.Key, indexName string) string {
 
 // giveToOwner gives what a command made to whom the data folder belongs, and beside the configuration to whom that belongs, if the command runs
 // as root: the server runs as another user, and so may the next command.
-func (s *stock) giveToOwner() {
-	giveBelow(s.config.Data, s.config.Data, "catalog", "plugins")
-	giveBelow(filepath.Dir(s.config.File), s.config.File, lock.Name, ".plugins-change.lock", ".plugins-change.holder")
+func giveToOwner(c *config.Config) {
+	giveBelow(c.Data, c.Data, "catalog", "plugins")
+	giveBelow(filepath.Dir(c.File), c.File, lock.Name, ".plugins-change.lock", ".plugins-change.holder")
 }
 
 // giveBelow gives what lies below a folder, and may have been put there by somebody else, so no link is followed out of the folder.

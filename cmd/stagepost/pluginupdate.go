@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stagepost/stagepost/core/config"
 	"github.com/stagepost/stagepost/plugins/catalog"
 	"github.com/stagepost/stagepost/plugins/catalog/lock"
 )
@@ -38,7 +37,7 @@ func (a *app) pluginUpdateCommand() *cobra.Command {
 			return err
 		}
 		defer in.show.clear()
-		chosen, err := in.chosen(args)
+		chosen, err := in.updatable(args)
 		if err != nil {
 			return err
 		}
@@ -47,31 +46,21 @@ func (a *app) pluginUpdateCommand() *cobra.Command {
 	return cmd
 }
 
-// chosen are the installed plugins with the ids, or all that came from an index.
-func (in *installing) chosen(ids []string) (all []lock.Plugin, err error) {
-	for _, id := range ids {
-		p, ok := in.locked.Plugin(id)
-		if !ok {
-			hint := ""
-			if near := config.Nearest(id, in.locked.IDs()); near != "" {
-				hint = "; did you mean " + near + "?"
-			}
-			return nil, fail(exitNoInput, "%s is not installed%s", printable(id), hint)
-		}
-		if p.Index == "" {
-			return nil, fail(exitUsage, "%s was installed from a place, where no index tells what is newer; look there with: stagepost plugin install '%s#%s' --unsigned", id, p.Place, id)
-		}
-		all = append(all, p)
+// updatable are the installed plugins with the ids, or all, of which an index tells what is newer.
+func (in *installing) updatable(ids []string) (all []lock.Plugin, err error) {
+	chosen, err := in.chosen(ids)
+	if err != nil {
+		return nil, err
 	}
-	if len(ids) > 0 {
-		return all, nil
-	}
-	for _, p := range in.locked.Plugins {
-		if p.Index == "" {
+	for _, p := range chosen {
+		switch {
+		case p.Index != "":
+			all = append(all, p)
+		case len(ids) > 0:
+			return nil, fail(exitUsage, "%s was installed from a place, where no index tells what is newer; look there with: stagepost plugin install '%s#%s' --unsigned", p.ID, p.Place, p.ID)
+		default:
 			in.warn("%s was installed from a place, where no index tells what is newer", p)
-			continue
 		}
-		all = append(all, p)
 	}
 	return all, nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,8 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stagepost/stagepost/core/config"
-	"github.com/stagepost/stagepost/plugins/catalog"
-	"github.com/stagepost/stagepost/plugins/catalog/index"
 	"github.com/stagepost/stagepost/plugins/catalog/lock"
 	"github.com/stagepost/stagepost/plugins/catalog/trust"
 	"github.com/stagepost/stagepost/plugins/manifest"
@@ -75,18 +72,18 @@ func (a *app) pluginVerifyCommand() *cobra.Command {
 	}
 	asJSON := jsonFlag(cmd, "JSON Lines: one object a plugin")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		v, err := a.verifier()
+		s, err := a.stock(cmd, 0, false)
 		if err != nil {
 			return err
 		}
-		plugins, err := v.chosen(args)
+		plugins, err := s.chosen(args)
 		if err != nil {
 			return err
 		}
 		out, code, faulty := outputOf(cmd), 0, 0
 		t := newTable(out, "PLUGIN", "VERSION", "SIGNER", "STATE", "WHY")
 		for _, p := range plugins {
-			r := v.verify(p)
+			r := s.verify(p)
 			worst := 0
 			for _, f := range r.Findings {
 				if c := f.code(); c == exitData || worst == 0 {
@@ -119,7 +116,7 @@ func (a *app) pluginVerifyCommand() *cobra.Command {
 		case !*asJSON:
 			t.flush()
 		}
-		for _, line := range v.around() {
+		for _, line := range s.around() {
 			fmt.Fprintln(cmd.ErrOrStderr(), printable(line))
 		}
 		if code != 0 {
@@ -130,44 +127,15 @@ func (a *app) pluginVerifyCommand() *cobra.Command {
 	return cmd
 }
 
-// verifier is what installed plugins are held against.
-type verifier struct {
-	config *config.Config
-	lock   *lock.Lock
-	trust  *trust.Trust   // nil: there is no trust.toml
-	index  *index.Catalog // nil without trust
-}
-
-func (a *app) verifier() (*verifier, error) {
-	c, err := a.configuration()
-	if err != nil {
-		return nil, err
-	}
-	v := &verifier{config: c}
-	if v.lock, err = lock.Read(lock.File(c.File)); err != nil {
-		return nil, &failure{exitConfig, err}
-	}
-	v.trust, err = trust.Read(trust.File(c.File))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		v.trust = nil
-	case err != nil:
-		return nil, &failure{exitConfig, err}
-	default:
-		v.index = index.Open(v.trust, filepath.Join(c.Data, catalogFolder), catalog.Options{}, a.now)
-	}
-	return v, nil
-}
-
-// chosen are the plugins that are named, or all.
-func (v *verifier) chosen(ids []string) (plugins []lock.Plugin, err error) {
+// chosen are the installed plugins that are named, or all.
+func (s *stock) chosen(ids []string) (plugins []lock.Plugin, err error) {
 	if len(ids) == 0 {
-		return v.lock.Plugins, nil
+		return s.locked.Plugins, nil
 	}
 	for _, id := range ids {
-		p, ok := v.lock.Plugin(id)
+		p, ok := s.locked.Plugin(id)
 		if !ok {
-			return nil, notInstalled(v.lock, id)
+			return nil, notInstalled(s.locked, id)
 		}
 		plugins = append(plugins, p)
 	}
@@ -186,12 +154,12 @@ func notInstalled(l *lock.Lock, id string) error {
 }
 
 // verify finds out what is wrong with one.
-func (v *verifier) verify(p lock.Plugin) *verified {
+func (s *stock) verify(p lock.Plugin) *verified {
 	r := &verified{ID: p.ID, Version: p.Version, Digest: string(p.Digest), Index: p.Index, Place: p.Place, Signer: p.Signer, Findings: []remark{}}
 	add := func(what, format string, args ...any) {
 		r.Findings = append(r.Findings, remark{what, fmt.Sprintf(format, args...)})
 	}
-	pkg, err := p.Package(v.config.Data)
+	pkg, err := p.Package(s.config.Data)
 	switch {
 	case errors.Is(err, lock.ErrMissing):
 		add(foundMissing, "%v", err)
@@ -209,34 +177,34 @@ func (v *verifier) verify(p lock.Plugin) *verified {
 	if p.Signer == lock.Unsigned {
 		add(foundUnsigned, "nobody signed it")
 	}
-	if v.trust == nil {
+	if s.trust == nil {
 		if p.Signer != lock.Unsigned {
-			add(foundUntrusted, "there is no %s, so no key is trusted", trust.File(v.config.File))
+			add(foundUntrusted, "there is no %s, so no key is trusted", trust.File(s.config.File))
 		}
 		return r
 	}
-	revoked := v.trust.Revoked(p.Signer, p.Digest)
+	revoked := s.trust.Revoked(p.Signer, p.Digest)
 	if revoked != "" {
 		add(foundRevoked, "%s", revoked)
 	}
 	if p.Index == "" {
 		return r
 	}
-	v.listed(p, revoked != "", add)
+	s.vouched(p, revoked != "", add)
 	return r
 }
 
-// listed holds a plugin against the index that its id belongs to, and the keys for it.
-func (v *verifier) listed(p lock.Plugin, revoked bool, add func(what, format string, args ...any)) {
-	keys := v.trust.Signers(p.ID)
+// vouched holds a plugin against the index that its id belongs to, and the keys for it.
+func (s *stock) vouched(p lock.Plugin, revoked bool, add func(what, format string, args ...any)) {
+	keys := s.trust.Signers(p.ID)
 	trusted := slices.ContainsFunc(keys, func(k trust.Key) bool { return k.String() == p.Signer })
-	if owner, ok := v.trust.Owner(p.ID); p.Signer == lock.Unsigned {
+	if owner, ok := s.trust.Owner(p.ID); p.Signer == lock.Unsigned {
 		trusted = ok && owner.Unsigned && len(keys) == 0
 	}
 	if !trusted && !revoked {
-		add(foundUntrusted, "%s does not take packages of this id with that signer any more", v.trust.File)
+		add(foundUntrusted, "%s does not take packages of this id with that signer any more", s.trust.File)
 	}
-	found, err := v.index.Find(p.ID, p.Version)
+	found, err := s.index.Find(p.ID, p.Version)
 	switch {
 	case err != nil && !revoked:
 		add(foundUnlisted, "%v", err)
@@ -251,16 +219,16 @@ func (v *verifier) listed(p lock.Plugin, revoked bool, add func(what, format str
 func short(d digest.Digest) string { return string(d[:min(len(d), 19)]) + "..." }
 
 // around tells what else lies where the code of installed plugins does.
-func (v *verifier) around() (lines []string) {
-	left, foreign, err := v.lock.Strangers(v.config.Data)
+func (s *stock) around() (lines []string) {
+	left, foreign, err := s.locked.Strangers(s.config.Data)
 	if err != nil {
 		return []string{err.Error()}
 	}
 	for _, name := range left {
-		lines = append(lines, fmt.Sprintf("%s was left behind by a change that was cut short; nobody loads it, and the next change takes it away", filepath.Join(lock.Folder(v.config.Data), name)))
+		lines = append(lines, fmt.Sprintf("%s was left behind by a change that was cut short; nobody loads it, and the next change takes it away", filepath.Join(lock.Folder(s.config.Data), name)))
 	}
 	for _, name := range foreign {
-		lines = append(lines, fmt.Sprintf("%s is no installed plugin, and nobody loads it; plugins of your own go into the watched folder", filepath.Join(lock.Folder(v.config.Data), name)))
+		lines = append(lines, fmt.Sprintf("%s is no installed plugin, and nobody loads it; plugins of your own go into the watched folder", filepath.Join(lock.Folder(s.config.Data), name)))
 	}
 	return lines
 }

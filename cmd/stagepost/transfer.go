@@ -53,9 +53,9 @@ func (t *transfer) draw() {
 
 // words is how far it is.
 func (t *transfer) words(took time.Duration) string {
-	done := max(t.at-1, 0)
-	full := 20 * done / max(t.total, 1)
-	return fmt.Sprintf("[%s%s] %d of %d  %s, %s, %s/s", strings.Repeat("#", full), strings.Repeat(".", 20-full), done, t.total, printable(t.name), size(t.bytes),
+	done, total := max(t.at-1, 0), max(t.total, t.at, 1)
+	full := 20 * done / total
+	return fmt.Sprintf("[%s%s] %d of %d  %s, %s, %s/s", strings.Repeat("#", full), strings.Repeat(".", 20-full), done, total, printable(t.name), size(t.bytes),
 		size(int64(float64(t.bytes)/max(took.Seconds(), 0.001))))
 }
 

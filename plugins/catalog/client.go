@@ -125,7 +125,10 @@ type patient struct {
 	moved func(n int64) // nil: nobody wants to know
 }
 
-var errStalled = errors.New("the server neither took nor sent anything")
+var (
+	errStalled = errors.New("the server neither took nor sent anything")
+	errBroken  = errors.New("the server broke off in the middle")
+)
 
 // Unavailable is the error when a server does not answer, or not well. Another time it may.
 type Unavailable struct{ Err error }
@@ -204,7 +207,10 @@ func (m *moving) Read(p []byte) (int, error) {
 		m.watch.moved(n)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		err = because(m.ctx, err)
+		if err = because(m.ctx, err); errors.Is(err, io.ErrUnexpectedEOF) {
+			err = errBroken
+		}
+		err = &Unavailable{err}
 	}
 	return n, err
 }

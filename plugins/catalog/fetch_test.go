@@ -82,7 +82,7 @@ func TestBadFetches(t *testing.T) {
 			w.Write([]byte("x"))
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
-		}, "unexpected EOF"},
+		}, "index.json: the server broke off in the middle"},
 		"leads elsewhere in clear": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://a.example/x", http.StatusFound)
 		}, `it leads to "http://a.example", in clear`},

@@ -31,7 +31,10 @@ func fetchAll(ctx context.Context, from content.Fetcher, desc ocispec.Descriptor
 	}
 	defer r.Close()
 	data, err := content.ReadAll(r, desc)
+	silent := (*Unavailable)(nil)
 	switch {
+	case errors.As(err, &silent):
+		return nil, fmt.Errorf("%s cannot be read: %w", what, silent)
 	case errors.Is(err, content.ErrMismatchedDigest):
 		return nil, fmt.Errorf("%s is not what its digest says (%s); it was damaged or tampered with", what, desc.Digest)
 	case errors.Is(err, content.ErrTrailingData):
@@ -70,7 +73,10 @@ func readManifest(ctx context.Context, from content.Fetcher, desc ocispec.Descri
 func decode(data []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
+	switch err := d.Decode(into); {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("it ends too early")
+	case err != nil:
 		return err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {

@@ -70,7 +70,7 @@ func TestBadRegistries(t *testing.T) {
 			w.Write([]byte("x"))
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
-		}, "plugin.json ends before the 184 bytes"},
+		}, "plugin.json cannot be read: the server broke off in the middle"},
 		"gives another size": {0, func(w http.ResponseWriter, r *http.Request) bool {
 			if blob(r) {
 				w.Write([]byte("x"))

@@ -188,8 +188,8 @@ func badPlaces() []badInput {
 				t.Fatal(err)
 			}
 		}, code: exitData, want: "there is no blobs/sha256/"},
-		{name: "a folder with half an index.json", place: part("index.json"), code: exitUnavailable, want: "index.json cannot be read"},
-		{name: "a folder with half an oci-layout", place: part("oci-layout"), code: exitUnavailable, want: "oci-layout cannot be read"},
+		{name: "a folder with half an index.json", place: part("index.json"), code: exitData, want: "index.json cannot be read: it ends too early"},
+		{name: "a folder with half an oci-layout", place: part("oci-layout"), code: exitData, want: "oci-layout cannot be read: it ends too early"},
 		{name: "a file cut short", place: func(t *testing.T, where string) {
 			if err := os.Truncate(where, 3000); err != nil {
 				t.Fatal(err)

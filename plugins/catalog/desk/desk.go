@@ -84,7 +84,7 @@ func Take(ctx context.Context, dir, name string, o Options) (*Desk, error) {
 			return nil, err
 		}
 		if time.Since(began) > o.Wait {
-			return nil, fmt.Errorf("%s has been writing there and did not end within %s; try again when it has", d.holder(), o.Wait)
+			return nil, &Busy{d.holder(), o.Wait}
 		}
 		select {
 		case <-time.After(lockLook):
@@ -97,6 +97,16 @@ func Take(ctx context.Context, dir, name string, o Options) (*Desk, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// Busy is the error when somebody else has a desk and does not leave it.
+type Busy struct {
+	Holder string // as the note says
+	Waited time.Duration
+}
+
+func (b *Busy) Error() string {
+	return fmt.Sprintf("%s has been writing there and did not end within %s; try again when it has", b.Holder, b.Waited)
 }
 
 // begin sweeps, and notes for those who wait whom they wait for.
