@@ -18,12 +18,15 @@ local function domain(key, text, dot)
 end
 
 if not ({ forwarded = true, all = true, none = true })[config.seal] then bad("seal", config.seal .. " is not forwarded, all or none") end
+local selector
 local sealer = config.domain and config.seal ~= "none" and domain("domain", config.domain)
 if config.name then domain("name", config.name) end
 if sealer then
   if not config.selector then bad("selector", "name the selector, too: the public key stands in the DNS at SELECTOR._domainkey." .. sealer) end
-  domain("selector", config.selector)
-  if config.secret and not re.match("^(arc|dkim)/.", config.secret) then bad("secret", config.secret .. " does not begin with arc/ or dkim/") end
+  selector = domain("selector", config.selector)
+  if config.secret and not re.match("^(arc|dkim)(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+$", config.secret) then
+    bad("secret", config.secret .. " is not the name of a secret that begins with arc/ or dkim/")
+  end
 end
 
 local inline = type(config.trusted) == "table"
@@ -96,10 +99,10 @@ end
 
 function on.queue(m)
   if not sealer or not (config.seal == "all" or forwarded(m)) then return end
-  local name = config.secret or "dkim/" .. sealer .. "/" .. config.selector
+  local name = config.secret or "dkim/" .. sealer .. "/" .. selector
   local key = secret(name)
   if not key then error("there is no secret " .. name) end
-  local s = arc.seal { domain = sealer, selector = config.selector, key = key, results = assessment(m), cv = m.my.result }
+  local s = arc.seal { domain = sealer, selector = selector, key = key, results = assessment(m), cv = m.my.result }
   if not s then return end -- there is no place for one more set, or nothing that could be sealed
   m:add_header("ARC-Seal", s.seal)
   m:add_header("ARC-Message-Signature", s.signature)

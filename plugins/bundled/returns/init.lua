@@ -15,7 +15,7 @@ elseif config.deliver and not addr.parse(config.deliver) then
   bad("deliver", config.deliver .. " is not an address")
 end
 for _, name in ipairs(config.secrets) do
-  if type(name) ~= "string" or not re.match("^returns/.", name) then bad("secrets", tostring(name) .. " does not begin with returns/") end
+  if type(name) ~= "string" or not re.match("^returns(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+$", name) then bad("secrets", tostring(name) .. " is not the name of a secret that begins with returns/") end
 end
 local base = verp and string.lower(verp.mailbox .. "+")
 

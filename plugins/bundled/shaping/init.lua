@@ -114,6 +114,9 @@ local function slow(at, t)
   return { rate = t.rate and n .. "/" .. unit, concurrency = t.concurrency, connection_messages = t.connection_messages }
 end
 
+local label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+local domain = "(" .. label .. [[\.)*]] .. label
+
 -- reroute reads another way.
 local function reroute(at, t)
   if type(t) ~= "table" then fail(at, 'reroute: write a table, as { source = "second" }') end
@@ -124,7 +127,18 @@ local function reroute(at, t)
   for _, key in ipairs({ "source", "via", "mx" }) do
     if t[key] ~= nil and type(t[key]) ~= "string" then fail(at, "reroute." .. key .. ": write a text") end
   end
-  return { source = t.source, via = t.via, hosts = texts(at, "reroute.hosts", t.hosts), mx = t.mx }
+  local to = { source = t.source, via = t.via, hosts = texts(at, "reroute.hosts", t.hosts), mx = t.mx }
+  for _, key in ipairs({ "source", "via" }) do
+    if to[key] and not re.match("^[a-z0-9][a-z0-9_-]{0,63}$", to[key]) then fail(at, "reroute." .. key .. ": " .. to[key] .. " is not a name") end
+  end
+  if to.mx and not re.match("(?i)^" .. domain .. "$", to.mx) then fail(at, "reroute.mx: " .. to.mx .. " is not a domain") end
+  if to.hosts and #to.hosts > 16 then fail(at, "reroute.hosts: write 16 at most") end
+  for _, host in ipairs(to.hosts or {}) do
+    if not re.match("(?i)^(" .. domain .. [[|\[?[0-9a-f:.]+\]?)(:[0-9]{1,5})?$]], host) then
+      fail(at, "reroute.hosts: " .. host .. ' is not a host; write "relay.example.org:25"')
+    end
+  end
+  return to
 end
 
 local ruleKeys = { "on", "hosts", "site", "code", "enhanced", "text", "slow", "suspend", "reroute", "ignore", "time", "whose", "why" }

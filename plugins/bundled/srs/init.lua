@@ -15,7 +15,7 @@ elseif type(config.secrets) ~= "table" or #config.secrets == 0 then
   error('[plugin.srs] secrets: write a list of names, as ["srs/key"]', 0)
 end
 for _, name in ipairs(config.secrets) do
-  if type(name) ~= "string" or not re.match("^srs/.", name) then error("[plugin.srs] secrets: " .. tostring(name) .. " does not begin with srs/", 0) end
+  if type(name) ~= "string" or not re.match("^srs(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+$", name) then error("[plugin.srs] secrets: " .. tostring(name) .. " is not the name of a secret that begins with srs/", 0) end
 end
 local mine = domain and domain.domain
 local inline = type(config.domains) == "table"
