@@ -130,7 +130,7 @@ func (c *Context) within(ip string, networks []any) (any, error) {
 			p = netip.PrefixFrom(single, single.BitLen())
 		}
 		if err != nil {
-			if text == "" {
+			if _, is := n.(string); !is {
 				return nil, fmt.Errorf("element %d of networks is %s; a network is text, such as \"192.0.2.0/24\"", i+1, TypeName(n))
 			}
 			return nil, fmt.Errorf("%q is not a network, such as \"192.0.2.0/24\" or \"2001:db8::/32\"", cut(text))

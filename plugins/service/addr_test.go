@@ -25,6 +25,7 @@ func TestAddr(t *testing.T) {
 		{name: "addr.within", args: list("192.0.3.9", list("::ffff:192.0.2.0/120")), want: false},
 		{name: "addr.within", args: list("2001:db8::1", list("2001:db8::/32")), want: true},
 		{name: "addr.within", args: list("192.0.2.9", list("192.0.2.9", "192.0.2.0/33")), err: `"192.0.2.0/33" is not a network`},
+		{name: "addr.within", args: list("192.0.2.9", list("")), err: `"" is not a network`},
 		{name: "addr.within", args: list("192.0.2.9", list(int64(1))), err: "element 1 of networks is a number"},
 		{name: "addr.reverse", args: list("192.0.2.9"), want: "9.2.0.192.in-addr.arpa"},
 		{name: "addr.reverse", args: list("192.0.2.9", "zen.example.org"), want: "9.2.0.192.zen.example.org"},

@@ -3,6 +3,7 @@
 local function bad(key, what, why) error("[plugin.dkim-sign] " .. key .. ": " .. tostring(what) .. " " .. why, 0) end
 
 local function selectors(key, text)
+  if type(text) ~= "string" then bad(key, text, 'is no text of selectors; write "2026a"') end
   local list = {}
   for name in string.gmatch(text, "[^%s,]+") do
     if not re.match([[^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*$]], name) then
@@ -18,8 +19,6 @@ if type(config.domains) == "table" then
   for name, text in pairs(config.domains) do
     if not re.match([[^\.?[a-z0-9_-]+(\.[a-z0-9_-]+)+$]], name) then
       bad("domains", name, 'is not a domain; write "example.org" in lower case, or ".example.org" for all below it')
-    elseif type(text) ~= "string" then
-      bad("domains", name, 'has no text of selectors; write "2026a"')
     end
     selectors("domains", text)
   end
