@@ -99,7 +99,7 @@ func packed(name string) bool {
 
 // Pack makes the package of a plugin from the files of its folder. Messages call it label.
 func Pack(label string, files map[string][]byte) (*Package, error) {
-	m, err := open(label, files)
+	m, _, err := open(label, files)
 	if err != nil {
 		return nil, err
 	}
@@ -113,8 +113,8 @@ func Pack(label string, files map[string][]byte) (*Package, error) {
 	return nil, fmt.Errorf("%s: %w", label, err)
 }
 
-// open reads the manifest of the plugin that the files are.
-func open(label string, files map[string][]byte) (*manifest.Manifest, error) {
+// open reads the manifest of the plugin that the files are, and compiles it if it is in Lua.
+func open(label string, files map[string][]byte) (*manifest.Manifest, *lua.Image, error) {
 	path := func(file string) string {
 		if strings.HasSuffix(label, ".lua") { // it was a file
 			return label
@@ -124,14 +124,14 @@ func open(label string, files map[string][]byte) (*manifest.Manifest, error) {
 	isLua, isWasm := files[luaFile] != nil, files[wasmFile] != nil
 	switch {
 	case isLua && isWasm:
-		return nil, fmt.Errorf("%s: there are an %s and a %s; a plugin is one of them", label, luaFile, wasmFile)
+		return nil, nil, fmt.Errorf("%s: there are an %s and a %s; a plugin is one of them", label, luaFile, wasmFile)
 	case isWasm:
-		return wasm.Open(files, path)
+		m, err := wasm.Open(files, path)
+		return m, nil, err
 	case isLua:
-		m, _, err := lua.Open(lua.Files{Main: luaFile, Texts: files, Path: path})
-		return m, err
+		return lua.Open(lua.Files{Main: luaFile, Texts: files, Path: path})
 	}
-	return nil, fmt.Errorf("%s: there is no %s in it, nor a %s, so it is no plugin", label, luaFile, wasmFile)
+	return nil, nil, fmt.Errorf("%s: there is no %s in it, nor a %s, so it is no plugin", label, luaFile, wasmFile)
 }
 
 func summarize(m *manifest.Manifest, files map[string][]byte) Summary {
@@ -289,20 +289,26 @@ func (l *layer) content(files map[string][]byte) ([]byte, error) {
 // Manifest reads the manifest of the plugin in the package out of its code, and checks that the package says the same of it. A package
 // for an api that this server does not speak is an error.
 func (p *Package) Manifest() (*manifest.Manifest, error) {
+	m, _, err := p.Compile()
+	return m, err
+}
+
+// Compile is Manifest, with what a plugin in Lua was compiled to; none of it has run.
+func (p *Package) Compile() (*manifest.Manifest, *lua.Image, error) {
 	called := p.Summary.ID + " " + p.Summary.Version
 	if !Speaks(p.Summary.API) {
-		return nil, fmt.Errorf("%s is for api %d, and this server speaks api %s", called, p.Summary.API, spoken(manifest.API))
+		return nil, nil, fmt.Errorf("%s is for api %d, and this server speaks api %s", called, p.Summary.API, spoken(manifest.API))
 	}
-	m, err := open(p.Summary.ID, p.Files)
+	m, image, err := open(p.Summary.ID, p.Files)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	own, err := json.Marshal(summarize(m, p.Files))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if said := p.blobs[1].data; !bytes.Equal(own, said) {
-		return nil, fmt.Errorf("%s: the package does not say of the plugin what its code says", called)
+		return nil, nil, fmt.Errorf("%s: the package does not say of the plugin what its code says", called)
 	}
-	return m, nil
+	return m, image, nil
 }

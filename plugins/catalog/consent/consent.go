@@ -99,7 +99,7 @@ type Hook struct {
 // Of reads what a package may do. One whose code does not say of itself what the package says, or that this server would not load, is
 // an error.
 func Of(p *catalog.Package) (*Sheet, error) {
-	m, err := p.Manifest()
+	m, image, err := p.Compile()
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func Of(p *catalog.Package) (*Sheet, error) {
 	for _, part := range s.parts() {
 		*part.lines = []string{} // none is not null
 	}
-	stages, err := s.stages(p, m)
+	stages, err := s.stages(m, image)
 	if err != nil {
 		return nil, err
 	}
@@ -148,14 +148,9 @@ func sorted(list []string) []string {
 }
 
 // stages are those at which the plugin is asked, in order.
-func (s *Sheet) stages(p *catalog.Package, m *manifest.Manifest) ([]hooks.Stage, error) {
-	if s.Engine == "wasm" {
+func (s *Sheet) stages(m *manifest.Manifest, image *lua.Image) ([]hooks.Stage, error) {
+	if image == nil { // WebAssembly
 		return slices.Sorted(maps.Keys(m.Hooks)), nil
-	}
-	path := func(file string) string { return m.ID + "/" + file }
-	_, image, err := lua.Open(lua.Files{Main: "init.lua", Texts: p.Files, Path: path})
-	if err != nil {
-		return nil, err
 	}
 	s.words = image.Globals()
 	var stages []hooks.Stage
