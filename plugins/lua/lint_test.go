@@ -159,3 +159,23 @@ return t.x and t.x .. "y" or {} `)
 		t.Error(found)
 	}
 }
+
+// What many files are compiled to is bounded together.
+func TestLongInAll(t *testing.T) {
+	texts := map[string][]byte{}
+	main := "plugin { id = \"p\", version = \"1.0.0\", api = 0 }\n"
+	for i := range 5 {
+		texts[fmt.Sprintf("m%d.lua", i)] = []byte(strings.Repeat("type() ", 80_000))
+		main += fmt.Sprintf("require \"m%d\"\n", i)
+		texts["init.lua"] = []byte(main)
+		want := ""
+		if i == 4 {
+			want = "p/m4.lua:1: the plugin is too long: more than 1,000,000 words and signs in its files up to this one"
+		} else if i < 3 {
+			continue
+		}
+		if _, _, err := Open(Files{Main: "init.lua", Texts: texts, Path: func(f string) string { return "p/" + f }}); (err == nil) != (want == "") || err != nil && err.Error() != want {
+			t.Errorf("%d files: %v, want %q", i+1, err, want)
+		}
+	}
+}

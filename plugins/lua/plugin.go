@@ -59,6 +59,7 @@ func Open(f Files) (*manifest.Manifest, *Image, error) {
 		return nil, nil, err
 	}
 	main.direct = simple
+	tokens := chunk.tokens
 	image, err := Link(main, func(module string) (*Program, error) {
 		text, ok := f.Texts[module+".lua"]
 		if !ok {
@@ -67,6 +68,9 @@ func Open(f Files) (*manifest.Manifest, *Image, error) {
 		chunk, err := Parse(Source{Name: f.Path(module + ".lua"), Text: text})
 		if err != nil {
 			return nil, err
+		}
+		if tokens += chunk.tokens; tokens > maxAllTokens {
+			return nil, &Error{File: chunk.Name, Line: 1, Message: fmt.Sprintf("the plugin is too long: more than %s words and signs in its files up to this one", count(maxAllTokens))}
 		}
 		return compileFor(chunk, man.Needs)
 	})

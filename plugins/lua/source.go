@@ -22,6 +22,9 @@ const (
 	maxItems     = 25_000
 )
 
+// maxAllTokens bounds all files of a plugin together: what they are compiled to is kept.
+const maxAllTokens = 1_000_000
+
 // A Source is one file of a plugin, already read.
 type Source struct {
 	Name string // as errors should show it
@@ -33,6 +36,7 @@ type Chunk struct {
 	Name   string
 	Header *ast.TableExpr // the literal of a first statement `plugin { ... }`, or nil
 	Stmts  []ast.Stmt     // the rest; Compile consumes them
+	tokens int
 }
 
 // Parse reads a source file. Errors are of type *Error.
@@ -53,7 +57,7 @@ func Parse(src Source) (*Chunk, error) {
 	if tokens > 0 && len(stmts) == 0 {
 		return nil, &Error{File: src.Name, Line: 1, Message: "syntax error"}
 	}
-	c := &Chunk{Name: src.Name, Stmts: stmts}
+	c := &Chunk{Name: src.Name, Stmts: stmts, tokens: tokens}
 	return c, c.takeHeader()
 }
 
