@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -70,6 +71,7 @@ func (a *app) catalogKeygenCommand() *cobra.Command {
 		}
 		comment := fmt.Sprintf("untrusted comment: minisign public key %s\n", key.Key().ID())
 		if err := writeOnce(public, []byte(comment+key.Key().String()+"\n"), 0o644); err != nil {
+			os.Remove(file) // nobody has seen it
 			return err
 		}
 		out := outputOf(cmd)
@@ -97,7 +99,10 @@ func writeOnce(file string, text []byte, mode fs.FileMode) error {
 		return fail(codeOf(err, exitCantCreate), "the key cannot be written: %w", err)
 	}
 	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = syncFolder(filepath.Dir(file))
+	}
+	if err != nil {
 		os.Remove(file)
 		return fail(exitIO, "the key cannot be written: %w", err)
 	}

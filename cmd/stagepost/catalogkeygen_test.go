@@ -63,6 +63,11 @@ func TestCatalogKeygenRefuses(t *testing.T) {
 	if _, err := os.Stat(file); !os.IsNotExist(err) {
 		t.Errorf("a key was written: %v", err)
 	}
+	long := strings.Repeat("k", 253) // with .pub, no file can be called so
+	p.want(p.runInput("x\n", "catalog", "keygen", p.path(long)), exitCantCreate, "the key cannot be written", "name too long")
+	if _, err := os.Stat(p.path(long)); !os.IsNotExist(err) {
+		t.Errorf("a secret key without a public one was left: %v", err)
+	}
 	var made madeKey
 	if testing.Short() {
 		return

@@ -63,8 +63,9 @@ func (e *enableChange) put(from, to []byte) error {
 	case !bytes.Equal(now, from):
 		return fmt.Errorf("%s was changed by somebody else meanwhile", e.file)
 	}
-	os.Remove(e.file + ".new") // of a command that was killed: another one that is alive holds the lock
-	return replaceFile(e.file, to, e.info.Mode().Perm(), e.info)
+	unfinished := filepath.Join(filepath.Dir(e.file), "."+filepath.Base(e.file)+".unfinished")
+	os.Remove(unfinished) // of a command that was killed: another one that is alive holds the lock
+	return replaceFile(e.file, unfinished, to, e.info.Mode().Perm(), e.info)
 }
 
 // byHand says what to write where the file is left alone.

@@ -28,7 +28,8 @@ func TestEnableFile(t *testing.T) {
 	if err != nil || !slices.Equal(e.names, []string{"relay", "acme"}) {
 		t.Fatal(e, err)
 	}
-	s.write("real.toml.new", "half of what a command wrote that was killed")
+	s.write(".real.toml.unfinished", "half of what a command wrote that was killed")
+	s.write("real.toml.new", "of somebody who works on it")
 	if err := e.write(); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func TestEnableFile(t *testing.T) {
 	if err := e.undo(); err != nil || s.read("real.toml") != text {
 		t.Errorf("%v, %q", err, s.read("real.toml"))
 	}
-	if names, err := os.ReadDir(s.dir); err != nil || len(names) != 3 {
+	if names, err := os.ReadDir(s.dir); err != nil || len(names) != 4 || s.read("real.toml.new") != "of somebody who works on it" {
 		t.Errorf("%v, %v", names, err)
 	}
 	s.write("real.toml", text+"# by hand\n")

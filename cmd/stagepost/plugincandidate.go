@@ -136,7 +136,7 @@ func (s *stock) complete(c *candidate) (err error) {
 	}
 	c.old = &old
 	if old.Version == c.entry.Version && old.Digest != c.entry.Digest {
-		return fail(exitData, "%s is installed as %s, and is %s there: a version never changes, so one of them was tampered with; nothing is changed", c, old.Digest, c.entry.Digest)
+		return fail(exitData, "%s is installed as %s, and is %s there: %w", c, old.Digest, c.entry.Digest, errTampered)
 	}
 	was, err := old.Package(s.config.Data)
 	c.there = err == nil && old.Digest == c.entry.Digest
@@ -231,6 +231,9 @@ func (c *candidate) downgrade() error {
 	}
 	return nil
 }
+
+// errTampered: a version has got other content.
+var errTampered = errors.New("a version never changes, so one of them was tampered with; nothing is changed")
 
 // errChanged: what is installed is not what it was when the command began.
 var errChanged = errors.New("another command changed what is installed meanwhile; nothing is changed, run this one again")

@@ -198,12 +198,15 @@ func (in *installing) agree(all []*candidate) error {
 	used := map[string]bool{}
 	var open []*candidate
 	for _, c := range all {
-		if !c.asks() {
-			continue
-		}
 		rights := c.entry.Capabilities
-		if slices.Contains(*in.accept, rights) {
+		accepted := slices.Contains(*in.accept, rights)
+		if accepted && c.asks() {
 			used[rights] = true
+		}
+		if accepted || !c.asks() {
+			if c.yanked != "" {
+				in.warn("%s was withdrawn: %s", c, printable(c.yanked))
+			}
 			continue
 		}
 		if err := in.present(c); err != nil {

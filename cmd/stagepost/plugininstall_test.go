@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stagepost/stagepost/plugins/catalog/lock"
 )
@@ -98,6 +99,42 @@ func TestInstall(t *testing.T) {
 	m.want(m.run("plugin", "install"), 0, "acme-greylist 1.1.0 is there again\n")
 	m.want(m.run("plugin", "install"), 0, "all that plugins.lock names is there\n")
 	m.want(m.run("check"), 0)
+}
+
+// TestInstallWithdrawn: that a version was withdrawn is said also where nothing is asked.
+func TestInstallWithdrawn(t *testing.T) {
+	m := newMarket(t, withPlugins)
+	m.publish("acme", "1.0.0", modest, deferer)
+	m.publish("acme", "1.1.0", modest, deferer)
+	if err := m.list.Yank("acme", "1.1.0", "it loses mail"); err != nil {
+		t.Fatal(err)
+	}
+	m.renew(time.Minute)
+	m.want(m.run("plugin", "install", "acme@1.1.0"), exitPermission, "It was withdrawn: it loses mail\n", "nobody is here to be asked")
+	accept := []string{"--accept", m.hash["acme@1.0.0"]}
+	m.want(m.run(append([]string{"plugin", "install", "acme"}, accept...)...), 0, "acme 1.0.0 is installed\n", "!withdrawn")
+	m.want(m.run("plugin", "install", "acme@1.1.0"), 0, "acme 1.1.0 was withdrawn: it loses mail\n", "acme 1.1.0 is installed, in the place of 1.0.0\n")
+	m.want(m.run(append([]string{"plugin", "install", "acme@1.1.0"}, accept...)...), 0, "acme 1.1.0 was withdrawn: it loses mail\n", "acme 1.1.0 is installed already\n")
+}
+
+// TestUpdateOthers: a plugin of which there is no version left, or that cannot be got, keeps no other from being brought up to date.
+func TestUpdateOthers(t *testing.T) {
+	m := newMarket(t, withPlugins)
+	for _, id := range []string{"acme", "beta", "gamma"} {
+		m.publish(id, "1.0.0", modest, deferer)
+	}
+	m.want(m.run("plugin", "install", "acme", "beta", "gamma", "--accept", m.hash["acme@1.0.0"], "--accept", m.hash["beta@1.0.0"], "--accept", m.hash["gamma@1.0.0"]), 0)
+	if err := m.list.Yank("acme", "1.0.0", "it loses mail"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.list.Add(m.pack("beta", "1.1.0", modest, deferer), []string{"https://localhost:1/plugins"}, m.key, noon); err != nil {
+		t.Fatal(err)
+	}
+	m.publish("gamma", "1.1.0", modest, deferer)
+	m.want(m.run("plugin", "update"), exitData, "acme 1.0.0 stays as it is: index main: there is no version left: acme 1.0.0 was yanked: it loses mail\n",
+		"beta 1.0.0 stays as it is: ", "gamma 1.1.0 is installed, in the place of 1.0.0\n", "not all could be brought up to date\n")
+	m.want(m.run("plugin", "update", "beta", "gamma"), exitUnavailable, "beta 1.0.0 stays as it is: ", "gamma 1.1.0 is the newest\n")
+	m.want(m.run("plugin", "update", "beta"), exitUnavailable, "beta 1.1.0", "!stays")
 }
 
 // TestInstallJSON: what programs get.

@@ -208,15 +208,15 @@ func TestInstallByHand(t *testing.T) {
 	const odd = "plugins = { enable = [\"domains\"], folder = \"plugins\" }\n" + minimal
 	m := newMarket(t, odd)
 	m.publish("acme", "1.0.0", modest, deferer)
-	if err := os.Mkdir(filepath.Join(m.dir, "stagepost.toml.new"), 0o755); err != nil { // it cannot be written
+	if err := os.Mkdir(filepath.Join(m.dir, ".stagepost.toml.unfinished"), 0o755); err != nil { // it cannot be written
 		t.Fatal(err)
 	}
-	m.write("stagepost.toml.new/x", "")
+	m.write(".stagepost.toml.unfinished/x", "")
 	m.want(m.run("plugin", "install", "acme", "--accept", m.hash["acme@1.0.0"]), exitConfig, "acme 1.0.0 is installed\n", "stagepost.toml is left as it is", "so what was installed is not loaded yet; write:\n[plugins]\nenable = [\"domains\", \"acme\"]\n")
 	if m.read("stagepost.toml") != odd {
 		t.Error(m.read("stagepost.toml"))
 	}
-	os.RemoveAll(filepath.Join(m.dir, "stagepost.toml.new"))
+	os.RemoveAll(filepath.Join(m.dir, ".stagepost.toml.unfinished"))
 	m.want(m.run("plugin", "install", "acme"), 0, "acme 1.0.0 is installed already\n")
 	if got := m.read("stagepost.toml"); !strings.HasPrefix(got, "plugins = { enable = [\"domains\", \"acme\"], folder") {
 		t.Error(got)

@@ -97,7 +97,7 @@ func TestPluginRemoveNot(t *testing.T) {
 			}
 			s.write("data/plugins", "")
 		}, exitIO, "not a directory"},
-		{"a folder where the configuration is written", func(s *site) { s.write("stagepost.toml.new/x", "") }, exitTemporary, "stagepost.toml.new exists"},
+		{"a folder where the configuration is written", func(s *site) { s.write(".stagepost.toml.unfinished/x", "") }, exitTemporary, ".stagepost.toml.unfinished exists"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSite(t, minimal+"[plugins]\nenable = [\"vip\"]\n")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -50,22 +51,28 @@ func offlineFlag(cmd *cobra.Command) *bool {
 	return cmd.Flags().Bool("offline", false, "go by what is kept of the indexes, and fetch nothing")
 }
 
-// look opens the stock for a command that only looks: indexes that cannot be brought up to date are gone by as they are kept.
-func (a *app) look(ctx context.Context, cmd *cobra.Command, limit time.Duration, offline, bar bool) (*stock, error) {
-	s, err := a.stock(cmd, limit, bar)
+// look opens the stock for a command that only looks: indexes that cannot be brought up to date are gone by as they are kept. What kept them
+// from being so is missed.
+func (a *app) look(ctx context.Context, cmd *cobra.Command, limit time.Duration, offline, bar bool) (s *stock, missed, err error) {
+	s, err = a.stock(cmd, limit, bar)
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case s.index == nil:
-		return nil, s.noTrust
+		return nil, nil, s.noTrust
 	case offline:
-		return s, nil
+		return s, nil, nil
 	}
 	// Find and Search tell what cannot be used at all.
-	if err := s.refresh(ctx, []string{}); err != nil {
-		s.warn("warning: %s", printable(err.Error()))
+	if missed = s.fetch(ctx); missed != nil {
+		if cmd.Context().Err() != nil { // somebody does not want to know any more
+			return nil, nil, missed
+		}
+		for line := range strings.Lines(missed.Error()) {
+			s.warn("warning: %s", printable(strings.TrimSuffix(line, "\n")))
+		}
 	}
-	return s, cmd.Context().Err()
+	return s, missed, nil
 }
 
 func (a *app) pluginSearchCommand() *cobra.Command {
@@ -86,7 +93,7 @@ func (a *app) pluginSearchCommand() *cobra.Command {
 			return err
 		}
 		defer cancel()
-		s, err := a.look(ctx, cmd, most, *offline, !*asJSON)
+		s, missed, err := a.look(ctx, cmd, most, *offline, !*asJSON)
 		if err != nil {
 			return err
 		}
@@ -114,7 +121,7 @@ func (a *app) pluginSearchCommand() *cobra.Command {
 			out.printf("no plugin is like that\n")
 		}
 		if wrong != nil {
-			return catalogFailure(ctx, wrong)
+			return &failure{catalogCode(ctx, cmp.Or(missed, wrong)), wrong}
 		}
 		return nil
 	}
@@ -147,17 +154,20 @@ func (a *app) pluginInfoCommand() *cobra.Command {
 			return err
 		}
 		defer cancel()
-		s, err := a.look(ctx, cmd, most, *offline, !*asJSON)
+		s, missed, err := a.look(ctx, cmd, most, *offline, !*asJSON)
 		if err != nil {
 			return err
 		}
 		f, err := s.index.Find(w.id, w.version)
 		if err != nil {
 			s.show.clear()
-			return &failure{exitData, err}
+			if problems := (index.Problems)(nil); errors.As(missed, &problems) && !slices.ContainsFunc(problems, func(p *index.Problem) bool { return s.owns(p, w.id) }) {
+				missed = nil // of another index
+			}
+			return &failure{catalogCode(ctx, cmp.Or(missed, err)), err}
 		}
 		l := s.listed(&f)
-		var missed error
+		missed = nil // what was kept will do
 		if !*offline {
 			var c *candidate
 			if c, missed = s.fetched(ctx, f); missed == nil {

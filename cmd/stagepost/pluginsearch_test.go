@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -48,6 +50,22 @@ func TestSearch(t *testing.T) {
 	m.app.now = func() time.Time { return noon.Add(25 * time.Hour) }
 	m.want(m.run("plugin", "search", "--offline"), exitData, "index main: it expired on")
 	m.want(m.run("plugin", "info", "acme-greylist", "--offline"), exitData, "it expired on")
+}
+
+// TestSearchNever: what has never been fetched, and cannot be, is told by the reason; and who interrupts it is not told of a fault.
+func TestSearchNever(t *testing.T) {
+	m := newMarket(t, withPlugins)
+	m.write("trust.toml", m.trusting("main", "https://localhost:1/index.json", m.key))
+	m.want(m.run("plugin", "search"), exitUnavailable, "warning: index main: https://localhost:1/index.json", "connection refused", "index main: it has never been fetched\n")
+	m.want(m.run("plugin", "info", "acme"), exitUnavailable, "index main: it has never been fetched\n")
+	m.want(m.run("plugin", "search", "--offline"), exitData, "index main: it has never been fetched\n", "!warning")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("enough"))
+	var out, errs strings.Builder
+	a := m.app
+	if code := run(ctx, &a, []string{"plugin", "search", "--config", m.config}, strings.NewReader(""), &out, &errs); code != exitTemporary || errs.String() != "enough\n" {
+		t.Errorf("exit code %d, %q%q", code, out.String(), errs.String())
+	}
 }
 
 // TestInfo: the sheet, before anything is installed.

@@ -69,12 +69,8 @@ func (s *stock) warn(format string, args ...any) {
 	s.cmd.PrintErrf(format+"\n", args...)
 }
 
-// refresh brings the indexes up to date. What cannot be fetched is used as it is kept, while it may be; what was refused, or is not there, is
-// an error if one of the plugins belongs to it, and else a warning. Without ids all indexes count.
-func (s *stock) refresh(ctx context.Context, ids []string) error {
-	if s.index == nil {
-		return s.noTrust
-	}
+// fetch brings the indexes up to date. Where some could not be, its error has the problems of each.
+func (s *stock) fetch(ctx context.Context) error {
 	if err := os.MkdirAll(s.config.Data, 0o700); err != nil { // as the server makes it
 		return catalogFailure(ctx, err)
 	}
@@ -84,17 +80,22 @@ func (s *stock) refresh(ctx context.Context, ids []string) error {
 	if ctx.Err() != nil {
 		return &failure{exitTemporary, context.Cause(ctx)}
 	}
-	var problems index.Problems
+	return err
+}
+
+// refresh is fetch before something is changed. What cannot be fetched is used as it is kept, while it may be; what was refused, or is not there,
+// is an error if one of the plugins belongs to it, and else a warning.
+func (s *stock) refresh(ctx context.Context, ids []string) error {
+	if s.index == nil {
+		return s.noTrust
+	}
+	err := s.fetch(ctx)
+	var problems, bad index.Problems
 	if !errors.As(err, &problems) {
 		return err
 	}
-	var bad index.Problems
 	for _, p := range problems {
-		owns := func(id string) bool {
-			owner, ok := s.trust.Owner(id)
-			return ok && owner.Name == p.Index
-		}
-		if p.Missed && p.Usable || ids != nil && !slices.ContainsFunc(ids, owns) {
+		if p.Missed && p.Usable || !slices.ContainsFunc(ids, func(id string) bool { return s.owns(p, id) }) {
 			s.warn("warning: %s", printable(p.Error()))
 			continue
 		}
@@ -105,6 +106,12 @@ func (s *stock) refresh(ctx context.Context, ids []string) error {
 		return catalogFailure(ctx, bad)
 	}
 	return nil
+}
+
+// owns tells whether a plugin belongs to the index that has a problem.
+func (s *stock) owns(p *index.Problem, id string) bool {
+	owner, ok := s.trust.Owner(id)
+	return ok && owner.Name == p.Index
 }
 
 // request is a plugin as it is named to the commands: ID, ID@VERSION, or PLACE#ID@VERSION.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,6 +19,7 @@ func (a *app) pluginUpdateCommand() *cobra.Command {
 		Long: "update looks in the indexes for newer versions of the plugins that are named, or of all that are installed, and installs those that ask\n" +
 			"for no more than what was accepted. One that asks for more is held: what it may do beyond the installed one is printed, nothing of it is\n" +
 			"installed, and the exit code is 77. It is accepted with --accept HASH, as printed.\n\n" +
+			"One that cannot be looked at stays as it is, keeps no other from its update, and is told by the exit code.\n\n" +
 			"What was installed from a place, and not from an index, is not looked for; install it again from there. An older version never takes\n" +
 			"the place of a newer one here." + aboutInstalling,
 		Example: "  stagepost plugin update --dry-run\n  stagepost plugin update\n  stagepost plugin update acme-greylist --accept rights:0263...",
@@ -82,11 +85,15 @@ func (in *installing) update(ctx context.Context, chosen []lock.Plugin, dry bool
 	in.show.expect(len(chosen) + 1)
 	var take, held []*candidate
 	var current []lock.Plugin
+	var missed error // why one could not be looked at, which keeps no other from its update
 	for _, p := range chosen {
 		c, err := in.newer(ctx, p)
 		switch {
-		case err != nil:
+		case err != nil && (ctx.Err() != nil || errors.Is(err, errTampered) || len(chosen) == 1):
 			return err
+		case err != nil:
+			in.warn("%s stays as it is: %s", p, printable(err.Error()))
+			missed = cmp.Or(missed, err)
 		case c == nil:
 			current = append(current, p)
 		case c.asks() && !in.accepts(c):
@@ -118,6 +125,9 @@ func (in *installing) update(ctx context.Context, chosen []lock.Plugin, dry bool
 			return err
 		}
 	}
+	if missed != nil {
+		return fail(catalogCode(ctx, missed), "not all could be brought up to date")
+	}
 	if len(held) > 0 {
 		return fail(exitPermission, "%s held until accepted", map[bool]string{true: held[0].String() + " is", false: count(len(held), "update") + " are"}[len(held) == 1])
 	}
@@ -144,7 +154,7 @@ func (in *installing) newer(ctx context.Context, p lock.Plugin) (*candidate, err
 	}
 	switch order := catalog.CompareVersions(f.Entry.Version, p.Version); {
 	case order == 0 && f.Entry.Digest != p.Digest:
-		return nil, fail(exitData, "%s is installed as %s, and is %s in the index %s: a version never changes, so one of them was tampered with; nothing is changed", p, p.Digest, f.Entry.Digest, f.Index)
+		return nil, fail(exitData, "%s is installed as %s, and is %s in the index %s: %w", p, p.Digest, f.Entry.Digest, f.Index, errTampered)
 	case order < 0:
 		in.warn("the newest that there is of %s is %s, which is older than what is installed; to go back to it: stagepost plugin install %s@%s --downgrade", p.ID, f.Entry.Version, p.ID, f.Entry.Version)
 		return nil, nil

@@ -9,9 +9,9 @@ import (
 )
 
 // replaceFile puts a file in the place of the one at a path, in one step: whoever reads it finds the old or the new one, whole, and so does
-// who starts after a crash. It gets the owner and group of old, if there is one. The path must not be a link.
-func replaceFile(path string, text []byte, mode fs.FileMode, old fs.FileInfo) error {
-	unfinished := path + ".new"
+// who starts after a crash. It gets the owner and group of old, if there is one. The path must not be a link; the unfinished file lies in the
+// same folder.
+func replaceFile(path, unfinished string, text []byte, mode fs.FileMode, old fs.FileInfo) error {
 	file, err := os.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return fail(exitTemporary, "%s exists: another command is writing the file, or was ended while it did; if none runs, delete it", unfinished)

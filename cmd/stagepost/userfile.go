@@ -142,7 +142,7 @@ func (f *userFile) write() error {
 		}
 		mode |= old.Mode().Perm() & 0o060
 	}
-	err := replaceFile(path, []byte(strings.Join(f.lines, "")), mode, old)
+	err := replaceFile(path, path+".new", []byte(strings.Join(f.lines, "")), mode, old)
 	switch busy := (*failure)(nil); {
 	case err == nil || errors.As(err, &busy):
 		return err

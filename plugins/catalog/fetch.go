@@ -44,7 +44,7 @@ func fetchURL(ctx context.Context, where string, most int64, o Options) ([]byte,
 	l.ctx = ctx
 	data, err := slurp(l, name, most)
 	if named := (*url.Error)(nil); errors.As(err, &named) && named.URL == where { // the message begins with it
-		err = named.Err
+		err = &Unavailable{named.Err}
 	}
 	return data, err
 }

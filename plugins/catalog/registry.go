@@ -55,7 +55,13 @@ func newRegistry(scheme, base string, o Options) (*plugins, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the credentials cannot be read: %w", err)
 		}
-		keys = credentials.Credential(store)
+		keys = func(ctx context.Context, host string) (auth.Credential, error) {
+			found, err := credentials.Credential(store)(ctx, host)
+			if err != nil { // a helper that fails is not what lies there
+				err = &Unavailable{fmt.Errorf("the credentials cannot be read: %w", err)}
+			}
+			return found, err
+		}
 	}
 	client := &auth.Client{Client: newClient(host, o), Credential: keys, Cache: auth.NewCache(), Header: http.Header{"User-Agent": {"stagepost"}}}
 	if loopback(host) {
