@@ -75,7 +75,7 @@ func (l *demoLetter) post(ctx context.Context, server string) (*posted, error) {
 	if _, err := x.expect("DATA", 3); err != nil {
 		return nil, err
 	}
-	text := fmt.Sprintf("From: Ann <%s>\nTo: <%s>\nSubject: Hello\nDate: %s\nX-Secret: the plugin headers takes this out\n\nA few words.\n",
+	text := fmt.Sprintf("From: Somebody <%s>\nTo: <%s>\nSubject: Hello\nDate: %s\nX-Secret: the plugin headers takes this out\n\nA few words.\n",
 		demoSender, strings.Join(l.to, ">,\n <"), time.Now().Format(time.RFC1123Z))
 	if err := x.content(strings.NewReader(text)); err != nil {
 		return nil, err

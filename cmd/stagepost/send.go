@@ -41,7 +41,7 @@ func (a *app) sendCommand() *cobra.Command {
 		Example: "  stagepost send --to you@example.org\n" +
 			"  stagepost send --to you@example.org --subject \"Hello\" --body \"A few words.\"\n" +
 			"  stagepost send --from me@example.net --to you@example.org --file message.eml\n" +
-			"  stagepost send --user joe@example.org --to you@example.net --server mail.example.org:587",
+			"  stagepost send --user office@example.org --to you@example.net --server mail.example.org:587",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.send(cmd, &f) },
 	}

@@ -35,7 +35,7 @@ func TestExampleSubmission(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.want(s.user("pencil\n", "add", "joe@example.org"), 0)
+	s.want(s.user("pencil\n", "add", "office@example.org"), 0)
 	next := &remote{name: "next"}
 	if err := next.listen(); err != nil {
 		t.Fatal(err)
@@ -45,19 +45,19 @@ func TestExampleSubmission(t *testing.T) {
 
 	s.write("password", "pencil\nthe rest is no password\n")
 	logIn := []string{"send", "--to", "u@elsewhere.example", "--password-file", filepath.Join(s.dir, "password"), "--user"}
-	s.want(s.run(append(logIn, "joe@example.org")...), 0, "250 2.0.0 queued as ")
-	if got := arrived(t, next, "u@elsewhere.example"); !strings.Contains(got, "From: <joe@example.org>") {
+	s.want(s.run(append(logIn, "office@example.org")...), 0, "250 2.0.0 queued as ")
+	if got := arrived(t, next, "u@elsewhere.example"); !strings.Contains(got, "From: <office@example.org>") {
 		t.Errorf("arrived as\n%s", got)
 	}
-	s.want(s.run(append(logIn, "ann@example.org")...), exitUnavailable, "the log-in of ann@example.org was refused: 535 5.7.8")
+	s.want(s.run(append(logIn, "support@example.org")...), exitUnavailable, "the log-in of support@example.org was refused: 535 5.7.8")
 
 	for i, tt := range []struct{ password, from, header, want string }{
-		{"pencil", "joe@example.org", "joe@example.org", "250 2.0.0"},
+		{"pencil", "office@example.org", "office@example.org", "250 2.0.0"},
 		{"pencil", "sales@example.org", "Sales@example.org", "250 2.0.0"},
-		{"pencil", "ann@example.org", "joe@example.org", "553 5.7.1"},
-		{"pencil", "joe@example.org", "ann@example.org", "550 5.7.1"},
-		{"crayon", "joe@example.org", "joe@example.org", "535 5.7.8"},
-		{"", "joe@example.org", "joe@example.org", "530 5.7.0"},
+		{"pencil", "support@example.org", "office@example.org", "553 5.7.1"},
+		{"pencil", "office@example.org", "support@example.org", "550 5.7.1"},
+		{"crayon", "office@example.org", "office@example.org", "535 5.7.8"},
+		{"", "office@example.org", "office@example.org", "530 5.7.0"},
 	} {
 		rcpt := fmt.Sprintf("u%d@elsewhere.example", i)
 		conn, err := tls.Dial("tcp", d.bound.address("submissions"), &tls.Config{RootCAs: ca.Pool(), ServerName: "mail.example.org"})
@@ -82,7 +82,7 @@ func TestExampleSubmission(t *testing.T) {
 		}
 		commands := []string{"", "EHLO client.example"}
 		if tt.password != "" {
-			commands = append(commands, "AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00joe@example.org\x00"+tt.password)))
+			commands = append(commands, "AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00office@example.org\x00"+tt.password)))
 		}
 		commands = append(commands, "MAIL FROM:<"+tt.from+">", "RCPT TO:<"+rcpt+">", "DATA", "From: "+tt.header+"\r\nSubject: hello\r\n\r\nhello\r\n.")
 		var reply string

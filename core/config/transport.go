@@ -97,7 +97,7 @@ func (t *Transport) fields() []field {
 		},
 		{
 			name: "delimiter", value: `"+"`,
-			doc: "For \"maildir\" and \"pipe\": the character before an extension, as in joe+lists@example.org. \"none\": there are no extensions.",
+			doc: "For \"maildir\" and \"pipe\": the character before an extension, as in office+lists@example.org. \"none\": there are no extensions.",
 			to:  one(&t.Delimiter, `one of + - _ = . #, or "none"`, delimiter),
 		},
 		{
