@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stagepost/stagepost/plugins/bundled"
 	"github.com/stagepost/stagepost/plugins/catalog"
 	"github.com/stagepost/stagepost/plugins/catalog/index"
 	"github.com/stagepost/stagepost/plugins/catalog/trust"
@@ -378,24 +377,6 @@ func TestCatalogPublishReproducible(t *testing.T) {
 	}
 	t.Setenv("SOURCE_DATE_EPOCH", "99999999999")
 	p.want(p.publish("vip"), exitUsage, "SOURCE_DATE_EPOCH")
-}
-
-// All that came with the program is fit to be published.
-func TestCatalogPublishBundled(t *testing.T) {
-	p := newPublisher(t)
-	p.want(p.publish("--bundled", "--to", p.path("site/packages"), "--name", "example"), 0, "is new")
-	x := p.index(p.key)
-	var names []string
-	for _, e := range x.Entries {
-		names = append(names, e.ID)
-		pkg, err := catalog.PackFS(e.ID, bundled.Open(e.ID))
-		if err != nil || pkg.Digest != e.Digest {
-			t.Errorf("%s: %v", e.ID, err)
-		}
-	}
-	if !slices.Equal(names, bundled.Names()) || x.Name != "example" {
-		t.Errorf("%s has %v", x.Name, names)
-	}
 }
 
 // A plugin that has the build script of an SDK is compiled; what the script says is shown when it fails.

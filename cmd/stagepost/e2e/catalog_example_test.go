@@ -16,7 +16,6 @@ import (
 
 	"github.com/stagepost/stagepost/plugins/bundled"
 	"github.com/stagepost/stagepost/plugins/catalog"
-	"github.com/stagepost/stagepost/plugins/catalog/index"
 	"github.com/stagepost/stagepost/scripts/dockerregistry"
 )
 
@@ -94,18 +93,9 @@ func files(t *testing.T, dir string) map[string]string {
 func TestMirrorIntoRegistry(t *testing.T) {
 	r := startRegistry(t, dockerregistry.Options{})
 	front := frontOf(t, r.Address)
-	s := newSite(t, "")
-	key, err := index.Generate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := key.Text("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.write("catalog.key", string(text))
-	s.write("trust.toml", "[[index]]\nname = \"main\"\nplace = \"site/index.json\"\nnamespaces = [\"*\"]\nkeys = [\""+key.Key().String()+"\"]\n")
-	s.want(0, "catalog", "publish", "discard", "relay", "--index", "site/index.json", "--to", "site/packages", "--key", "catalog.key")
+	s := newShop(t, "folder")
+	s.write("trust.toml", s.trusts())
+	s.want(0, "catalog", "publish", "discard", "relay", "--index", "public/index.json", "--to", s.place, "--key", "catalog.key")
 	mirror := func(want string) {
 		t.Helper()
 		if out := s.want(0, "catalog", "mirror", front.URL+"/copies", "--trust", "trust.toml", "--index", "copy/index.json"); !strings.Contains(out, want) {
@@ -124,7 +114,7 @@ func TestMirrorIntoRegistry(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if made := files(t, s.path("copy")); made["index.json"] != files(t, s.path("site"))["index.json"] || len(made) != 2 {
+	if made := files(t, s.path("copy")); made["index.json"] != files(t, s.path("public"))["index.json"] || len(made) != 2 {
 		t.Error("the index of the copy is another one")
 	}
 }

@@ -151,7 +151,7 @@ func TestCatalogTwoAtOnce(t *testing.T) {
 		}
 		consents = append(consents, rights(t, pkg))
 	}
-	r := newRig(t, func(server *site) { server.write("trust.toml", s.trusts("")) })
+	r := newRig(t, func(server *site) { server.write("trust.toml", s.trusts()) })
 	mail := r.stream()
 	var group sync.WaitGroup
 	results := make([]result, len(ids)+2)

@@ -57,7 +57,7 @@ func TestCatalogProxy(t *testing.T) {
 	if asked := proxy.Asked(); !slices.Contains(asked, "CONNECT "+outsideRegistry) {
 		t.Errorf("the proxy was asked for %q", asked)
 	}
-	r := newRig(t, func(server *site) { server.write("trust.toml", s.trusts("")) })
+	r := newRig(t, func(server *site) { server.write("trust.toml", s.trusts()) })
 	for _, tc := range []struct{ name, secret, way, want string }{
 		{"the proxy does not know us", "other", "a file", "Proxy Authentication Required"},
 		{"the registry does not know us", right, "nothing", "credential not found"},

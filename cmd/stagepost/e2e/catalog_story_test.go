@@ -123,8 +123,13 @@ func rights(t testing.TB, pkg *catalog.Package) string {
 }
 
 // trusts is a trust.toml that takes all from the shop.
-func (s *shop) trusts(more string) string {
-	return fmt.Sprintf("[[index]]\nname = \"main\"\nplace = %q\nnamespaces = [\"*\"]\nkeys = [%q]\n%s", s.index, s.key, more)
+func (s *shop) trusts() string {
+	return trusting(s.index, s.key)
+}
+
+// trusting is a trust.toml that takes all from an index with a key.
+func trusting(place, key string) string {
+	return fmt.Sprintf("[[index]]\nname = \"main\"\nplace = %q\nnamespaces = [\"*\"]\nkeys = [%q]\n", place, key)
 }
 
 // change changes what has a digest in the place, behind everybody's back, and gives what takes that back.
@@ -247,7 +252,7 @@ func TestCatalogStory(t *testing.T) {
 
 func catalogStory(t *testing.T, s *shop) {
 	first := s.publish("1.0.0", "one", false)
-	r := newRig(t, func(server *site) { server.write("trust.toml", s.trusts("")) })
+	r := newRig(t, func(server *site) { server.write("trust.toml", s.trusts()) })
 	mail := r.stream()
 	r.expect("")
 
@@ -354,7 +359,7 @@ func (r *rig) another(trust string) *site {
 // catalogTamper changes code where it lies: in the place, so that nobody gets it, and on the disk of the server, which stays with what it
 // runs, says so, and is mended by the same command that installs.
 func catalogTamper(t *testing.T, s *shop, r *rig, pkg *catalog.Package) {
-	another := r.another(s.trusts(""))
+	another := r.another(s.trusts())
 	for _, of := range []digest.Digest{s.codeOf(pkg), pkg.Digest} {
 		back := s.change(of, func(text []byte) []byte { return bytes.Replace(text, []byte("e"), []byte("E"), 1) })
 		out := another.run("plugin", "install")
@@ -422,7 +427,7 @@ func catalogMirror(t *testing.T, s *shop, r *rig) {
 		}
 		defer os.Rename(moved, s.place)
 	}
-	without := r.another(s.trusts(""))
+	without := r.another(s.trusts())
 	if out := without.run("plugin", "install"); out.code == 0 {
 		t.Errorf("it was installed from nowhere:\n%s", out.out)
 	}
