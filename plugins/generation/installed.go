@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/stagepost/stagepost/core/config"
@@ -44,7 +45,11 @@ func readInstalled(cfg *config.Config, old *state) (*installed, error) {
 func (in *installed) read(p lock.Plugin) (*Source, error) {
 	if in.trust != nil {
 		if why := in.trust.Revoked(p.Signer, p.Digest); why != "" {
-			return nil, fmt.Errorf("%s is installed and is not loaded: %s; run: stagepost plugin update %s, or: stagepost plugin remove %s", p, why, p.ID, p.ID)
+			state := "is installed and is not loaded"
+			if in.inForce(p) {
+				state = "is still in force, and would not be loaded again"
+			}
+			return nil, fmt.Errorf("%s %s: %s; run: stagepost plugin update %s, or: stagepost plugin remove %s", p, state, why, p.ID, p.ID)
 		}
 	}
 	files, err := p.Read(in.data)
@@ -63,6 +68,14 @@ func (in *installed) read(p lock.Plugin) (*Source, error) {
 		s.Main = wasm.File
 	}
 	return s, nil
+}
+
+// inForce tells whether the generation in force has the plugin.
+func (in *installed) inForce(p lock.Plugin) bool {
+	return in.old != nil && slices.ContainsFunc(in.old.loaded, func(o *shared) bool {
+		l := o.source.Locked
+		return l != nil && l.ID == p.ID && l.Digest == p.Digest
+	})
 }
 
 // known tells whether the same files were checked against the same digest before.

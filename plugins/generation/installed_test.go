@@ -260,6 +260,25 @@ func TestInstalledIsSpoilt(t *testing.T) {
 	}
 }
 
+// What is revoked while it is in force is said to be: nothing but a command takes it out.
+func TestRevokedWhileInForce(t *testing.T) {
+	s, one := newSite(t), packed(t, "vip", "1.0.0", "one", "")
+	s.install(one)
+	s.write("stagepost.toml", enabled("", "vip"))
+	s.mustOpen()
+	defer s.m.Close()
+	s.write("trust.toml", fmt.Sprintf("[revoked]\npackages = [%q]\n", one.Digest))
+	s.reloads(false, "vip 1.0.0 is still in force, and would not be loaded again: the package "+string(one.Digest)+" is revoked")
+	if _, err := New(s.m.opts); err == nil || !strings.Contains(err.Error(), "vip 1.0.0 is installed and is not loaded: the package ") {
+		t.Errorf("a start came to %v", err)
+	}
+	s.install(packed(t, "vip", "1.0.1", "two", ""))
+	s.reloads(true, "")
+	if got := s.says(); got != "two" {
+		t.Errorf("it says %q", got)
+	}
+}
+
 func (s *site) edit(name, old, with string) {
 	s.t.Helper()
 	text, err := os.ReadFile(filepath.Join(s.dir, name))
