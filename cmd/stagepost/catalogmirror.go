@@ -137,6 +137,9 @@ func chosenIndex(t *trust.Trust, name string) (*trust.Index, error) {
 
 // aim finds where things are written.
 func (m *mirroring) aim(to string) error {
+	if to == "" { // as of a variable in a script that is not set
+		return fail(exitUsage, "TO is empty; name a folder, a file that ends in .tar, or a registry")
+	}
 	m.to, m.local = to, !strings.Contains(to, "://")
 	beside := ""
 	switch {

@@ -259,6 +259,7 @@ func TestCatalogMirrorRefuses(t *testing.T) {
 	h.want(h.mirror("https://registry.example.org/plugins"), exitUsage, "say with --index where it is written")
 	h.want(h.mirror("https://plugins.example.org/x/", "--index", h.path("x.json")), exitUsage, "cannot be written to from here")
 	h.want(h.run("catalog", "mirror"), exitUsage, "at least 1 arg")
+	h.want(h.run("catalog", "mirror", ""), exitUsage, "TO is empty")
 }
 
 // What does not count for this server is left out, and said.

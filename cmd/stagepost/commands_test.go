@@ -438,6 +438,18 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
+func TestJSONInert(t *testing.T) {
+	var b bytes.Buffer
+	want := map[string]string{"text": "é 日本 <b> \x1b \u009b2J \u202e \U000e0041 \u2028"}
+	if err := (output{Writer: &b}).json(want); err != nil || b.String() != `{"text":"é 日本 <b> \u001b \u009b2J \u202e \udb40\udc41 \u2028"}`+"\n" {
+		t.Errorf("%v, %q", err, b.String())
+	}
+	var got map[string]string
+	if err := json.Unmarshal(b.Bytes(), &got); err != nil || got["text"] != want["text"] {
+		t.Errorf("%v, %q", err, got)
+	}
+}
+
 func TestTable(t *testing.T) {
 	var b bytes.Buffer
 	tab := newTable(output{Writer: &b, colour: true}, "A", "LONG")

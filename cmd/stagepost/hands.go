@@ -404,8 +404,21 @@ func (b *bar) show(p *admin.Progress, done string) {
 func (b *bar) line(words func(took time.Duration) string) {
 	if took := time.Since(b.begun); b.w != nil && took >= barAfter {
 		b.drawn = true
-		fmt.Fprintf(b.w, "\r\x1b[K%s", words(took))
+		fmt.Fprintf(b.w, "\r\x1b[K%s", b.fitting(words(took)))
 	}
+}
+
+// fitting cuts off what the terminal would put into another line, from which it would not be taken away again.
+func (b *bar) fitting(line string) string {
+	f, ok := b.w.(*os.File)
+	if !ok {
+		return line
+	}
+	columns, _, err := term.GetSize(int(f.Fd()))
+	if all := []rune(line); err == nil && columns > 0 && len(all) >= columns {
+		return string(all[:columns-1])
+	}
+	return line
 }
 
 // barLine is how far it is in words, with a bar of 20 characters.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -30,12 +32,39 @@ func (o output) printf(format string, args ...any) { fmt.Fprintf(o, format, args
 
 // json writes one value on one line.
 func (o output) json(v any) error {
-	enc := json.NewEncoder(o)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	err := enc.Encode(v)
+	if err == nil {
+		_, err = io.WriteString(o, inert(b.String()))
+	}
+	if err != nil {
 		return fail(exitIO, "the output cannot be written: %w", err)
 	}
 	return nil
+}
+
+// inert is JSON that says the same, and in which a terminal acts on nothing: the encoder leaves the controls above 7F as they are, and what
+// turns text around. Neither stands outside of strings.
+func inert(text string) string {
+	acts := func(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) }
+	if strings.IndexFunc(text, acts) < 0 {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case !acts(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
 }
 
 // jsonFlag adds --json to a listing.

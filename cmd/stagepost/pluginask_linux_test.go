@@ -12,6 +12,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 // dialogue runs a command on a terminal where each answer is typed when its question is there; "^C" interrupts the command, and "^D" ends the
@@ -102,6 +105,24 @@ func TestInstallAsks(t *testing.T) {
 	}
 	m.publish("acme-greylist", "1.0.1", modest, deferer+" -- as before")
 	m.want(dialogue(t, m.site, nil, "plugin", "install", "acme-greylist@1.0.1"), 0, "acme-greylist 1.0.1 is installed, in the place of 1.0.0\n", "![y/N]")
+}
+
+// TestTransferFits: the line never goes on in another one of the terminal.
+func TestTransferFits(t *testing.T) {
+	people, command := terminal(t)
+	if err := unix.IoctlSetWinsize(int(command.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 40}); err != nil {
+		t.Fatal(err)
+	}
+	cmd := &cobra.Command{}
+	cmd.SetErr(command)
+	b := newTransfer(cmd, true, 1)
+	b.begun = b.begun.Add(-barAfter)
+	b.next(strings.Repeat("long-", 12) + "name 1.0.0")
+	buf := make([]byte, 1000)
+	n, err := people.Read(buf)
+	if want := "\r\x1b[K[....................] 0 of 1  long-lon"; err != nil || string(buf[:n]) != want {
+		t.Errorf("%v, %q, want %q", err, buf[:n], want)
+	}
 }
 
 // TestInstallOwner: what root installs belongs to whom the data folder belongs, and the record to whom the configuration belongs, also when

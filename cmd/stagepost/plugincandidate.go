@@ -162,7 +162,7 @@ func (s *stock) complete(c *candidate) (err error) {
 func (s *stock) restored(ctx context.Context, p lock.Plugin) (*catalog.Package, error) {
 	if s.trust != nil {
 		if why := s.trust.Revoked(p.Signer, p.Digest); why != "" {
-			return nil, fail(exitData, "%s: %s; take it out with: stagepost plugin remove %s", p, why, p.ID)
+			return nil, fail(exitData, "%s: %s; take it out with: %s", p, why, s.app.command("plugin", "remove", p.ID))
 		}
 	}
 	s.show.next(p.String())

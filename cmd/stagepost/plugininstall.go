@@ -43,6 +43,7 @@ const (
 	stateUnpacked  = "unpacked"  // it was in the lock, and its code was not there
 	stateAsked     = "asked"     // nobody has agreed yet
 	stateHeld      = "held"      // an update that asks for more
+	stateMissed    = "missed"    // nobody could look whether there is an update
 	stateNewer     = "newer"     // an update that --dry-run did not install
 )
 

@@ -77,7 +77,7 @@ func TestInstall(t *testing.T) {
 	before = m.kept()
 	m.publish("acme-greylist", "2.0.0", curious, deferer)
 	r = m.run("plugin", "update", "acme-greylist")
-	m.want(r, exitPermission, "acme-greylist 2.0.0 is held. Beyond what 1.1.0 may do, it\n  - contacts the DNS", "plugin update acme-greylist --config", "--accept "+m.hash["acme-greylist@2.0.0"], "acme-greylist 2.0.0 is held until accepted")
+	m.want(r, exitPermission, "acme-greylist 2.0.0 is held. Beyond what 1.1.0 may do, it\n  - contacts the DNS", "stagepost plugin info acme-greylist@2.0.0 --config", "stagepost plugin update acme-greylist --accept "+m.hash["acme-greylist@2.0.0"]+" --config", "acme-greylist 2.0.0 is held until accepted")
 	if m.kept() != before || g.Status().Generation != 3 {
 		t.Errorf("something changed: %s", m.kept())
 	}
@@ -134,6 +134,7 @@ func TestUpdateOthers(t *testing.T) {
 	m.want(m.run("plugin", "update"), exitData, "acme 1.0.0 stays as it is: index main: there is no version left: acme 1.0.0 was yanked: it loses mail\n",
 		"beta 1.0.0 stays as it is: ", "gamma 1.1.0 is installed, in the place of 1.0.0\n", "not all could be brought up to date\n")
 	m.want(m.run("plugin", "update", "beta", "gamma"), exitUnavailable, "beta 1.0.0 stays as it is: ", "gamma 1.1.0 is the newest\n")
+	m.want(m.run("plugin", "update", "--json", "acme", "gamma"), exitData, `{"id":"acme","version":"1.0.0","state":"missed",`, `{"id":"gamma","version":"1.1.0","state":"current",`)
 	m.want(m.run("plugin", "update", "beta"), exitUnavailable, "beta 1.1.0", "!stays")
 }
 

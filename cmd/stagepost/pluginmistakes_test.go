@@ -160,7 +160,7 @@ func TestInstallNot(t *testing.T) {
 				m.t.Fatal(err)
 			}
 			m.renew(time.Minute)
-		}, "update", 0, "acme 1.0.0 was withdrawn: it loses mail\nthe newest that there is of acme is 0.9.0, which is older than what is installed; to go back to it: stagepost plugin install acme@0.9.0 --downgrade", true},
+		}, "update", 0, "acme 1.0.0 was withdrawn: it loses mail\nthe newest that there is of acme is 0.9.0, which is older than what is installed; to go back to it: stagepost plugin install acme@0.9.0 --downgrade --config stagepost.toml", true},
 		{"an update of something else", nil, "update acm", exitNoInput, "acm is not installed; did you mean acme?", true},
 		{"nothing is left of it", func(m *market) { m.list.Entries = nil; m.renew(time.Minute) }, "update", exitData, `index main: there is no plugin "acme"`, true},
 	} {
@@ -247,7 +247,7 @@ func TestInstallFromPlace(t *testing.T) {
 		t.Errorf("%+v, %v", l, err)
 	}
 	m.want(m.run("plugin", "update"), 0, "acme 1.0.0 was installed from a place, where no index tells what is newer\n", "nothing is installed from an index\n")
-	m.want(m.run("plugin", "update", "acme"), exitUsage, "look there with: stagepost plugin install 'elsewhere#acme' --unsigned")
+	m.want(m.run("plugin", "update", "acme"), exitUsage, "look there with: stagepost plugin install 'elsewhere#acme' --unsigned --config stagepost.toml")
 	m.want(m.run("plugin", "install", at+"#acme", "--unsigned"), 0, "acme 1.1.0 is installed, in the place of 1.0.0\n")
 	if err := os.RemoveAll(lock.Folder(filepath.Join(m.dir, "data"))); err != nil {
 		t.Fatal(err)

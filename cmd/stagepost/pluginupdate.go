@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -60,7 +59,7 @@ func (in *installing) updatable(ids []string) (all []lock.Plugin, err error) {
 		case p.Index != "":
 			all = append(all, p)
 		case len(ids) > 0:
-			return nil, fail(exitUsage, "%s was installed from a place, where no index tells what is newer; look there with: stagepost plugin install '%s#%s' --unsigned", p.ID, p.Place, p.ID)
+			return nil, fail(exitUsage, "%s was installed from a place, where no index tells what is newer; look there with: %s", p.ID, in.app.command("plugin", "install", "'"+p.Place+"#"+p.ID+"'", "--unsigned"))
 		default:
 			in.warn("%s was installed from a place, where no index tells what is newer", p)
 		}
@@ -94,6 +93,11 @@ func (in *installing) update(ctx context.Context, chosen []lock.Plugin, dry bool
 		case err != nil:
 			in.warn("%s stays as it is: %s", p, printable(err.Error()))
 			missed = cmp.Or(missed, err)
+			if *in.json {
+				if err := in.say(&candidate{entry: p, old: &p}, stateMissed); err != nil {
+					return err
+				}
+			}
 		case c == nil:
 			current = append(current, p)
 		case c.asks() && !in.accepts(c):
@@ -156,7 +160,7 @@ func (in *installing) newer(ctx context.Context, p lock.Plugin) (*candidate, err
 	case order == 0 && f.Entry.Digest != p.Digest:
 		return nil, fail(exitData, "%s is installed as %s, and is %s in the index %s: %w", p, p.Digest, f.Entry.Digest, f.Index, errTampered)
 	case order < 0:
-		in.warn("the newest that there is of %s is %s, which is older than what is installed; to go back to it: stagepost plugin install %s@%s --downgrade", p.ID, f.Entry.Version, p.ID, f.Entry.Version)
+		in.warn("the newest that there is of %s is %s, which is older than what is installed; to go back to it: %s", p.ID, f.Entry.Version, in.app.command("plugin", "install", p.ID+"@"+f.Entry.Version, "--downgrade"))
 		return nil, nil
 	case order == 0:
 		return nil, nil
@@ -179,8 +183,8 @@ func (in *installing) say(c *candidate, state string) error {
 	case stateHeld:
 		in.out.printf("%s is held. Beyond what %s may do, it\n", c, c.old.Version)
 		in.list(c.more)
-		in.out.printf("to see all that it may do: stagepost plugin info %s@%s\nto accept it: %s\n", c.entry.ID, c.entry.Version,
-			strings.Join([]string{in.app.command("plugin", "update", c.entry.ID), "--accept", c.entry.Capabilities}, " "))
+		in.out.printf("to see all that it may do: %s\nto accept it: %s\n", in.app.command("plugin", "info", c.entry.ID+"@"+c.entry.Version),
+			in.app.command("plugin", "update", c.entry.ID, "--accept", c.entry.Capabilities))
 	}
 	return nil
 }
