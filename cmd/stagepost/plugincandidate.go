@@ -76,6 +76,9 @@ func (s *stock) fetched(ctx context.Context, f index.Found) (*candidate, error) 
 	if err := s.complete(c); err != nil {
 		return nil, err
 	}
+	if c.old != nil && c.old.Index != "" && c.old.Index != c.entry.Index { // the name may be that of somebody else's plugin there
+		c.more = append(c.more, fmt.Sprintf("comes from another index: %s, and not %s", c.entry.Index, c.old.Index))
+	}
 	if c.old != nil && c.old.Signer != c.entry.Signer {
 		s.warn("%s is signed by another key than %s: %s, and not %s", c, c.old, c.entry.Signer, c.old.Signer)
 	}

@@ -117,6 +117,27 @@ func TestInstallWithdrawn(t *testing.T) {
 	m.want(m.run(append([]string{"plugin", "install", "acme@1.1.0"}, accept...)...), 0, "acme 1.1.0 was withdrawn: it loses mail\n", "acme 1.1.0 is installed already\n")
 }
 
+// TestUpdateFromAnotherIndex: where an id belongs to another index by now, the plugin of that name there may be somebody else's. It is held,
+// although it asks for no more.
+func TestUpdateFromAnotherIndex(t *testing.T) {
+	m := newMarket(t, withPlugins)
+	m.publish("acme-greylist", "1.0.0", modest, deferer)
+	accept := m.hash["acme-greylist@1.0.0"]
+	m.want(m.run("plugin", "install", "acme-greylist", "--accept", accept), 0, "acme-greylist 1.0.0 is installed\n")
+	before := m.kept()
+	m.list.Name = "other"
+	m.write("trust.toml", m.trusting("other", "index.json", m.key))
+	m.publish("acme-greylist", "1.1.0", modest, deferer+" -- better")
+	const why = "comes from another index: other, and not main"
+	m.want(m.run("plugin", "update"), exitPermission, "acme-greylist 1.1.0 is held", why)
+	m.want(m.run("plugin", "install", "acme-greylist"), exitPermission, why)
+	if m.kept() != before {
+		t.Errorf("it was installed: %s", m.kept())
+	}
+	m.want(m.run("plugin", "update", "--accept", accept), 0, "acme-greylist 1.1.0 is installed, in the place of 1.0.0\n")
+	m.want(m.run("plugin", "update"), 0, "acme-greylist 1.1.0 is the newest\n")
+}
+
 // TestUpdateOthers: a plugin of which there is no version left, or that cannot be got, keeps no other from being brought up to date.
 func TestUpdateOthers(t *testing.T) {
 	m := newMarket(t, withPlugins)
