@@ -199,8 +199,8 @@ func (m *mail) seal(t testing.TB, as string, o hop) string {
 	var text strings.Builder
 	scope := o.scope
 	if scope == nil {
-		for i := 1; i <= m.highest(); i++ {
-			scope = append(scope, i)
+		for i := range m.highest() {
+			scope = append(scope, i+1)
 		}
 	}
 	type part struct { // of a set
