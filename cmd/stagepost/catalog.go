@@ -43,7 +43,11 @@ func askPassphrase(cmd *cobra.Command, file, key string, isNew bool) (string, er
 			return "", fail(codeOf(err, exitNoInput), "the passphrase cannot be read: %w", err)
 		}
 		defer f.Close()
-		return passwordLine(f)
+		text, err := passwordLine(f)
+		if err != nil {
+			return "", fail(exitIO, "%s: %w", file, err)
+		}
+		return text, nil
 	}
 	if text := os.Getenv(passphraseVariable); text != "" {
 		return text, nil

@@ -27,6 +27,7 @@ import (
 type publishing struct {
 	file     string // of the index
 	name     string // of a new one
+	named    bool   // it was said
 	to       string // where packages are put
 	places   []string
 	key      *index.Secret
@@ -79,6 +80,7 @@ func (a *app) catalogPublishCommand() *cobra.Command {
 		if *withBundled {
 			args = append(args, bundled.Names()...)
 		}
+		p.named = f.Changed("name")
 		if err := p.prepare(args, *keyFile, *expires, *yank, *unyank); err != nil {
 			return err
 		}
@@ -126,8 +128,8 @@ func (p *publishing) prepare(args []string, keyFile, expires string, yank, unyan
 	case len(args) == 0 && (p.to != "" || len(p.places) > 0):
 		return fail(exitUsage, "--to and --place are for plugins, and none is named")
 	}
-	if p.life, err = config.ParseDuration(expires); err != nil {
-		return fail(exitUsage, "--expires: %w; write it as 90d", err)
+	if p.life, err = config.ParseDuration(expires); err != nil || p.life <= 0 {
+		return fail(exitUsage, "--expires: %q is no time; write it as 90d", expires)
 	}
 	for _, text := range yank {
 		what, reason, ok := strings.Cut(text, "=")
@@ -270,6 +272,9 @@ func (p *publishing) next(was *state) (x *index.Index, changed bool, err error) 
 	if was.index != nil {
 		if x, err = index.Decode(was.data); err != nil {
 			return nil, false, fail(exitData, "%s: %w", p.file, err)
+		}
+		if p.named && x.Name != p.name {
+			return nil, false, fail(exitUsage, "%s is the index %s, and an index keeps its name, by which its users know it; --name is for a new one", p.file, x.Name)
 		}
 	} else if len(p.packages) == 0 {
 		return nil, false, fail(exitNoInput, "there is no index %s to be renewed; name plugins to begin one", p.file)

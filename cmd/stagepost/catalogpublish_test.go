@@ -238,6 +238,8 @@ func TestCatalogPublishArguments(t *testing.T) {
 		"a folder of a web server":     {[]string{vip, "--index", site, "--key", key, "--to", "https://plugins.example.org/x/"}, exitUsage, "cannot be written to from here"},
 		"a registry in clear":          {[]string{vip, "--index", site, "--key", key, "--to", "http://plugins.example.org/x"}, exitUsage, "http:// is for registries on this machine only"},
 		"a time that is none":          {[]string{vip, "--index", site, "--key", key, "--to", "x", "--place", "x/", "--expires", "soon"}, exitUsage, "--expires"},
+		"a time that is over":          {[]string{vip, "--index", site, "--key", key, "--to", "x", "--place", "x/", "--expires", "0s"}, exitUsage, "--expires"},
+		"another name":                 {[]string{"--index", site, "--key", key, "--name", "other"}, exitUsage, "an index keeps its name"},
 		"for ever":                     {[]string{"--index", site, "--key", key, "--expires", "4000d"}, exitData, "366 days"},
 		"a timeout that is none":       {[]string{"--index", site, "--key", key, "--timeout", "0s"}, exitUsage, "--timeout"},
 		"yank without a reason":        {[]string{"--index", site, "--key", key, "--yank", "vip@1.0.0"}, exitUsage, "ID@VERSION=REASON"},

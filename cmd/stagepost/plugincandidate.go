@@ -70,6 +70,9 @@ func (s *stock) fetched(ctx context.Context, f index.Found) (*candidate, error) 
 	if owner, ok := s.trust.Owner(f.Entry.ID); ok && len(owner.Mirror) < len(f.Places) {
 		c.entry.Place = f.Places[len(owner.Mirror)] // the first that the index names
 	}
+	if c.entry.Place, err = wherever(c.entry.Place); err != nil {
+		return nil, err
+	}
 	if c.entry.Signer == "" {
 		c.entry.Signer = lock.Unsigned
 	}

@@ -101,6 +101,28 @@ func TestInstall(t *testing.T) {
 	m.want(m.run("check"), 0)
 }
 
+// TestInstallElsewhere: what the record says of a place is true in any folder.
+func TestInstallElsewhere(t *testing.T) {
+	m := newMarket(t, withPlugins)
+	m.publish("acme", "1.0.0", modest, deferer)
+	t.Chdir(m.dir)
+	a := m.app
+	var out, errs strings.Builder
+	if code := run(t.Context(), &a, []string{"plugin", "install", "acme", "--accept", m.hash["acme@1.0.0"]}, strings.NewReader(""), &out, &errs); code != 0 {
+		t.Fatal(code, out.String(), errs.String())
+	}
+	if l, err := lock.Read(lock.Name); err != nil || l.Plugins[0].Place != filepath.Join(m.dir, "packages") {
+		t.Errorf("%+v, %v", l, err)
+	}
+	for _, gone := range []string{"trust.toml", "data"} {
+		if err := os.RemoveAll(gone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir("/")
+	m.want(m.run("plugin", "install"), 0, "acme 1.0.0 is there again\n")
+}
+
 // TestInstallWithdrawn: that a version was withdrawn is said also where nothing is asked.
 func TestInstallWithdrawn(t *testing.T) {
 	m := newMarket(t, withPlugins)

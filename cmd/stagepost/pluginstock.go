@@ -142,14 +142,25 @@ func parseRequest(arg string) (request, error) {
 	if err := probe.Check(); err != nil {
 		return w, fail(exitUsage, "%q names no plugin: %w", arg, err)
 	}
-	if w.place != "" && !strings.Contains(w.place, "://") {
-		path, err := filepath.Abs(w.place)
-		if err != nil {
-			return w, fail(exitUsage, "%w", err)
+	if w.place != "" {
+		var err error
+		if w.place, err = wherever(w.place); err != nil {
+			return w, err
 		}
-		w.place = path
 	}
 	return w, nil
+}
+
+// wherever is what a place is called in whatever folder a command is run.
+func wherever(place string) (string, error) {
+	if strings.Contains(place, "://") {
+		return place, nil
+	}
+	path, err := filepath.Abs(place)
+	if err != nil {
+		return "", fail(exitNoInput, "%w", err)
+	}
+	return path, nil
 }
 
 // parseRequests reads all arguments; each plugin may be named once.
