@@ -30,7 +30,8 @@ func (a *app) catalogKeygenCommand() *cobra.Command {
 			"public key beside it, into a file that ends in .pub. It prints the public key and the lines of trust.toml to hand out. Both files are as\n" +
 			"minisign writes them, and a key of minisign will do as well. A file that is there already stays.\n\n" + aboutPassphrase + "\n\n" +
 			"Whoever has the key and its passphrase can give code to all who trust it. Keep them apart, and a copy of both where only you come to:\n" +
-			"without them nothing can be published any more, and every user has to be given another key."}
+			"without them nothing can be published any more, and every user has to be given another key.",
+		Example: "  stagepost catalog keygen --place https://plugins.example.org/index.json catalog.key"}
 	name := cmd.Flags().String("name", "main", "in the lines of trust.toml: what users call the index")
 	place := cmd.Flags().String("place", "https://plugins.example.org/index.json", "there: where the index will lie")
 	namespaces := cmd.Flags().StringArray("namespace", []string{"*"}, "there: ids of plugins that are taken from it; * at the end stands for any text; may be repeated")

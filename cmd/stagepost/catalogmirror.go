@@ -47,7 +47,9 @@ func (a *app) catalogMirrorCommand() *cobra.Command {
 			"All is checked on the way as when it is installed: signatures, expiry, digests, and what the packages hold. What is there already is\n" +
 			"not fetched again, so a copy that was cut short goes on where it was, and one from last week is brought up to date. The index is\n" +
 			"written last. Nothing is ever taken away, since servers may have it locked. At the end, mirror prints the lines of trust.toml by which\n" +
-			"the copy is used; the keys stay the same, so nobody has to trust whoever keeps it."}
+			"the copy is used; the keys stay the same, so nobody has to trust whoever keeps it.",
+		Example: "  stagepost catalog mirror /srv/mirror\n  stagepost catalog mirror mirror.tar --newest\n" +
+			"  stagepost catalog mirror https://registry.example.net/plugins --index index.json"}
 	m := &mirroring{}
 	f := cmd.Flags()
 	f.BoolVar(&m.newest, "newest", false, "of each plugin, the newest version alone")

@@ -52,7 +52,10 @@ func (a *app) catalogPublishCommand() *cobra.Command {
 			".tar. A folder beside the index or below it is entered by its relative path, so that a web server that hosts both is a catalog. Where\n" +
 			"clients find the packages elsewhere, --place says so.\n\n" +
 			"An index expires, so that nobody can show an old one for ever. Without a plugin, publish renews it: new serial, new time, new\n" +
-			"signature. Do that by a timer. With another key, and the one before as --former, it signs the index and its packages anew.\n\n" + aboutPassphrase}
+			"signature. Do that by a timer. With another key, and the one before as --former, it signs the index and its packages anew.\n\n" + aboutPassphrase,
+		Example: "  stagepost catalog publish plugins/greylist --index site/index.json --to site/packages --key catalog.key\n" +
+			"  stagepost catalog publish --index site/index.json --key catalog.key --passphrase-file passphrase\n" +
+			"  stagepost catalog publish --index site/index.json --key catalog.key --yank 'greylist@1.2.0=forgets its waiting clients'"}
 	p := &publishing{}
 	f := cmd.Flags()
 	f.StringVar(&p.file, "index", "", "the index, as index.json; made if there is none; its signature lies beside it")

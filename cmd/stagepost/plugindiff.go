@@ -27,6 +27,8 @@ func (a *app) pluginDiffCommand() *cobra.Command {
 			"  PATH                  a folder, or a .lua file\n" +
 			"  PLACE#ID[@VERSION]    a version in a registry, a folder or a .tar file of packages\n\n" +
 			"An update is looked at with: stagepost plugin diff ID ID@VERSION. The exit code is 1 when B asks for more than A, and else 0.",
+		Example: "  stagepost plugin diff acme-greylist acme-greylist@1.3.0\n  stagepost plugin diff relay plugins/relay.lua\n" +
+			"  stagepost plugin diff ./packages.tar#acme-greylist@1.2.0 ./packages.tar#acme-greylist@1.3.0",
 		Args: cobra.ExactArgs(2),
 	}
 	asJSON := jsonFlag(cmd, "one JSON object, with code as it is")

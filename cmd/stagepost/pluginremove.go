@@ -23,7 +23,8 @@ func (a *app) pluginRemoveCommand() *cobra.Command {
 			"reason is a line, such as settings in [plugin.ID] that nobody would read; the exit code is 78 then.\n\n" +
 			"What a plugin kept (kv) stays in the data folder. A plugin of the watched folder goes when its file is deleted there, and one that\n" +
 			"comes with the program when it is taken out of `enable`.",
-		Args: cobra.MinimumNArgs(1),
+		Example: "  stagepost plugin remove acme-greylist",
+		Args:    cobra.MinimumNArgs(1),
 	}
 	asJSON := jsonFlag(cmd, "JSON Lines: one object a plugin")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

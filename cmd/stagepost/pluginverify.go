@@ -69,6 +69,7 @@ func (a *app) pluginVerifyCommand() *cobra.Command {
 			"The exit code is 0 where all is well: that something is unsigned, or is not in an index any more, is only told. It is 65 where the\n" +
 			"server would refuse to load a plugin, or an index has other content for it; and 69 where one was yanked, or nobody trusts its key any\n" +
 			"more. What is missing or changed comes back with: stagepost plugin install",
+		Example: "  stagepost plugin verify\n  stagepost plugin verify acme-greylist --json",
 	}
 	asJSON := jsonFlag(cmd, "JSON Lines: one object a plugin")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
