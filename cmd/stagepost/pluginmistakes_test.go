@@ -154,6 +154,11 @@ func TestInstallNot(t *testing.T) {
 		{"an older one", func(m *market) { m.publish("acme", "0.9.0", modest, deferer) }, "install acme@0.9.0", exitData, "acme 1.0.0 is installed, and 0.9.0 is older; to put it in its place nevertheless, add --downgrade", true},
 		{"a wider one from a place", func(m *market) { m.put(m.pack("acme", "1.1.0", curious, deferer), "elsewhere") }, "install DIR/elsewhere#acme --unsigned", exitPermission,
 			"in trust.toml, acme belongs to the index main; what lies at elsewhere is not from there", true},
+		{"an update of what is revoked", func(m *market) {
+			e := m.list.Entries[0]
+			m.publish("acme", "0.9.0", modest, deferer)
+			m.write("trust.toml", m.trusting("main", "index.json", m.key, `[revoked]`, `packages = ["`+string(e.Digest)+`"]`))
+		}, "update", 0, "is revoked (trust.toml:", true},
 		{"an update of what was withdrawn", func(m *market) {
 			m.publish("acme", "0.9.0", modest, deferer)
 			if err := m.list.Yank("acme", "1.0.0", "it loses mail"); err != nil {

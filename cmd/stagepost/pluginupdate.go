@@ -149,6 +149,9 @@ func (in *installing) accepts(c *candidate) bool {
 
 // newer gets the newest version of an installed plugin if it is a newer one; nil is that there is none.
 func (in *installing) newer(ctx context.Context, p lock.Plugin) (*candidate, error) {
+	if why := in.trust.Revoked(p.Signer, p.Digest); why != "" {
+		in.warn("%s: %s; to take it out: %s", p, why, in.app.command("plugin", "remove", p.ID))
+	}
 	f, err := in.index.Find(p.ID, "")
 	if err != nil {
 		return nil, &failure{exitData, err}
