@@ -159,6 +159,9 @@ func (c *Context) request(args map[string]any) (any, error) {
 	return map[string]any{"status": int64(resp.StatusCode), "headers": headers, "body": body.String()}, nil
 }
 
+// spokeFirst begins the error of net/http, which has no other word for it, where a server spoke before the request was on its way.
+const spokeFirst = "readLoopPeekFailLocked: "
+
 // requestError says why there is no answer, without what net/http puts before it.
 func requestError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
@@ -167,6 +170,9 @@ func requestError(ctx context.Context, err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
+	}
+	if strings.HasPrefix(err.Error(), spokeFirst) {
+		return errors.New("the server spoke before it was asked")
 	}
 	return plainNet(err)
 }
