@@ -150,6 +150,7 @@ func TestNetTLS(t *testing.T) {
 func TestKeptConnection(t *testing.T) {
 	var mu sync.Mutex
 	var seen []string
+	late := make(chan struct{}) // the line was read that nobody waits for
 	addr := lines(t, func(conn int, line string) string {
 		mu.Lock()
 		defer mu.Unlock()
@@ -158,6 +159,7 @@ func TestKeptConnection(t *testing.T) {
 		case "end":
 			return ""
 		case "silent":
+			close(late)
 			return "-"
 		}
 		return fmt.Sprintf("%d\n", conn)
@@ -202,9 +204,10 @@ func TestKeptConnection(t *testing.T) {
 	o.session = &message.Session{}
 	want("h", "8") // nobody tells when it ends
 	want("i", "9")
+	<-late
 	mu.Lock()
 	defer mu.Unlock()
-	slices.Sort(seen) // the silent one may be read late
+	slices.Sort(seen)
 	if got := strings.Join(seen, ", "); got != "1 a, 1 b, 1 end, 2 end, 3 c, 3 silent, 4 d, 5 e, 6 f, 7 g, 8 h, 9 i" {
 		t.Errorf("the server saw %s", got)
 	}

@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stagepost/stagepost/plugins/wasm/asm"
 )
 
-// outside is a server that plugins connect to. It says what it has to say, then a byte now and then for ever, and reads nothing.
+// outside is a server that plugins connect to. It says what it has to say, then a byte now and then for ever, and reads no more than tells it
+// that it was asked.
 func outside(t *testing.T, says string, drip time.Duration) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -24,7 +26,13 @@ func outside(t *testing.T, says string, drip time.Duration) string {
 	})
 	serve := func(conn net.Conn) {
 		defer conn.Close()
-		_, err := conn.Write([]byte(says))
+		var err error
+		if strings.HasPrefix(says, "HTTP/") { // not before it is asked
+			_, err = conn.Read(make([]byte, 1))
+		}
+		if err == nil {
+			_, err = conn.Write([]byte(says))
+		}
 		for err == nil {
 			select {
 			case <-done:
