@@ -189,8 +189,8 @@ func signedBy(key trust.Key, indexName string) string {
 // giveToOwner gives what a command made to whom the data folder belongs, and beside the configuration to whom that belongs, if the command runs
 // as root: the server runs as another user, and so may the next command.
 func giveToOwner(c *config.Config) {
-	giveBelow(c.Data, c.Data, "catalog", "plugins")
-	giveBelow(filepath.Dir(c.File), c.File, lock.Name, ".plugins-change.lock", ".plugins-change.holder")
+	giveBelow(c.Data, c.Data, catalogFolder, config.InstalledFolder)
+	giveBelow(filepath.Dir(c.File), c.File, lock.Beside()...)
 }
 
 // giveBelow gives what lies below a folder, and may have been put there by somebody else, so no link is followed out of the folder.

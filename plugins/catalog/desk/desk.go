@@ -55,6 +55,9 @@ type Desk struct {
 	step         Step
 }
 
+// Files are the names of what a desk is kept with: the lock, which stays, and the note of who has it.
+func Files(name string) (lock, note string) { return "." + name + ".lock", "." + name + ".holder" }
+
 // Take keeps other writers, of this process and of others, from what is called name in dir until the desk is left; and takes away what one
 // of them left unfinished, now that there is none.
 func Take(ctx context.Context, dir, name string, o Options) (*Desk, error) {
@@ -68,8 +71,9 @@ func Take(ctx context.Context, dir, name string, o Options) (*Desk, error) {
 	if o.Wait <= 0 {
 		o.Wait = lockWait
 	}
-	d := &Desk{Dir: dir, prefix: "." + name + ".unfinished-", note: filepath.Join(dir, "."+name+".holder"), moved: o.Moved, step: o.Step}
-	file := filepath.Join(dir, "."+name+".lock")
+	file, note := Files(name)
+	file = filepath.Join(dir, file)
+	d := &Desk{Dir: dir, prefix: "." + name + ".unfinished-", note: filepath.Join(dir, note), moved: o.Moved, step: o.Step}
 	if info, err := os.Lstat(file); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is no file", filepath.Base(file))
 	}

@@ -39,6 +39,15 @@ func Begin(ctx context.Context, file, data string) (*Change, error) {
 	return begin(ctx, file, data, desk.Options{})
 }
 
+// recordDesk is what the desk of the record is called.
+const recordDesk = "plugins-change"
+
+// Beside are the names of the record, and of what its changes keep in the same folder.
+func Beside() []string {
+	lock, note := desk.Files(recordDesk)
+	return []string{Name, lock, note}
+}
+
 func begin(ctx context.Context, file, data string, o desk.Options) (_ *Change, err error) {
 	c := &Change{file: file, data: data, packages: map[string]*catalog.Package{}}
 	defer func() {
@@ -50,7 +59,7 @@ func begin(ctx context.Context, file, data string, o desk.Options) (_ *Change, e
 	if real, err := filepath.EvalSymlinks(file); err == nil {
 		c.file = real // the link stays
 	}
-	c.record, err = desk.Take(ctx, filepath.Dir(c.file), "plugins-change", o)
+	c.record, err = desk.Take(ctx, filepath.Dir(c.file), recordDesk, o)
 	switch {
 	case readOnly(err):
 		c.notWrites = err
