@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,48 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
-
-// dialogue runs a command on a terminal where each answer is typed when its question is there; "^C" interrupts the command, and "^D" ends the
-// input. It gives what was printed, and what was asked.
-func dialogue(t *testing.T, s *site, answers []string, args ...string) result {
-	t.Helper()
-	people, command := terminal(t)
-	go io.Copy(io.Discard, people)
-	ctx, interrupt := context.WithCancel(t.Context())
-	defer interrupt()
-	prompts, errs := io.Pipe()
-	var said bytes.Buffer
-	done := make(chan struct{})
-	go func() { // each question is one write
-		defer close(done)
-		buf := make([]byte, 1000)
-		for {
-			n, err := prompts.Read(buf)
-			if err != nil {
-				return
-			}
-			if said.Write(buf[:n]); !strings.HasSuffix(string(buf[:n]), "[y/N] ") || len(answers) == 0 {
-				continue
-			}
-			switch answer := answers[0]; answer {
-			case "^C":
-				interrupt()
-			case "^D":
-				fmt.Fprint(people, "\x04")
-			default:
-				fmt.Fprintf(people, "%s\n", answer)
-			}
-			answers = answers[1:]
-		}
-	}()
-	var out bytes.Buffer
-	a := s.app
-	code := run(ctx, &a, append(args, "--config", s.config), command, &out, errs)
-	errs.Close()
-	<-done
-	command.Close()
-	return result{code, out.String(), said.String()}
-}
 
 // TestInstallAsks: on a terminal somebody is asked, and what is not a yes is a no.
 func TestInstallAsks(t *testing.T) {
@@ -85,7 +40,7 @@ func TestInstallAsks(t *testing.T) {
 		{" Yes ", "acme-greylist", 0, question, []string{"acme-greylist 1.0.0 is installed\n"}},
 		{"y", "acme-dns --no-enable", 0, "Install acme-dns 1.0.0, which may do this? [y/N] ", []string{"acme-dns 1.0.0 is installed\nno server is running"}},
 	} {
-		r := dialogue(t, m.site, strings.Split(tt.answers, "|"), append([]string{"plugin", "install"}, strings.Fields(tt.args)...)...)
+		r, _ := asks(t, m.site, strings.Split(tt.answers, "|"), append([]string{"plugin", "install"}, strings.Fields(tt.args)...)...)
 		m.want(r, tt.code, tt.out...)
 		if r.err != tt.asked {
 			t.Errorf("%s, answered %q: it says %q, want %q", tt.args, tt.answers, r.err, tt.asked)
@@ -98,13 +53,14 @@ func TestInstallAsks(t *testing.T) {
 	// what asks for more is asked about, with what is more; what does not is not
 	m.publish("acme-greylist", "1.1.0", curious, deferer)
 	before = m.kept()
-	r := dialogue(t, m.site, []string{"n"}, "plugin", "install", "acme-greylist")
+	r, _ := asks(t, m.site, []string{"n"}, "plugin", "install", "acme-greylist")
 	m.want(r, exitPermission, "acme-greylist 1.0.0 is installed. Beyond what that may do, 1.1.0\n  - contacts the DNS, about any name\n", "Install acme-greylist 1.1.0, which may do this?")
 	if m.kept() != before {
 		t.Error(m.kept())
 	}
 	m.publish("acme-greylist", "1.0.1", modest, deferer+" -- as before")
-	m.want(dialogue(t, m.site, nil, "plugin", "install", "acme-greylist@1.0.1"), 0, "acme-greylist 1.0.1 is installed, in the place of 1.0.0\n", "![y/N]")
+	r, _ = asks(t, m.site, nil, "plugin", "install", "acme-greylist@1.0.1")
+	m.want(r, 0, "acme-greylist 1.0.1 is installed, in the place of 1.0.0\n", "![y/N]")
 }
 
 // TestTransferFits: the line never goes on in another one of the terminal.

@@ -47,7 +47,8 @@ func untilHidden(command *os.File) {
 	}
 }
 
-// asks runs a command on a terminal where answers are typed, each when its prompt is there. It gives what was seen.
+// asks runs a command on a terminal where answers are typed, each when its prompt is there, and when it is not shown if it is a secret; "^C"
+// interrupts the command, and "^D" ends the input. It gives what was printed and asked, and what was seen of the answers.
 func asks(t *testing.T, s *site, answers []string, args ...string) (result, string) {
 	t.Helper()
 	people, command := terminal(t)
@@ -56,6 +57,8 @@ func asks(t *testing.T, s *site, answers []string, args ...string) (result, stri
 		seen, _ := io.ReadAll(people)
 		echo <- string(seen)
 	}()
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
 	prompts, errs := io.Pipe()
 	var said bytes.Buffer
 	done := make(chan struct{})
@@ -68,19 +71,33 @@ func asks(t *testing.T, s *site, answers []string, args ...string) (result, stri
 				return
 			}
 			said.Write(buf[:n])
-			if strings.HasSuffix(said.String(), ": ") && len(answers) > 0 {
-				untilHidden(command)
-				fmt.Fprintf(people, "%s\n", answers[0])
-				answers = answers[1:]
+			secret := bytes.HasSuffix(buf[:n], []byte(": "))
+			if len(answers) == 0 || !secret && !bytes.HasSuffix(buf[:n], []byte("[y/N] ")) {
+				continue
 			}
+			if secret {
+				untilHidden(command)
+			}
+			switch answer := answers[0]; answer {
+			case "^C":
+				interrupt()
+			case "^D":
+				fmt.Fprint(people, "\x04")
+			default:
+				fmt.Fprintf(people, "%s\n", answer)
+			}
+			answers = answers[1:]
 		}
 	}()
 	var out bytes.Buffer
 	a := s.app
-	code := run(t.Context(), &a, append(args, "--config", s.config), command, &out, errs)
+	code := run(ctx, &a, append(args, "--config", s.config), command, &out, errs)
 	errs.Close()
 	<-done
 	command.Close()
+	if ctx.Err() != nil {
+		fmt.Fprintln(people) // the command still reads, which keeps its end open
+	}
 	return result{code, out.String(), said.String()}, <-echo
 }
 

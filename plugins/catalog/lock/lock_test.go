@@ -173,12 +173,7 @@ func TestDurableBeforeTheRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.Put(pkg, Plugin{Place: "x", Signer: Unsigned, Capabilities: "x"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Commit(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	commit(t, c, pkg)
 	at := -1
 	for _, step := range []string{"syncdir data", "rename data/plugins/sample@" + pkg.Digest.Encoded(), "syncdir data/plugins", "rename plugins.lock", "syncdir ."} {
 		next := slices.Index(steps[at+1:], step)
@@ -186,6 +181,17 @@ func TestDurableBeforeTheRecord(t *testing.T) {
 			t.Fatalf("%s is not done, or not in its place: %q", step, steps)
 		}
 		at += 1 + next
+	}
+}
+
+// commit records a package.
+func commit(t *testing.T, c *Change, pkg *catalog.Package) {
+	t.Helper()
+	if err := c.Put(pkg, Plugin{Place: "x", Signer: Unsigned, Capabilities: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Commit(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -199,12 +205,7 @@ func TestUndo(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		if err := c.Put(pkg, Plugin{Place: "x", Signer: Unsigned, Capabilities: "x"}); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Commit(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		commit(t, c, pkg)
 		if got := s.installed(); got != pkg.Summary.ID+" "+pkg.Summary.Version {
 			t.Error(got)
 		}
